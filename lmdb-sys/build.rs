@@ -1,0 +1,2 @@
+//! Links the system's liblmdb.
+fn main() {}

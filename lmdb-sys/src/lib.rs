@@ -1,0 +1,1 @@
+//! Bindings to the system's liblmdb 0.9.

@@ -1,0 +1,124 @@
+//! The world outside: the clock, deadlines, and the folders that kvfs keeps things in. The one place where the
+//! environment's variables, the wall clock and sleeping are met.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The wall clock.
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The steady clock.
+#[allow(clippy::disallowed_methods)]
+pub fn instant() -> Instant {
+    Instant::now()
+}
+
+/// A moment after which nobody waits any longer (§8.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The moment `timeout` from now.
+    pub fn after(timeout: Duration) -> Deadline {
+        Deadline(instant() + timeout)
+    }
+
+    /// The moment itself, for waits on a condition.
+    pub fn at(&self) -> Instant {
+        self.0
+    }
+
+    /// What is left; zero when it has passed.
+    pub fn left(&self) -> Duration {
+        self.0.saturating_duration_since(instant())
+    }
+
+    /// Whether it has passed.
+    pub fn passed(&self) -> bool {
+        self.left().is_zero()
+    }
+}
+
+/// Where kvfs keeps what is not in a store. All folders are 0700 and the user's own (§8.7).
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Sockets of running daemons and mount points of `kvfs exec`; gone after a reboot.
+    pub runtime: PathBuf,
+    /// Journals and spools: bytes accepted and not yet in a store. Survives a reboot.
+    pub state: PathBuf,
+    /// Spill files, unlinked as soon as they are made.
+    pub scratch: PathBuf,
+}
+
+impl Folders {
+    /// The folders of this user, by the XDG base directories; root's are under `/run`, `/var/lib` and `/var/tmp`.
+    pub fn get() -> &'static Folders {
+        static FOLDERS: OnceLock<Folders> = OnceLock::new();
+        FOLDERS.get_or_init(Folders::from_environment)
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn from_environment() -> Folders {
+        let variable =
+            |name: &str| std::env::var(name).ok().filter(|v| v.starts_with('/')).map(PathBuf::from);
+        let uid = nix::unistd::geteuid();
+        let home = variable("HOME").filter(|_| !uid.is_root());
+        let runtime = variable("KVFS_RUNTIME_DIR")
+            .or_else(|| variable("XDG_RUNTIME_DIR").filter(|_| !uid.is_root()).map(|d| d.join("kvfs")))
+            .unwrap_or_else(|| {
+                if uid.is_root() { "/run/kvfs".into() } else { format!("/tmp/kvfs-{uid}").into() }
+            });
+        let state = variable("KVFS_STATE_DIR")
+            .or_else(|| variable("XDG_STATE_HOME").filter(|_| !uid.is_root()).map(|d| d.join("kvfs")))
+            .unwrap_or_else(|| match home {
+                Some(home) => home.join(".local/state/kvfs"),
+                None if uid.is_root() => "/var/lib/kvfs".into(),
+                None => format!("/var/tmp/kvfs-{uid}").into(),
+            });
+        let scratch =
+            variable("KVFS_SCRATCH_DIR").or_else(|| variable("TMPDIR")).unwrap_or_else(|| "/var/tmp".into());
+        Folders { runtime, state, scratch }
+    }
+
+    /// A file without a name, for reading and writing, that vanishes when it is closed.
+    ///
+    /// # Errors
+    /// The scratch folder's: `NoSpace`, `Denied`.
+    pub fn unlinked_file(&self) -> Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE)
+            .open(&self.scratch)
+            .map_err(|e| Error::io(format_args!("a spill file in {}", self.scratch.display()), &e))
+    }
+}
+
+/// Makes `folder` and what is missing above it, readable by its owner alone, and checks that it is the user's own.
+///
+/// # Errors
+/// `Denied` when somebody else owns it; otherwise the system's.
+pub fn private_folder(folder: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| Error::io(folder.display(), &e))?;
+    let found = fs::symlink_metadata(folder).map_err(|e| Error::io(folder.display(), &e))?;
+    if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("{} belongs to somebody else: remove it, or set another folder", folder.display()),
+        ));
+    }
+    Ok(())
+}

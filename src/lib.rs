@@ -1,0 +1,18 @@
+//! # kvfs: any key-value store as files
+//!
+//! A *Store* ([`store::api::Store`]) is a tree of raw byte segments; a *Layer* is a Store over a Store; the
+//! *Vfs* ([`vfs`]) is POSIX over one Store; FUSE ([`fuse`]) is only a door.
+//!
+//! - [`design`]: the floors of the house and the decisions behind them.
+//! - [`semantics`]: what a mount promises, sentence by sentence.
+
+#[doc = include_str!("DESIGN.md")]
+pub mod design {}
+#[doc = include_str!("SEMANTICS.md")]
+pub mod semantics {}
+
+pub mod env;
+pub mod error;
+pub mod key;
+pub mod payload;
+pub mod store;

@@ -1,0 +1,220 @@
+//! The bytes of a value while it is being written: small ones in memory, large ones in an unlinked temporary file.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::env::Folders;
+use crate::error::{Error, Result};
+
+/// Above this many bytes a payload moves to a file.
+pub const MEMORY_MAX: u64 = 1 << 20;
+/// All payloads in memory together stay below this; then the next one starts in a file.
+pub const MEMORY_TOTAL_MAX: u64 = 64 << 20;
+
+static IN_MEMORY: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of a value being written, of any length, readable and writable at any offset.
+#[derive(Debug)]
+pub struct Payload {
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Memory(Vec<u8>),
+    /// An unlinked file and its length: the length is kept here, so that asking costs no system call.
+    File(File, u64),
+}
+
+impl Default for Payload {
+    fn default() -> Payload {
+        Payload::new()
+    }
+}
+
+impl Payload {
+    /// No bytes yet.
+    pub fn new() -> Payload {
+        Payload { bytes: Bytes::Memory(Vec::new()) }
+    }
+
+    /// These bytes.
+    ///
+    /// # Errors
+    /// The scratch folder's, where they are too many for memory.
+    pub fn of(bytes: &[u8]) -> Result<Payload> {
+        let mut payload = Payload::new();
+        payload.write(0, bytes)?;
+        Ok(payload)
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Memory(bytes) => bytes.len() as u64,
+            Bytes::File(_, len) => *len,
+        }
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes as one slice, where they are in memory.
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        match &self.bytes {
+            Bytes::Memory(bytes) => Some(bytes),
+            Bytes::File(..) => None,
+        }
+    }
+
+    /// Fills `into` from `offset` on; answers how many bytes there were (fewer only at the end).
+    ///
+    /// # Errors
+    /// The temporary file's.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let wanted = self.len().saturating_sub(offset).min(into.len() as u64) as usize;
+        match &self.bytes {
+            Bytes::Memory(bytes) if wanted > 0 => {
+                let start = offset as usize;
+                into[..wanted].copy_from_slice(&bytes[start..start + wanted]);
+            }
+            Bytes::Memory(_) => {}
+            Bytes::File(file, _) => {
+                file.read_exact_at(&mut into[..wanted], offset)
+                    .map_err(|e| Error::io("the spill file", &e))?;
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Writes `data` at `offset`; a gap before it reads as zeros.
+    ///
+    /// # Errors
+    /// `NoSpace` and the like from the scratch folder; nothing is changed then.
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
+        let end = offset + data.len() as u64;
+        self.make_room(end)?;
+        match &mut self.bytes {
+            Bytes::Memory(bytes) => {
+                let (start, end) = (offset as usize, end as usize);
+                if start == bytes.len() {
+                    bytes.extend_from_slice(data);
+                } else {
+                    if bytes.len() < end {
+                        bytes.resize(end, 0);
+                    }
+                    bytes[start..end].copy_from_slice(data);
+                }
+            }
+            Bytes::File(file, len) => {
+                file.write_all_at(data, offset).map_err(|e| Error::io("the spill file", &e))?;
+                *len = (*len).max(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts or grows (with zeros) to `len` bytes.
+    ///
+    /// # Errors
+    /// As for [`Payload::write`].
+    pub fn resize(&mut self, len: u64) -> Result<()> {
+        self.make_room(len)?;
+        match &mut self.bytes {
+            Bytes::Memory(bytes) => {
+                IN_MEMORY.fetch_sub((bytes.len() as u64).saturating_sub(len), Ordering::Relaxed);
+                bytes.resize(len as usize, 0);
+            }
+            Bytes::File(file, old) => {
+                file.set_len(len).map_err(|e| Error::io("the spill file", &e))?;
+                *old = len;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the bytes in order, in pieces of at most 1 MiB.
+    ///
+    /// # Errors
+    /// The temporary file's, or what `each` returns.
+    pub fn pieces(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if let Some(bytes) = self.as_slice() {
+            return if bytes.is_empty() { Ok(()) } else { each(bytes) };
+        }
+        let mut piece = vec![0; MEMORY_MAX as usize];
+        let mut offset = 0;
+        while offset < self.len() {
+            let read = self.read(offset, &mut piece)?;
+            each(&piece[..read])?;
+            offset += read as u64;
+        }
+        Ok(())
+    }
+
+    /// Accounts for growth to `end` bytes, moving to a file where memory is no longer the place.
+    fn make_room(&mut self, end: u64) -> Result<()> {
+        let Bytes::Memory(bytes) = &mut self.bytes else { return Ok(()) };
+        let growth = end.saturating_sub(bytes.len() as u64);
+        if growth == 0 {
+            return Ok(());
+        }
+        let total = IN_MEMORY.fetch_add(growth, Ordering::Relaxed) + growth;
+        if end <= MEMORY_MAX && total <= MEMORY_TOTAL_MAX {
+            return Ok(());
+        }
+        IN_MEMORY.fetch_sub(growth, Ordering::Relaxed);
+        let file = Folders::get().unlinked_file()?;
+        file.write_all_at(bytes, 0).map_err(|e| Error::io("the spill file", &e))?;
+        let len = bytes.len() as u64;
+        IN_MEMORY.fetch_sub(len, Ordering::Relaxed);
+        self.bytes = Bytes::File(file, len);
+        Ok(())
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Bytes::Memory(bytes) = &self.bytes {
+            IN_MEMORY.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_payload_spills_and_reads_back_with_its_holes() {
+        let mut payload = Payload::new();
+        payload.write(5, b"abc").unwrap();
+        payload.write(3 << 20, b"end").unwrap();
+        assert!(payload.as_slice().is_none());
+        let mut head = [9; 8];
+        assert_eq!(payload.read(0, &mut head).unwrap(), 8);
+        assert_eq!(&head, b"\0\0\0\0\0abc");
+        let mut tail = [9; 8];
+        assert_eq!(payload.read((3 << 20) - 1, &mut tail).unwrap(), 4);
+        assert_eq!(&tail[..4], b"\0end");
+        payload.resize(6).unwrap();
+        assert_eq!(payload.len(), 6);
+    }
+
+    #[test]
+    fn a_failed_growth_leaves_the_account_even() {
+        let mut payload = Payload::of(b"12345").unwrap();
+        payload.resize(2).unwrap();
+        payload.resize(4).unwrap();
+        let mut all = Vec::new();
+        payload
+            .pieces(&mut |piece| {
+                all.extend_from_slice(piece);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(all, b"12\0\0");
+    }
+}

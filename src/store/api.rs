@@ -1,0 +1,329 @@
+//! All that the Vfs sees of a store: a tree of raw byte segments, five required methods, the rest optional.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Segment};
+use crate::payload::Payload;
+
+/// A store: what keeps values under keys. Every method may be called from any thread at any time; each returns
+/// within the deadline the store was opened with (§8.1).
+pub trait Store: Send + Sync + 'static {
+    /// What this store can do; constant for its life.
+    fn caps(&self) -> &Caps;
+
+    /// What is at `key`: `None` where there is neither a value nor anything below. The root always exists.
+    fn stat(&self, key: &Key) -> Result<Option<Stat>>;
+
+    /// Hands out what lies directly below `dir`, from `from` on, until `each` breaks or the end is reached.
+    ///
+    /// `from` moves past an entry when `each` continues, and stays before it when `each` breaks, so that a
+    /// listing goes on where it stopped, in another call. An entry that exists throughout is given exactly once
+    /// (§2.6). `each` may be called with entries that this store collected before; it must not call the store.
+    /// An empty marker (§2.3) is not given. A directory that does not exist has no entries.
+    fn list(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()>;
+
+    /// Opens the value at `key`: one version of it, readable as long as the [`Value`] lives (§3.1).
+    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>>;
+
+    /// Carries out all `changes` in order: in one transaction where [`Caps::atomic`] says so. Returns when they
+    /// are accepted: every program that uses the store sees them, or will before it can look (§4.4).
+    ///
+    /// Nothing is applied when an error is returned by a store with `Atomic::Batch`. `When` is checked inside
+    /// the transaction: `Exists` for [`When::Absent`], `Stale` for [`When::Current`].
+    fn apply(&self, changes: &mut [Change<'_>]) -> Result<()>;
+
+    /// Returns when everything accepted before would survive a power cut, as far as the store promises (§4.3).
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Tells of changes that other programs make, from a thread of the store's own, until the [`Watch`] drops.
+    fn watch(&self, tell: Tell) -> Result<Watch> {
+        drop(tell);
+        Err(Error::new(ErrorKind::Unsupported, "this store does not tell of changes"))
+    }
+
+    /// This moment of the store, read-only and unchanging.
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
+        Err(Error::new(ErrorKind::Unsupported, "this store keeps no snapshots"))
+    }
+
+    /// How full it is, from memory, at once (§5.8).
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    /// Rewrites the store without its free space; answers its size before and after, in bytes.
+    ///
+    /// # Errors
+    /// `Busy` when somebody else has it open; `Unsupported` where there is nothing to gain.
+    fn compact(&self) -> Result<(u64, u64)> {
+        Err(Error::new(ErrorKind::Unsupported, "this store has nothing to compact"))
+    }
+
+    /// What `kvfs status` shows of the store besides its [`Caps`]: name and value, in order.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Commits what is pending and lets go of the store; `sync` was called before. Called once, at unmount.
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// One version of one value, kept readable.
+pub trait Value: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether there are no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Hands the bytes `offset .. offset + size`, cut at the end of the value, to `sink`: in one call where the
+    /// store can, in order otherwise; not at all where the range is empty.
+    ///
+    /// # Errors
+    /// `Stale` when this version is gone and was not kept; never a mixture (§3.1).
+    fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()>;
+
+    /// What tells this version from every other of the same key; may read the whole value.
+    fn version(&self) -> Result<Version>;
+}
+
+/// What can be known of a key without reading its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Whether there is a value, something below, or both.
+    pub kind: Kind,
+    /// Length of the value in bytes; 0 where there is none.
+    pub size: u64,
+    /// The last change of the value, or of the store where it keeps no times; never older than the last change
+    /// that the store cannot rule out (§5.5).
+    pub modified: SystemTime,
+}
+
+/// Whether a key has a value, keys below it, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A value and nothing below: a file.
+    Leaf,
+    /// Something below (or a marker) and no value: a directory.
+    Branch,
+    /// `a` and `a/b` are both keys: a directory with a `%value` (§1.7).
+    Both,
+}
+
+impl Kind {
+    /// Whether there is a value.
+    pub fn has_value(self) -> bool {
+        self != Kind::Branch
+    }
+
+    /// Whether it shows as a directory.
+    pub fn is_directory(self) -> bool {
+        self != Kind::Leaf
+    }
+}
+
+/// One name in a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The segment below the directory.
+    pub segment: Segment<'a>,
+    /// What it is.
+    pub stat: Stat,
+}
+
+/// How far a listing has come. Stores keep what they need in it; the Vfs keeps it and looks at nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Where to go on: the store's own words (a flat key, a continuation token); empty at the start.
+    pub position: Vec<u8>,
+    /// Names given already that the order of the store will meet again.
+    pub given: Vec<Vec<u8>>,
+    /// Which part of a listing of several parts this is.
+    pub part: u32,
+    /// Whether the end was reached.
+    pub done: bool,
+}
+
+/// What tells one version of a value from another: an etag, a revision, a hash.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Version(pub smallvec::SmallVec<[u8; 24]>);
+
+impl Version {
+    /// The version of a value that is told apart by its content: its length and a 128-bit XXH3 of its bytes, for
+    /// stores that keep no versions.
+    pub fn of_content(bytes: &[u8]) -> Version {
+        let mut version = smallvec::SmallVec::new();
+        version.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        version.extend_from_slice(&twox_hash::XxHash3_128::oneshot(bytes).to_le_bytes());
+        Version(version)
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One change; a slice of them is one call of [`Store::apply`].
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// The value of `key` becomes `body`.
+    Put {
+        /// Whose value.
+        key: &'a Key,
+        /// Its new bytes.
+        body: &'a Payload,
+        /// Under which condition.
+        when: When,
+    },
+    /// The value of `key` goes; what lies below stays. Absent is no error with [`When::Always`].
+    Delete {
+        /// Whose value.
+        key: &'a Key,
+        /// Under which condition.
+        when: When,
+    },
+    /// The value of `from` moves to `to`; with `tree` everything below it too. What is at `to` is replaced where
+    /// `replace`, else it is `Exists`; below a `to` that is a tree there is nothing but a marker (the caller's care).
+    Rename {
+        /// The old key; `NotFound` when nothing is there.
+        from: &'a Key,
+        /// The new key.
+        to: &'a Key,
+        /// Whether everything below moves too.
+        tree: bool,
+        /// Whether a value at `to` may go.
+        replace: bool,
+    },
+    /// Makes a directory that lasts: a marker or a native branch (§2.2). `Exists` where something is there.
+    Branch {
+        /// The directory.
+        key: &'a Key,
+    },
+    /// Removes the marker of a directory; `NotEmpty` when there is more below it (§2.5). Absent is no error.
+    RemoveBranch {
+        /// The directory.
+        key: &'a Key,
+    },
+}
+
+/// The condition of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// None.
+    Always,
+    /// The key has no value.
+    Absent,
+    /// The key's value is this version still.
+    Current(Version),
+}
+
+/// What a store can do, constant for its life.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// The kind, as on the command line.
+    pub kind: &'static str,
+    /// Whether it can be written; otherwise every change is `ReadOnly`.
+    pub write: bool,
+    /// Whether it never changes, by anyone: a snapshot. The kernel may keep everything.
+    pub immutable: bool,
+    /// Whether listings come in the order of the raw bytes.
+    pub ordered: bool,
+    /// Whether directories can be made ([`Change::Branch`]).
+    pub branches: bool,
+    /// Whether [`Store::watch`] works.
+    pub watch: bool,
+    /// Whether [`Store::snapshot`] works.
+    pub snapshot: bool,
+    /// How much of an [`Store::apply`] is one transaction.
+    pub atomic: Atomic,
+    /// What it can rename by itself.
+    pub rename: Rename,
+    /// How long an answer takes; decides how many threads serve the mount.
+    pub pace: Pace,
+    /// The longest value, in bytes.
+    pub value_max: u64,
+    /// The longest key, in bytes of the store's own form.
+    pub key_max: u32,
+}
+
+/// How much of an `apply` is one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Atomic {
+    /// Each change alone.
+    Key,
+    /// All changes of one call together.
+    Batch,
+}
+
+/// What a store can rename by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rename {
+    /// A whole tree, at once.
+    Tree,
+    /// One value, at once.
+    Leaf,
+    /// One value, by a copy on the server and a delete.
+    Copy,
+    /// Nothing: `EXDEV`.
+    No,
+}
+
+/// How long an answer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Microseconds.
+    Memory,
+    /// Microseconds to milliseconds.
+    Disk,
+    /// Milliseconds, and sometimes never.
+    Network,
+}
+
+/// How full a store is; `None` where nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes there are in all.
+    pub total: Option<u64>,
+    /// Bytes still free.
+    pub free: Option<u64>,
+    /// Keys.
+    pub keys: Option<u64>,
+}
+
+/// What a watch tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The value of this key changed, came or went.
+    Key(Key),
+    /// Something changed; nobody knows what.
+    Everything,
+}
+
+/// Called by a store's watch, from a thread of the store's own; it must return at once.
+pub type Tell = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// A running watch; it ends when this drops.
+pub struct Watch(pub Box<dyn Send + Sync>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
