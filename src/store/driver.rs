@@ -1,0 +1,70 @@
+//! How a kind of store is opened: what each store gives to the list in `store/mod.rs`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::api::{Caps, Store};
+use crate::error::Result;
+
+/// One kind of store, as the command line knows it.
+pub struct Driver {
+    /// The name on the command line: `lmdb`.
+    pub kind: &'static str,
+    /// One line for `kvfs stores`.
+    pub about: &'static str,
+    /// What stands after `kind:`.
+    pub location: Location,
+    /// What a freshly opened writable store of this kind can do.
+    pub caps: fn() -> Caps,
+    /// The separator that splits its keys where the user names none.
+    pub separator: &'static str,
+    /// Whether the file or folder at this path is a store of this kind, told by its content.
+    pub recognise: fn(&std::path::Path) -> bool,
+    /// Opens it.
+    pub open: fn(&Opening) -> Result<Arc<dyn Store>>,
+}
+
+/// What stands after `kind:` in a SOURCE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// Nothing: the store has no place.
+    None,
+    /// A folder or a file; without one the mount point is the store's folder ("in place").
+    FolderInPlace,
+}
+
+/// All that opening a store needs; complete, so that no store reads the environment or the command line.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Where it is, absolute; `None` for a kind without a place.
+    pub location: Option<PathBuf>,
+    /// Whether nothing may be written, not even a lock file's table where that can be avoided.
+    pub read_only: bool,
+    /// Whether it may be made where there is none.
+    pub create: bool,
+    /// The separator that splits keys into segments; `None`: every key is one segment.
+    pub separator: Option<Vec<u8>>,
+    /// How puts become commits (§4.4).
+    pub commit: Commit,
+    /// The deadline of every request (§8.1).
+    pub timeout: Duration,
+    /// A file to fill the store from before it is used (`memory`).
+    pub load: Option<PathBuf>,
+    /// A file to copy the store to when it closes (`memory`).
+    pub save: Option<PathBuf>,
+}
+
+/// How a put becomes a commit (§4.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Commit {
+    /// Closes gather for milliseconds, and nobody can look in between; as `Close` while others have it open.
+    #[default]
+    Auto,
+    /// A close waits for its commit, shared with whoever closes at the same time.
+    Close,
+    /// A close also waits for the disk.
+    Durable,
+    /// Closes within this time share a commit; seen in the mount at once, by others within the time.
+    Within(Duration),
+}
