@@ -26,6 +26,7 @@ pub mod mount;
 pub mod mount_point;
 pub mod mount_table;
 pub mod mount_users;
+pub mod name;
 pub mod payload;
 pub mod store;
 pub mod vfs;
