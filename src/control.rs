@@ -264,7 +264,11 @@ fn accept(listener: &UnixListener, state: &Arc<State>, answer: &Arc<Answer>) {
         if state.stopping.load(Ordering::Acquire) {
             return;
         }
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Out of descriptors, most likely: a rest, or this thread would spin until there are some.
+            thread::park_timeout(Duration::from_millis(50));
+            continue;
+        };
         if state.under_way.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
             state.under_way.fetch_sub(1, Ordering::AcqRel);
             drop(reply(&stream, &Reply::Failed("the daemon answers too many requests already".to_owned())));
@@ -294,7 +298,9 @@ fn respond(stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
     let there = || is_there(stream);
     let answered = match serde_json::from_str::<Request>(&line) {
         Ok(request) => answer(request, &there),
-        Err(error) => Err(Error::new(ErrorKind::Invalid, format!("a request that is not understood: {error}"))),
+        Err(error) => {
+            Err(Error::new(ErrorKind::Invalid, format!("a request that is not understood: {error}")))
+        }
     };
     reply(stream, &answered.map_or_else(|error| Reply::Failed(error.to_string()), Reply::Done))
 }

@@ -99,12 +99,15 @@ impl Daemon {
         })
     }
 
-    /// Waits for the end of every mount; what could not be done, in sentences.
-    pub fn wait(mut self) -> Vec<String> {
-        let sentences = self.mounts.iter().flat_map(|mount| mount.wait(None).unwrap_or_default()).collect();
+    /// Waits for the end of every mount; whether everything could be put and closed.
+    pub fn wait(mut self) -> bool {
+        let failed = self
+            .mounts
+            .iter()
+            .fold(false, |failed, mount| mount.wait(None).unwrap_or_default().failed || failed);
         // Whoever asked for the end gets its answer first.
         self.servers.clear();
-        sentences
+        !failed
     }
 
     fn obey(&self, mut signals: Signals) -> Result<()> {
@@ -138,7 +141,9 @@ fn end(mounts: &[Arc<Mount>]) {
             match mount.unmount(Some(mount.spec().timeout), &|| true) {
                 Err(error) if error.kind() == ErrorKind::Busy => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!("{error}; it is unmounted when it is free, at once by a second signal");
+                        tracing::warn!(
+                            "{error}; it is unmounted when it is free, at once by a second signal"
+                        );
                     }
                 }
                 Err(error) => tracing::warn!("{error}"),
@@ -220,14 +225,14 @@ pub fn run_in_background() -> Result<bool> {
         tracing::warn!("nobody waits for this mount any more: unmounting");
         end(&daemon.mounts);
     }
-    close_output()?;
-    Ok(daemon.wait().is_empty())
+    close_terminal(orders.until_hang_up)?;
+    Ok(daemon.wait())
 }
 
 /// Leaves the terminal and the working folder behind, and starts the log.
 fn leave(orders: &Orders) -> Result<()> {
     // Fails where this process leads its group already, which is as good.
-    drop(nix::unistd::setsid());
+    let _ = nix::unistd::setsid();
     nix::unistd::chdir("/").map_err(|errno| Error::io("/", &errno.into()))?;
     crate::logging::start(&orders.level, orders.log.as_deref())
 }
@@ -241,13 +246,15 @@ fn report(report: &Report) -> Result<()> {
 }
 
 /// Nobody reads the output or the errors of a daemon; who started it must not wait for them to end.
-fn close_output() -> Result<()> {
+fn close_terminal(keep_input: bool) -> Result<()> {
     let null = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/null")
         .map_err(|e| Error::io("/dev/null", &e))?;
-    nix::unistd::dup2_stdout(&null)
+    let input = if keep_input { Ok(()) } else { nix::unistd::dup2_stdin(&null) };
+    input
+        .and_then(|()| nix::unistd::dup2_stdout(&null))
         .and_then(|()| nix::unistd::dup2_stderr(&null))
         .map_err(|errno| Error::io("/dev/null", &errno.into()))
 }

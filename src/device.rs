@@ -144,11 +144,8 @@ fn mount_by_helper(helper: &Path, mount_point: &Path, flags: &MountFlags<'_>) ->
     let what = || format!("mounting on {} by {HELPER}", mount_point.display());
     let (ours, theirs) = UnixStream::pair().map_err(|e| Error::io(what(), &e))?;
     ours.set_read_timeout(Some(HELPER_TIMEOUT)).map_err(|e| Error::io(what(), &e))?;
-    let mut options = format!(
-        "fsname={},subtype=kvfs,nosuid,nodev,{}",
-        escape_option(flags.source),
-        common_options(flags)
-    );
+    let mut options =
+        format!("fsname={},subtype=kvfs,nosuid,nodev,{}", escape_option(flags.source), common_options(flags));
     options.push_str(if flags.read_only { ",ro" } else { "" });
     options.push_str(if flags.no_exec { ",noexec" } else { "" });
     let mut command = Command::new(helper);
@@ -180,7 +177,8 @@ fn helper_failure(what: &str, said: &str) -> Error {
     let said = said.trim().lines().next().unwrap_or_default();
     let said = said.rsplit_once("fusermount3: ").map_or(said, |(_, sentence)| sentence);
     if said.contains("user_allow_other") {
-        let sentence = "--allow-other needs the line user_allow_other in /etc/fuse.conf: ask the administrator";
+        let sentence =
+            "--allow-other needs the line user_allow_other in /etc/fuse.conf: ask the administrator";
         return Error::new(ErrorKind::NotPermitted, sentence);
     }
     Error::new(ErrorKind::Denied, format!("{what}: {said}"))

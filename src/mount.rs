@@ -48,8 +48,24 @@ enum End {
     Ahead(Duration),
     /// Unmounted, and the last bytes are being put.
     Under,
-    /// Everything is closed; what could not be done, in sentences.
-    Over(Vec<String>),
+    /// Everything is closed.
+    Over(Ending),
+}
+
+/// How a mount ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Whether some bytes are not in the store, or the store did not close.
+    pub failed: bool,
+    /// What there is to say about it.
+    pub sentences: Vec<String>,
+}
+
+impl Ending {
+    fn note(&mut self, failure: Option<String>) {
+        self.failed |= failure.is_some();
+        self.sentences.extend(failure);
+    }
 }
 
 impl Mount {
@@ -124,25 +140,27 @@ impl Mount {
                 }
             }
         };
-        let mut sentences: Vec<String> =
-            failure.map(|e| format!("the connection to the kernel failed: {e}")).into_iter().collect();
-        sentences.extend(self.vfs.finish(Deadline::after(time)));
-        sentences.extend(self.store.close().err().map(|e| format!("closing {}: {e}", self.shown)));
-        for sentence in &sentences {
+        let mut ending = Ending::default();
+        ending.note(failure.map(|e| format!("the connection to the kernel failed: {e}")));
+        let deadline = Deadline::after(time);
+        ending.note(self.vfs.flush(deadline).err().map(|e| format!("not everything could be put: {e}")));
+        ending.sentences.extend(self.vfs.finish(deadline));
+        ending.note(self.store.close().err().map(|e| format!("closing {}: {e}", self.shown)));
+        for sentence in &ending.sentences {
             tracing::warn!("{}: {sentence}", self.path().display());
         }
         tracing::info!("{} is unmounted from {}", self.shown, self.path().display());
-        *self.end.lock() = End::Over(sentences);
+        *self.end.lock() = End::Over(ending);
         self.ended.notify_all();
     }
 
-    /// Waits for the end, at most so long; what could not be done, or `None` while it is mounted.
-    pub fn wait(&self, time: Option<Duration>) -> Option<Vec<String>> {
+    /// Waits for the end, at most so long; `None` while it is mounted.
+    pub fn wait(&self, time: Option<Duration>) -> Option<Ending> {
         let mut end = self.end.lock();
         let deadline = time.map(Deadline::after);
         loop {
-            if let End::Over(sentences) = &*end {
-                return Some(sentences.clone());
+            if let End::Over(ending) = &*end {
+                return Some(ending.clone());
             }
             match deadline {
                 None => self.ended.wait(&mut end),
@@ -167,13 +185,12 @@ impl Mount {
     /// # Errors
     /// `Busy` while programs use the mount, with their names; without `time` also the put that failed. It stays
     /// mounted then.
-    pub fn unmount(&self, time: Option<Duration>, wanted: &dyn Fn() -> bool) -> Result<Vec<String>> {
-        let mut sentences = Vec::new();
+    pub fn unmount(&self, time: Option<Duration>, wanted: &dyn Fn() -> bool) -> Result<Ending> {
+        let mut before = Ending::default();
         match time {
             Some(time) => {
-                if let Err(error) = self.vfs.flush(Deadline::after(time)) {
-                    sentences.push(format!("no longer waited for: {error}"));
-                }
+                let flushed = self.vfs.flush(Deadline::after(time));
+                before.note(flushed.err().map(|error| format!("no longer waited for: {error}")));
                 self.hurry(time.max(Duration::from_secs(1)));
             }
             None => self.flush_patiently(wanted)?,
@@ -181,11 +198,13 @@ impl Mount {
         self.detach(Unmount::WhenFree)?;
         let time = time.unwrap_or(self.spec.timeout) + END_MARGIN;
         let ending = self.wait(Some(time)).ok_or_else(|| {
-            let sentence = format!("{} is unmounted, but its store does not close yet", self.path().display());
+            let sentence =
+                format!("{} is unmounted, but its store does not close yet", self.path().display());
             Error::new(ErrorKind::TimedOut, sentence)
         })?;
-        sentences.extend(ending);
-        Ok(sentences)
+        before.failed |= ending.failed;
+        before.sentences.extend(ending.sentences);
+        Ok(before)
     }
 
     /// The end of the mount is to take no longer than this.
@@ -219,8 +238,11 @@ impl Mount {
     pub fn detach(&self, how: Unmount) -> Result<()> {
         match device::unmount(self.path(), how) {
             Err(error) if error.kind() == ErrorKind::Busy => {
-                let sentence =
-                    format!("{} stays mounted: {}", self.path().display(), mount_users::sentence(self.path()));
+                let sentence = format!(
+                    "{} stays mounted: {}",
+                    self.path().display(),
+                    mount_users::sentence(self.path())
+                );
                 Err(Error::new(ErrorKind::Busy, sentence))
             }
             // Somebody else unmounted it at the same time.

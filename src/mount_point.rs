@@ -34,9 +34,10 @@ pub fn health(path: &Path) -> Health {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return Health::Live };
     let (answer, answered) = mpsc::sync_channel(1);
     // statfs, since the kernel answers stat from its cache for a while after the daemon died.
-    let asking = thread::Builder::new()
-        .name("ask a mount".to_owned())
-        .spawn(move || drop(answer.send(nix::sys::statfs::statfs(path.as_c_str()).err())));
+    let asking = thread::Builder::new().name("ask a mount".to_owned()).spawn(move || {
+        // Nobody may listen any more.
+        let _ = answer.send(nix::sys::statfs::statfs(path.as_c_str()).err());
+    });
     if asking.is_err() {
         return Health::Hung;
     }
@@ -96,7 +97,9 @@ impl MountPoint {
 
     /// Removes the folder if it was made here; what other programs put into it meanwhile stays.
     pub fn undo(&self) {
-        if self.made && let Err(error) = fs::remove_dir(&self.path) {
+        if self.made
+            && let Err(error) = fs::remove_dir(&self.path)
+        {
             tracing::warn!("the folder {} was made and stays: {error}", self.path.display());
         }
     }
@@ -177,8 +180,10 @@ fn clean_up(path: &Path) -> Result<()> {
             }
             Health::Live | Health::Hung if entry.is_kvfs() => {
                 let hung = if health(path) == Health::Hung { " and does not answer" } else { "" };
-                let sentence =
-                    format!("{what}{hung}: end it with `kvfs unmount {}`, or name another folder", path.display());
+                let sentence = format!(
+                    "{what}{hung}: end it with `kvfs unmount {}`, or name another folder",
+                    path.display()
+                );
                 return Err(Error::new(ErrorKind::Busy, sentence));
             }
             Health::Hung => return Err(Error::new(ErrorKind::Busy, format!("{what} and does not answer"))),

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn lines_are_read_with_their_escapes() {
-        let line = br"98 29 0:52 / /tmp/a\040b\134c rw,nosuid shared:9 master:1 - fuse.kvfs lmdb:/x rw,user_id=7";
+        let line =
+            br"98 29 0:52 / /tmp/a\040b\134c rw,nosuid shared:9 master:1 - fuse.kvfs lmdb:/x rw,user_id=7";
         let entry = parse(line).unwrap();
         assert_eq!(entry.mount_point, Path::new(r"/tmp/a b\c"));
         assert_eq!((entry.device, entry.user), ((0, 52), Some(7)));

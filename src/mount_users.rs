@@ -35,5 +35,7 @@ fn users(mount_point: &Path) -> Vec<String> {
 fn uses(process: &Path, mount_point: &Path) -> bool {
     let below = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(mount_point));
     let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    below(&process.join("cwd")) || below(&process.join("root")) || files.into_iter().any(|fd| below(&fd.path()))
+    below(&process.join("cwd"))
+        || below(&process.join("root"))
+        || files.into_iter().any(|fd| below(&fd.path()))
 }

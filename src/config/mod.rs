@@ -75,14 +75,40 @@ fn default_timeout() -> Duration {
 /// The options of `-o` that mount(8) passes on and that change nothing here: what they ask for holds anyway, or
 /// concerns mount(8) alone.
 const PASSED: &[&str] = &[
-    "rw", "defaults", "nosuid", "nodev", "exec", "noatime", "nodiratime", "relatime", "async", "auto", "noauto",
-    "user", "nouser", "users", "owner", "group", "_netdev", "nofail",
+    "rw",
+    "defaults",
+    "nosuid",
+    "nodev",
+    "exec",
+    "noatime",
+    "nodiratime",
+    "relatime",
+    "async",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "_netdev",
+    "nofail",
 ];
 
 /// The options of `-o` that mean something here.
 const OPTIONS: &[&str] = &[
-    "ro", "snapshot", "separator=", "commit=", "timeout=", "allow_other", "noexec", "uid=", "gid=", "umask=",
-    "load=", "save=",
+    "ro",
+    "snapshot",
+    "separator=",
+    "commit=",
+    "timeout=",
+    "allow_other",
+    "noexec",
+    "uid=",
+    "gid=",
+    "umask=",
+    "load=",
+    "save=",
 ];
 
 impl MountSpec {

@@ -57,7 +57,10 @@ impl Source {
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }
         if location.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, format!("{kind}: names no place; write {kind}:/path")));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{kind}: names no place; write {kind}:/path"),
+            ));
         }
         Ok(Source::Kind { kind, location: Some(OsStr::from_bytes(location).into()) })
     }
@@ -121,7 +124,8 @@ impl Source {
                 }
                 let found = DRIVERS.iter().find(|driver| (driver.recognise)(path));
                 found.map(|driver| Place { driver, location: Some(path.clone()) }).ok_or_else(|| {
-                    let sentence = format!("{what} is no store that kvfs knows by its content; {}", known_kinds());
+                    let sentence =
+                        format!("{what} is no store that kvfs knows by its content; {}", known_kinds());
                     Error::new(ErrorKind::Invalid, sentence)
                 })
             }
@@ -198,6 +202,9 @@ pub fn known_kinds() -> String {
 fn unknown_kind(kind: &str, text: &OsStr) -> Error {
     // Not the whole text: the location may hold a password.
     let path = if text.as_bytes().contains(&b'@') { "x:y" } else { &*text.to_string_lossy() };
-    let sentence = format!("no kind of store is called {kind:?}; {}; a path with a colon is written ./{path}", known_kinds());
+    let sentence = format!(
+        "no kind of store is called {kind:?}; {}; a path with a colon is written ./{path}",
+        known_kinds()
+    );
     Error::new(ErrorKind::Invalid, sentence)
 }

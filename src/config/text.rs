@@ -22,8 +22,9 @@ pub fn parse_commit(text: &str) -> Result<Commit> {
         _ => match humantime::parse_duration(text) {
             Ok(time) if !time.is_zero() && time <= Duration::from_secs(60) => Commit::Within(time),
             _ => {
-                let sentence =
-                    format!("commit {text:?}: there are auto, close, durable, or a time up to 1m such as 50ms");
+                let sentence = format!(
+                    "commit {text:?}: there are auto, close, durable, or a time up to 1m such as 50ms"
+                );
                 return Err(Error::new(ErrorKind::Invalid, sentence));
             }
         },
@@ -49,6 +50,20 @@ pub fn parse_timeout(text: &str) -> Result<Duration> {
         Ok(time) if (Duration::from_millis(10)..=Duration::from_secs(86400)).contains(&time) => Ok(time),
         _ => {
             let sentence = format!("timeout {text:?}: write a time from 10ms to 1d, such as 30s");
+            Err(Error::new(ErrorKind::Invalid, sentence))
+        }
+    }
+}
+
+/// Reads how long a command waits: a time such as `10s`; `0s` does not wait at all.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_wait(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= Duration::from_secs(86400) => Ok(time),
+        _ => {
+            let sentence = format!("timeout {text:?}: write a time up to 1d, such as 10s, or 0s");
             Err(Error::new(ErrorKind::Invalid, sentence))
         }
     }
@@ -117,7 +132,9 @@ pub(super) mod optional_path {
         path.clone().map(Wrapped).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
         Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
     }
 }
