@@ -15,4 +15,5 @@ pub mod env;
 pub mod error;
 pub mod key;
 pub mod payload;
+pub mod spool;
 pub mod store;

@@ -1,0 +1,2 @@
+//! LMDB.
+pub mod lock;
