@@ -1,2 +1,3 @@
 //! LMDB.
 pub mod lock;
+pub mod pending;
