@@ -305,6 +305,8 @@ mod tests {
         Ok(())
     }
 
+    type Scan<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&[u8], Found) -> Step) -> Result<()>;
+
     fn key() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec(prop::sample::select(&b"ab/"[..]), 1..5)
     }
@@ -335,7 +337,7 @@ mod tests {
                     pending.seal();
                 }
             }
-            let walk = |scan: &mut dyn FnMut(&mut dyn FnMut(&[u8], Found) -> Step) -> Result<()>| {
+            let walk = |scan: Scan<'_>| {
                 let mut seen = Vec::new();
                 scan(&mut |key, found| {
                     seen.push((key.to_vec(), found.size));
