@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Result;
-use crate::store::api::{Value, Version, When};
+use crate::store::api::When;
 use crate::store::flat::{Found, Step};
 
 /// Accepted bytes of both generations stay below this.
@@ -204,7 +204,7 @@ impl Above {
 
 struct Merge<'a> {
     above: BTreeMap<Bytes, Option<Found>>,
-    /// The prefix whose keys the caller asked to pass over last.
+    /// Where the caller asked to go on last: keys before it are passed over.
     skip: Option<Vec<u8>>,
     stopped: bool,
     each: &'a mut dyn FnMut(&[u8], Found) -> Step,
@@ -226,7 +226,7 @@ impl Merge<'_> {
         self.give(key, found);
         match &self.skip {
             _ if self.stopped => Step::Stop,
-            Some(prefix) if key.starts_with(prefix) => Step::Seek(prefix.clone()),
+            Some(to) if key < to.as_slice() => Step::Seek(to.clone()),
             _ => Step::Next,
         }
     }
@@ -242,37 +242,14 @@ impl Merge<'_> {
 
     fn give(&mut self, key: &[u8], found: Option<Found>) {
         let Some(found) = found else { return };
-        if self.skip.as_ref().is_some_and(|prefix| key.starts_with(prefix)) {
+        if self.skip.as_ref().is_some_and(|to| key < to.as_slice()) {
             return;
         }
         match (self.each)(key, found) {
             Step::Next => {}
-            Step::Seek(prefix) => self.skip = Some(prefix),
+            Step::Seek(to) => self.skip = Some(to),
             Step::Stop => self.stopped = true,
         }
-    }
-}
-
-/// An open value that waits, or that was accepted and has been replaced since: its bytes stay as long as it does.
-#[derive(Debug)]
-pub struct PendingValue(pub Bytes);
-
-impl Value for PendingValue {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let start = offset.min(self.len());
-        let end = start.saturating_add(size).min(self.len());
-        if start < end {
-            sink(&self.0[start as usize..end as usize]);
-        }
-        Ok(())
-    }
-
-    fn version(&self) -> Result<Version> {
-        Ok(Version::of_content(&self.0))
     }
 }
 
@@ -293,12 +270,12 @@ mod tests {
     ) -> Result<()> {
         let mut skip: Option<Vec<u8>> = None;
         for (key, size) in committed.range(from.to_vec()..) {
-            if skip.as_ref().is_some_and(|prefix| key.starts_with(prefix)) {
+            if skip.as_ref().is_some_and(|to| key < to) {
                 continue;
             }
             match each(key, Found { size: *size, modified: SystemTime::UNIX_EPOCH }) {
                 Step::Next => {}
-                Step::Seek(prefix) => skip = Some(prefix),
+                Step::Seek(to) => skip = Some(to),
                 Step::Stop => break,
             }
         }
@@ -343,7 +320,7 @@ mod tests {
                     seen.push((key.to_vec(), found.size));
                     match key.iter().position(|b| *b == b'/') {
                         _ if seen.len() > stop_after => Step::Stop,
-                        Some(slash) if seek_at_slash => Step::Seek(key[..=slash].to_vec()),
+                        Some(slash) if seek_at_slash => Step::Seek([&key[..slash], b"0"].concat()),
                         _ => Step::Next,
                     }
                 }).unwrap();
