@@ -28,5 +28,6 @@ pub mod mount_table;
 pub mod mount_users;
 pub mod name;
 pub mod payload;
+pub mod spool;
 pub mod store;
 pub mod vfs;
