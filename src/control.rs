@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, recv};
 use serde::{Deserialize, Serialize};
 
 use crate::env::{self, Deadline, Folders};
@@ -91,9 +91,15 @@ fn short(path: &Path) -> std::io::Result<(OwnedFd, PathBuf)> {
     Ok((folder, path))
 }
 
+/// Connects without waiting: a daemon that is stopped, with more askers than its backlog holds, is `WouldBlock`.
 fn connect(socket: &Path) -> std::io::Result<UnixStream> {
     let (_folder, path) = short(socket)?;
-    UnixStream::connect(path)
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let descriptor = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(descriptor.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    let stream = UnixStream::from(descriptor);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Asks the daemon behind `socket`, and waits at most `time` for its answer.
@@ -104,7 +110,7 @@ pub fn ask(socket: &Path, request: &Request, time: Option<Duration>) -> Result<s
     let line = serde_json::to_string(request).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
     let path = socket.to_owned();
     let (answer, answered) = mpsc::sync_channel(1);
-    // A thread of its own, since even connecting to a stopped daemon may wait.
+    // A thread of its own: the answer may never come.
     thread::Builder::new()
         .name("ask the daemon".to_owned())
         .spawn(move || drop(answer.send(exchange(&path, &line))))

@@ -101,13 +101,10 @@ impl Daemon {
 
     /// Waits for the end of every mount; whether everything could be put and closed.
     pub fn wait(mut self) -> bool {
-        let failed = self
-            .mounts
-            .iter()
-            .fold(false, |failed, mount| mount.wait(None).unwrap_or_default().failed || failed);
+        let endings: Vec<_> = self.mounts.iter().filter_map(|mount| mount.wait(None)).collect();
         // Whoever asked for the end gets its answer first.
         self.servers.clear();
-        !failed
+        !endings.iter().any(|ending| ending.failed)
     }
 
     fn obey(&self, mut signals: Signals) -> Result<()> {
@@ -212,11 +209,13 @@ pub fn run_in_background() -> Result<bool> {
     let daemon = match started {
         Ok(daemon) => daemon,
         Err(error) => {
-            tracing::error!("{error}");
             report(&Report::Failed(error.to_string()))?;
             return Ok(false);
         }
     };
+    for path in daemon.paths() {
+        tracing::info!("mounted on {}", path.display());
+    }
     let path = daemon.paths().next().map(Path::to_owned).unwrap_or_default();
     if orders.until_hang_up {
         daemon.end_with(std::io::stdin())?;
