@@ -13,6 +13,8 @@ pub mod semantics {}
 
 pub mod env;
 pub mod error;
+pub mod fuse;
 pub mod key;
 pub mod payload;
 pub mod store;
+pub mod vfs;

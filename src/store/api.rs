@@ -1,6 +1,7 @@
 //! All that the Vfs sees of a store: a tree of raw byte segments, five required methods, the rest optional.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -44,6 +45,27 @@ pub trait Store: Send + Sync + 'static {
     /// Returns when everything accepted before would survive a power cut, as far as the store promises (§4.3).
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether a value could be kept under this key at all, told without asking the store (§1.9).
+    ///
+    /// # Errors
+    /// `NameTooLong`, `NameEncoding`, `Invalid`.
+    fn check_key(&self, key: &Key) -> Result<()> {
+        let _ = key;
+        Ok(())
+    }
+
+    /// The key in the store's own bytes, for `user.kvfs.key` (§1.10); of a directory, the prefix of what is below.
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let _ = directory;
+        key.segments().map(|segment| segment.bytes).collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// The version that a value with these bytes has, for stores that tell versions apart by content.
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        let _ = body;
+        Ok(None)
     }
 
     /// Tells of changes that other programs make, from a thread of the store's own, until the [`Watch`] drops.
@@ -171,6 +193,27 @@ impl Version {
         version.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         version.extend_from_slice(&twox_hash::XxHash3_128::oneshot(bytes).to_le_bytes());
         Version(version)
+    }
+}
+
+impl Version {
+    /// The same of a payload.
+    ///
+    /// # Errors
+    /// The spill file's.
+    pub fn of_payload(body: &Payload) -> Result<Version> {
+        if let Some(bytes) = body.as_slice() {
+            return Ok(Version::of_content(bytes));
+        }
+        let mut hasher = twox_hash::xxhash3_128::Hasher::new();
+        body.pieces(&mut |piece| {
+            hasher.write(piece);
+            Ok(())
+        })?;
+        let mut version = smallvec::SmallVec::new();
+        version.extend_from_slice(&body.len().to_le_bytes());
+        version.extend_from_slice(&hasher.finish_128().to_le_bytes());
+        Ok(Version(version))
     }
 }
 
