@@ -15,6 +15,7 @@ pub mod env;
 pub mod error;
 pub mod fuse;
 pub mod key;
+pub mod name;
 pub mod payload;
 pub mod store;
 pub mod vfs;
