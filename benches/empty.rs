@@ -35,7 +35,8 @@ use fuser::{
 struct Options {
     /// An empty folder to mount on.
     mountpoint: Option<std::path::PathBuf>,
-    /// Answer ENOSYS to OPEN and OPENDIR, so that the kernel stops asking, as a snapshot mount does.
+    /// As a snapshot mount: read-only, so that a READ makes no attribute stale, and OPEN, OPENDIR and FLUSH are
+    /// answered with ENOSYS, so that the kernel stops asking.
     #[arg(long)]
     snapshot: bool,
     /// Threads that take requests, each with a descriptor of its own.
@@ -70,6 +71,9 @@ const MAX_WRITE: u32 = 1 << 20;
 /// What directories report as their block size: glibc's `readdir` takes a buffer of this size, and the kernel
 /// passes the size on, so that a listing takes fewer requests.
 const DIRECTORY_BLOCK: u32 = 1 << 20;
+/// Entries in one READDIRPLUS reply. The kernel makes an inode of each before the first is seen, which takes
+/// microseconds; the first request of every listing is one, also where nobody asks for attributes.
+const ENTRIES_PLUS: u64 = 512;
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 static ZEROS: [u8; MAX_WRITE as usize] = [0; MAX_WRITE as usize];
@@ -323,7 +327,7 @@ impl Filesystem for Empty {
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         self.counters.count(Operation::Flush);
-        reply.ok();
+        if self.options.snapshot { reply.error(Errno::ENOSYS) } else { reply.ok() }
     }
 
     fn release(
@@ -386,7 +390,7 @@ impl Filesystem for Empty {
             let mut buffer = [0; 16];
             let mut attributes = self.attributes(family.base);
             attributes.size = family.size;
-            for index in offset..family.count {
+            for index in offset..family.count.min(offset + ENTRIES_PLUS) {
                 attributes.ino = INodeNo(family.base + index);
                 let name = family.name(index, &mut buffer);
                 if reply.add(attributes.ino, index + 1, name, &FOREVER, &attributes, Generation(0)) {
@@ -436,6 +440,7 @@ fn serve(mountpoint: &std::path::Path, options: Options) -> io::Result<()> {
         MountOption::DefaultPermissions,
         MountOption::NoSuid,
         MountOption::NoDev,
+        if options.snapshot { MountOption::RO } else { MountOption::RW },
     ];
     config.n_threads = Some(options.threads);
     config.clone_fd = true;
