@@ -4,6 +4,7 @@
 mod create;
 mod files;
 mod list;
+mod raw;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -85,6 +86,26 @@ enum Work {
         #[arg(long, default_value_t = 1 << 30)]
         large: u64,
     },
+    /// Puts values of 4 KiB into an LMDB environment through liblmdb, each with a commit of its own.
+    Put {
+        environment: PathBuf,
+        #[arg(long, default_value_t = 500)]
+        count: u64,
+        #[arg(long, default_value_t = 1)]
+        writers: u64,
+    },
+    /// Makes an LMDB environment whose keys are the files that the other measurements read.
+    Fill {
+        environment: PathBuf,
+        #[arg(long, default_value_t = 10_000)]
+        files: u64,
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+        #[arg(long, default_value_t = 1 << 30)]
+        large: u64,
+    },
+    /// Has an LMDB environment open until the standard input ends.
+    Hold { environment: PathBuf },
 }
 
 fn carry_out(work: Work) -> io::Result<Measured> {
@@ -96,6 +117,9 @@ fn carry_out(work: Work) -> io::Result<Measured> {
         Work::Stream { file, block } => files::stream(&file, block),
         Work::Create { folder, count, writers } => create::create(&folder, count, writers),
         Work::Prepare { folder, files, keys, large } => create::prepare(&folder, files, keys, large),
+        Work::Put { environment, count, writers } => raw::put(&environment, count, writers),
+        Work::Fill { environment, files, keys, large } => raw::fill(&environment, files, keys, large),
+        Work::Hold { environment } => raw::hold(&environment),
     }
 }
 
