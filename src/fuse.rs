@@ -28,10 +28,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -92,6 +92,7 @@ struct Door {
 #[derive(Debug)]
 pub struct Session {
     session: fuser::BackgroundSession,
+    _retries: Retries,
     _invalidator: Invalidator,
 }
 
@@ -114,7 +115,31 @@ pub fn serve(vfs: Arc<Vfs>, device: OwnedFd, threads: usize) -> Result<Session> 
     let notifier = session.notifier();
     let session = session.spawn().map_err(failed)?;
     let invalidator = Invalidator::start(&vfs, Box::new(Channel { notifier, raw }));
-    Ok(Session { session, _invalidator: invalidator })
+    Ok(Session { session, _retries: Retries::start(&vfs), _invalidator: invalidator })
+}
+
+/// How often a put that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Tries again what could not be put, until it drops.
+#[derive(Debug)]
+struct Retries(#[allow(dead_code, reason = "its drop ends the thread")] std::sync::mpsc::Sender<()>);
+
+impl Retries {
+    fn start(vfs: &Arc<Vfs>) -> Retries {
+        let (sender, ended) = std::sync::mpsc::channel::<()>();
+        let vfs = Arc::downgrade(vfs);
+        let thread = std::thread::Builder::new().name("kvfs-retry".into()).spawn(move || {
+            while ended.recv_timeout(RETRY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let Some(vfs) = vfs.upgrade() else { return };
+                vfs.retry();
+            }
+        });
+        if let Err(error) = thread {
+            tracing::warn!("what cannot be put is tried again only by kvfs sync: {error}");
+        }
+        Retries(sender)
+    }
 }
 
 impl Session {
@@ -370,7 +395,15 @@ impl Filesystem for Door {
         self.entry(self.vfs.make_node(caller(request), parent.0, name.as_bytes(), mode), reply);
     }
 
-    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
         self.count(Operation::Mkdir);
         self.entry(self.vfs.mkdir(caller(request), parent.0, name.as_bytes(), mode), reply);
     }
@@ -481,9 +514,16 @@ impl Filesystem for Door {
         }
     }
 
-    fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         self.count(Operation::Flush);
-        self.empty(self.vfs.flush(caller(request), ino.0, handle.0, owner.0), reply);
+        self.empty(self.vfs.flush_handle(caller(request), ino.0, handle.0, owner.0), reply);
     }
 
     fn release(
@@ -532,7 +572,14 @@ impl Filesystem for Door {
         }
     }
 
-    fn readdirplus(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         self.count(Operation::Readdirplus);
         let ttl = self.vfs.ttl();
         let outcome = self.vfs.readdir(handle.0, offset, true, &mut |given| {

@@ -1,7 +1,6 @@
 //! All that the Vfs sees of a store: a tree of raw byte segments, five required methods, the rest optional.
 
 use std::fmt;
-use std::hash::Hasher;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -200,13 +200,19 @@ impl Vfs {
     }
 
     /// Records that a file was put with these bytes, changed at `modified`.
-    pub(super) fn record_put(&self, key: &Key, data: &Payload, modified: SystemTime) -> Result<()> {
+    pub(super) fn record_put(
+        &self,
+        key: &Key,
+        data: &Payload,
+        modified: SystemTime,
+        asked: bool,
+    ) -> Result<()> {
         let content = Some((data.len(), hash_of(data)?));
         let mut overlay = self.overlay.write();
         overlay.change(key, |record| {
             record.new = false;
             let set = record.file.get_or_insert_default();
-            set.mtime = Some(Guarded { time: modified, known: env::now(), content });
+            set.mtime = Some(Guarded { time: modified, known: env::now(), content, asked });
             set.ctime = Some(modified);
         });
         Ok(())
@@ -217,7 +223,7 @@ impl Vfs {
         let now = env::now();
         let mut overlay = self.overlay.write();
         let set = overlay.attributes(directory, true);
-        set.mtime = Some(Guarded { time: now, known: now, content: None });
+        set.mtime = Some(Guarded { time: now, known: now, content: None, asked: false });
         set.ctime = Some(now);
     }
 
@@ -229,7 +235,10 @@ impl Vfs {
         self.check_writable()?;
         let (place, _) = self.place_and_buffer(ino)?;
         if place.more.is_some() {
-            return Err(Error::new(ErrorKind::NotPermitted, "a %more directory has no attributes of its own"));
+            return Err(Error::new(
+                ErrorKind::NotPermitted,
+                "a %more directory has no attributes of its own",
+            ));
         }
         if let Some(size) = set.size {
             self.truncate(caller, ino, &place, size, set.handle)?;
@@ -250,7 +259,8 @@ impl Vfs {
     pub(super) fn clear_set_id(&self, ino: Ino) -> Result<()> {
         let key = self.place(ino)?.key;
         let mut overlay = self.overlay.write();
-        if overlay.get(&key).is_some_and(|record| record.file.as_ref().is_some_and(|set| set.mode.is_some())) {
+        if overlay.get(&key).is_some_and(|record| record.file.as_ref().is_some_and(|set| set.mode.is_some()))
+        {
             let set = overlay.attributes(&key, false);
             set.mode = set.mode.map(|mode| mode & !0o6000);
         }
@@ -262,6 +272,7 @@ impl Vfs {
         let mut state = buffer.state.write();
         if state.dirty {
             state.modified = time.resolve();
+            state.modified_asked = true;
         }
         state.dirty
     }
@@ -269,7 +280,7 @@ impl Vfs {
     /// What a time that is set now is tied to: the stored content as it is.
     fn guard(&self, place: &Place) -> Result<Guarded> {
         let now = env::now();
-        let mut guarded = Guarded { time: now, known: now, content: None };
+        let mut guarded = Guarded { time: now, known: now, content: None, asked: true };
         if place.what != What::File {
             return Ok(guarded);
         }
@@ -314,7 +325,7 @@ fn store_set(stored: &mut Attributes, set: &Set, guard: Option<Guarded>) {
 }
 
 /// The length of a value, and a fast hash of its bytes.
-fn hash_of_value(value: &dyn Value) -> Result<(u64, u64)> {
+pub(super) fn hash_of_value(value: &dyn Value) -> Result<(u64, u64)> {
     let mut hasher = xxhash3_64::Hasher::new();
     let mut at = 0;
     while at < value.len() {
@@ -331,7 +342,7 @@ fn hash_of_value(value: &dyn Value) -> Result<(u64, u64)> {
 }
 
 /// A fast hash of a payload's bytes, to tell later whether they are the same (§5.5).
-fn hash_of(data: &Payload) -> Result<u64> {
+pub(super) fn hash_of(data: &Payload) -> Result<u64> {
     if let Some(bytes) = data.as_slice() {
         return Ok(XxHash3_64::oneshot(bytes));
     }

@@ -40,6 +40,8 @@ pub struct State {
     pub error: Option<Error>,
     /// When the bytes changed last.
     pub modified: SystemTime,
+    /// Whether somebody set that time.
+    pub modified_asked: bool,
 }
 
 impl std::fmt::Debug for State {
@@ -71,6 +73,7 @@ impl Buffer {
                 generation: 0,
                 error: None,
                 modified: env::now(),
+                modified_asked: false,
             }),
         }
     }
@@ -89,6 +92,11 @@ impl State {
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The version that the edits will stand on, while nothing was written.
+    pub fn base(&self) -> Option<&Arc<dyn Value>> {
+        self.base.as_ref()
     }
 
     /// The bytes to put; `None` while nothing was written.
@@ -124,7 +132,8 @@ impl State {
     /// # Errors
     /// `TooBig` past `value_max`; `NoSpace` from the scratch folder; `Stale` from the base.
     pub fn write(&mut self, offset: u64, bytes: &[u8], value_max: u64) -> Result<()> {
-        let end = offset.checked_add(bytes.len() as u64).filter(|&end| end <= value_max).ok_or_else(too_big)?;
+        let end =
+            offset.checked_add(bytes.len() as u64).filter(|&end| end <= value_max).ok_or_else(too_big)?;
         let whole = offset == 0 && end >= self.len();
         self.own(if whole { 0 } else { u64::MAX })?.write(offset, bytes)?;
         self.touch();
@@ -168,6 +177,7 @@ impl State {
         self.dirty = true;
         self.generation += 1;
         self.modified = env::now();
+        self.modified_asked = false;
     }
 
     /// The bytes as our own, copied from the base where this is the first write; of the base only the first `keep`

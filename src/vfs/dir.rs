@@ -13,7 +13,7 @@ use super::lookup::Target;
 use super::node::{Ino, Place, Step, What, number};
 use super::overlay::Shown;
 use crate::error::{ErrorKind, Result};
-use crate::key::Word;
+use crate::key::{Segment, Word};
 use crate::name;
 use crate::store::api::{Cursor, Entry, Stat};
 
@@ -205,7 +205,12 @@ impl Vfs {
     }
 
     /// Gives the store's names.
-    fn give_stored(&self, directory: &mut DirectoryHandle, attributes: bool, take: &mut Taker<'_>) -> Result<()> {
+    fn give_stored(
+        &self,
+        directory: &mut DirectoryHandle,
+        attributes: bool,
+        take: &mut Taker<'_>,
+    ) -> Result<()> {
         let mut cursor = std::mem::take(&mut directory.cursor);
         let mut next = directory.next;
         let mut new_pieces = Vec::new();
@@ -218,46 +223,35 @@ impl Vfs {
             if !directory.own_names.is_empty() && directory.own_names.contains(&*encoded) {
                 return ControlFlow::Continue(());
             }
-            let shown = match name_in(&directory.place, &encoded) {
-                Some(shown) => shown,
-                None => return ControlFlow::Continue(()),
-            };
-            let taken = match shown {
-                NameIn::Whole(name) if attributes => {
-                    let step = if name.len() == entry.segment.bytes.len() && entry.segment.word == Word::None {
-                        Step::Plain
-                    } else {
-                        Step::Coded(entry.segment.bytes.into(), entry.segment.word)
-                    };
-                    {
-                        let target = Target { key: directory.place.key.child(entry.segment), step };
-                        self.give_target(directory, name, target, entry.stat, next + 1, take)
-                    }
+            let before = directory.place.more.as_deref().unwrap_or_default();
+            let Some(name) = name::shown(&encoded, before) else { return ControlFlow::Continue(()) };
+            let given = Listed { name: &name, segment: entry.segment, stat: entry.stat, next: next + 1 };
+            let taken = if name.len() != encoded.len() - before.len() {
+                if directory.pieces.contains(&*name) || new_pieces.contains(&Box::from(&*name)) {
+                    return ControlFlow::Continue(());
                 }
-                NameIn::Whole(name) => {
-                    let below = number::below(hash, entry.segment);
-                    let (what, number) = if entry.stat.kind.is_directory() {
-                        (What::Directory, number::of_directory(below))
-                    } else {
-                        (What::File, number::of_file(below))
-                    };
-                    let known = if children_known { self.table.lock().child(directory.ino, name) } else { None };
-                    take(Given { ino: known.unwrap_or(number), what: &what, name, next: next + 1, attr: None })
+                let taken = self.give_piece(directory, &name, before, given.next, attributes, take);
+                if taken {
+                    new_pieces.push(Box::from(&*name));
                 }
-                NameIn::Piece(prefix) => {
-                    if directory.pieces.contains(prefix) || new_pieces.iter().any(|p: &Box<[u8]>| **p == *prefix) {
-                        return ControlFlow::Continue(());
-                    }
-                    let above = directory.place.more.as_ref().map_or(0, |above| above.len());
-                    let name = [&prefix[above..], name::MORE].concat();
-                    let ino = number::of_more(hash, prefix);
-                    let taken =
-                        take(Given { ino, what: &What::Directory, name: &name, next: next + 1, attr: None });
-                    if taken {
-                        new_pieces.push(prefix.into());
-                    }
-                    taken
-                }
+                taken
+            } else if attributes {
+                self.give_with_attributes(directory, &given, take)
+            } else {
+                let below = number::below(hash, entry.segment);
+                let (what, number) = if entry.stat.kind.is_directory() {
+                    (What::Directory, number::of_directory(below))
+                } else {
+                    (What::File, number::of_file(below))
+                };
+                let known = if children_known { self.table.lock().child(directory.ino, &name) } else { None };
+                take(Given {
+                    ino: known.unwrap_or(number),
+                    what: &what,
+                    name: &name,
+                    next: given.next,
+                    attr: None,
+                })
             };
             if taken {
                 next += 1;
@@ -280,19 +274,35 @@ impl Vfs {
         Ok(self.store.stat(&place.key)?.filter(|stat| stat.kind.has_value()))
     }
 
-    fn give_target(
+    /// Gives the `%more` directory of a long name (§1.8).
+    fn give_piece(
         &self,
         directory: &DirectoryHandle,
         name: &[u8],
-        target: Target,
-        stat: Stat,
+        before: &[u8],
         next: u64,
+        attributes: bool,
         take: &mut Taker<'_>,
     ) -> bool {
-        let what = if stat.kind.is_directory() { What::Directory } else { What::File };
+        if attributes {
+            return self.give_own(directory, name, Shown::Directory, next, true, take);
+        }
+        let piece = name.strip_suffix(name::MORE).unwrap_or(name);
+        let ino = number::of_more(directory.hash, &[before, piece].concat());
+        take(Given { ino, what: &What::Directory, name, next, attr: None })
+    }
+
+    /// Gives a name of the store's with its attributes; a lookup is counted if it is taken.
+    fn give_with_attributes(
+        &self,
+        directory: &DirectoryHandle,
+        listed: &Listed<'_>,
+        take: &mut Taker<'_>,
+    ) -> bool {
+        let what = if listed.stat.kind.is_directory() { What::Directory } else { What::File };
         let written = {
             let mut table = self.table.lock();
-            table.child(directory.ino, name).and_then(|ino| {
+            table.child(directory.ino, listed.name).and_then(|ino| {
                 let buffer = table.get(ino)?.buffer.clone()?;
                 if let Some(node) = table.get_mut(ino) {
                     node.lookups += 1;
@@ -308,9 +318,24 @@ impl Vfs {
                     return true;
                 }
             },
-            None => self.remember(directory.ino, name, target, what, Some(stat)),
+            None => {
+                let segment = listed.segment;
+                let step = if listed.name == segment.bytes && segment.word == Word::None {
+                    Step::Plain
+                } else {
+                    Step::Coded(segment.bytes.into(), segment.word)
+                };
+                let target = Target { key: directory.place.key.child(segment), step };
+                self.remember(directory.ino, listed.name, target, what, Some(listed.stat))
+            }
         };
-        let taken = take(Given { ino: attr.ino, what: &attr.what, name, next, attr: Some(&attr) });
+        let taken = take(Given {
+            ino: attr.ino,
+            what: &attr.what,
+            name: listed.name,
+            next: listed.next,
+            attr: Some(&attr),
+        });
         if !taken {
             self.forget(attr.ino, 1);
         }
@@ -326,25 +351,12 @@ impl Vfs {
     }
 }
 
-/// How a segment shows in a directory.
-enum NameIn<'a> {
-    /// By this name.
-    Whole(&'a [u8]),
-    /// Inside the `%more` directory with this joined prefix.
-    Piece(&'a [u8]),
-}
-
-fn name_in<'a>(place: &Place, encoded: &'a [u8]) -> Option<NameIn<'a>> {
-    let above = place.more.as_ref().map_or(0, |above| above.len());
-    let rest = match &place.more {
-        // Only names that were cut exactly here belong into this directory.
-        Some(prefix) => encoded.strip_prefix(&**prefix).filter(|_| name::is_cut_at(encoded, prefix.len()))?,
-        None => encoded,
-    };
-    match name::first_piece(rest) {
-        Some(piece) => Some(NameIn::Piece(&encoded[..above + piece.len()])),
-        None => Some(NameIn::Whole(rest)),
-    }
+/// A name of the store's on its way to the kernel.
+struct Listed<'a> {
+    name: &'a [u8],
+    segment: Segment<'a>,
+    stat: Stat,
+    next: u64,
 }
 
 impl DirectoryHandle {
@@ -376,4 +388,3 @@ impl DirectoryHandle {
         }
     }
 }
-

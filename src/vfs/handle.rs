@@ -31,7 +31,10 @@ pub struct Handle {
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("ino", &self.ino).field("writable", &self.writable).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("ino", &self.ino)
+            .field("writable", &self.writable)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,7 +83,11 @@ impl Vfs {
         }
         let mut opened = Opened { handle: 0, keep: true, direct: false, silent: !mode.write };
         let mut value = None;
-        if buffer.is_none() {
+        if let Some(buffer) = &buffer {
+            if self.is_superseded(ino, &place, buffer)? && self.send_back(ino) {
+                return Err(ErrorKind::Stale.into());
+            }
+        } else {
             // The time first, so that pages are never taken for newer than they are.
             let stat = self.stat(&place)?;
             let found = self.store.open(&place.key)?.map(Shared::from);
@@ -103,8 +110,12 @@ impl Vfs {
 
     /// The error for an inode whose key is gone: the kernel looks the name up again.
     fn vanished(&self, ino: Ino) -> Error {
-        let again = self.table.lock().get_mut(ino).is_some_and(|node| !std::mem::replace(&mut node.sent_back, true));
-        if again { ErrorKind::Stale.into() } else { ErrorKind::NotFound.into() }
+        if self.send_back(ino) { ErrorKind::Stale.into() } else { ErrorKind::NotFound.into() }
+    }
+
+    /// Whether the kernel is to look the name of this inode up again: it does so once for each `Stale`.
+    fn send_back(&self, ino: Ino) -> bool {
+        self.table.lock().get_mut(ino).is_some_and(|node| !std::mem::replace(&mut node.sent_back, true))
     }
 
     /// Decides how a version may be read through this inode: whether the kernel's pages are of it, and whether it
@@ -187,7 +198,14 @@ impl Vfs {
     ///
     /// # Errors
     /// `Exists`, `Invalid` for a name that no key has, `NameTooLong`, `ReadOnly`.
-    pub fn create(&self, caller: Caller, parent: Ino, name: &[u8], permissions: u32, mode: Mode) -> Result<(Attr, Opened)> {
+    pub fn create(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        permissions: u32,
+        mode: Mode,
+    ) -> Result<(Attr, Opened)> {
         self.check_writable()?;
         let target = self.target_to_make(parent, name)?;
         if let Some((what, stat)) = self.find(&target)? {
@@ -213,7 +231,14 @@ impl Vfs {
     ///
     /// # Errors
     /// `Stale` where the handle's version is gone (§3.1); what the store answers.
-    pub fn read(&self, ino: Ino, handle: u64, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+    pub fn read(
+        &self,
+        ino: Ino,
+        handle: u64,
+        offset: u64,
+        size: u64,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<()> {
         let mut count = |bytes: &[u8]| {
             self.counters.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             sink(bytes);
@@ -324,7 +349,7 @@ impl Vfs {
     ///
     /// # Errors
     /// The put's.
-    pub fn flush(&self, caller: Caller, ino: Ino, handle: u64, owner: u64) -> Result<()> {
+    pub fn flush_handle(&self, caller: Caller, ino: Ino, handle: u64, owner: u64) -> Result<()> {
         let handle = self.handle(handle)?;
         if !handle.writable {
             return Ok(());
@@ -342,9 +367,8 @@ impl Vfs {
         let buffer = self.buffer_of(ino);
         if handle.writable
             && let Some(buffer) = &buffer
-            && let Err(error) = self.put_if_dirty(ino, buffer)
         {
-            tracing::error!("the last close of a file could not put it: {error}");
+            self.put_last(ino, buffer);
         }
         drop(handle);
         if let Some(node) = self.table.lock().get_mut(ino) {

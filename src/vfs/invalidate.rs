@@ -139,6 +139,12 @@ impl Invalidator {
     }
 }
 
+impl std::fmt::Debug for Invalidator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Invalidator")
+    }
+}
+
 impl Drop for Invalidator {
     fn drop(&mut self) {
         self._watch = None;

@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Vfs;
-use super::attr::Attr;
+use super::attr::{Attr, hash_of, hash_of_value};
+use super::buffer::Buffer;
 use super::node::{Ino, Place, Step, What, number};
 use super::overlay::Shown;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, Segment};
-use crate::name;
+use crate::key::{Key, Segment, Word};
+use crate::name::{self, Joined};
 use crate::store::api::{Cursor, Kind, Stat, Value};
 
 /// What a name stands for, before anyone asked whether it is there.
@@ -22,30 +23,25 @@ pub(super) struct Target {
 impl Vfs {
     /// What `name` in the directory at `place` stands for; `None` where no segment is spelled so.
     pub(super) fn target(&self, place: &Place, name: &[u8]) -> Option<Target> {
-        if let Some(prefix) = &place.more {
-            let joined = [&**prefix, name].concat();
-            return match name.strip_suffix(name::MORE) {
-                Some(piece) => Some(more(place, &[&**prefix, piece].concat())),
-                // A name that fits has no place in a `%more` directory, and only the right rest has this one.
-                None if joined.len() <= name::NAME_MAX => None,
-                None => {
-                    let (bytes, word) = name::decode(&joined)?;
-                    let key = place.key.child(Segment { bytes: &bytes, word });
-                    Some(Target { key, step: Step::Coded(bytes.as_ref().into(), word) })
-                }
-            };
-        }
-        if name == name::VALUE {
+        let before = place.more.as_deref().unwrap_or_default();
+        if before.is_empty() && name == name::VALUE {
             return (!place.key.is_root()).then(|| Target { key: place.key.clone(), step: Step::Value });
         }
-        if let Some(piece) = name.strip_suffix(name::MORE) {
-            return Some(more(place, piece));
+        if before.is_empty() && !name.ends_with(name::MORE) {
+            let (bytes, word) = name::decode(name)?;
+            let plain = word == Word::None && *bytes == *name;
+            let key = place.key.child(Segment { bytes: &bytes, word });
+            let step = if plain { Step::Plain } else { Step::Coded(bytes.as_ref().into(), word) };
+            return Some(Target { key, step });
         }
-        let (bytes, word) = name::decode(name)?;
-        let plain = matches!(bytes, std::borrow::Cow::Borrowed(b) if b.len() == name.len());
-        let key = place.key.child(Segment { bytes: &bytes, word });
-        let step = if plain { Step::Plain } else { Step::Coded(bytes.as_ref().into(), word) };
-        Some(Target { key, step })
+        match name::join(before, name)? {
+            Joined::Part(prefix) => Some(Target { key: place.key.clone(), step: Step::More(prefix.into()) }),
+            Joined::Whole(encoded) => {
+                let (bytes, word) = name::decode(&encoded)?;
+                let key = place.key.child(Segment { bytes: &bytes, word });
+                Some(Target { key, step: Step::Coded(bytes.as_ref().into(), word) })
+            }
+        }
     }
 
     /// Looks up a name; one more lookup is counted for the inode.
@@ -64,8 +60,12 @@ impl Vfs {
         };
         // What is being written is there, whatever the store has yet.
         if let Some((ino, child, Some(buffer), _)) = &known {
-            self.count_lookup(*ino);
-            return self.attr(*ino, child, Some(buffer), None);
+            if !self.is_superseded(*ino, child, buffer)? {
+                self.count_lookup(*ino);
+                return self.attr(*ino, child, Some(buffer), None);
+            }
+            // Handles go on with what they have; the name is what another program made of it (§6.1).
+            self.table.lock().detach(*ino);
         }
         let target = self.target(&place, name).ok_or(ErrorKind::NotFound)?;
         if let Step::More(prefix) = &target.step {
@@ -77,7 +77,7 @@ impl Vfs {
             && !self.shows_same(*ino, &target.key, &*reading, stat)
         {
             // Handles go on reading the old version under the old number; the name gets a new one (§3.1).
-            self.table.lock().unlink(*ino);
+            self.table.lock().detach(*ino);
         }
         Ok(self.remember(parent, name, target, what, stat))
     }
@@ -158,16 +158,12 @@ impl Vfs {
 
     /// A `%more` directory is there while a name in the directory starts with its prefix (§1.8).
     fn lookup_more(&self, parent: Ino, name: &[u8], place: &Place, prefix: &[u8]) -> Result<Attr> {
+        let before = place.more.as_deref().unwrap_or_default();
         let mut found = false;
         self.store.list(&place.key, &mut Cursor::default(), &mut |entry| {
             let encoded = name::encode(entry.segment);
-            let rest = match &place.more {
-                Some(above) => encoded.strip_prefix(&**above),
-                None => Some(&*encoded),
-            };
-            let piece = rest.and_then(name::first_piece).map(|piece| piece.len());
-            let joined = place.more.as_ref().map_or(0, |above| above.len());
-            found = piece.is_some_and(|len| encoded.get(..joined + len) == Some(prefix));
+            found = encoded.starts_with(prefix)
+                && name::shown(&encoded, before).is_some_and(|shown| *shown == *name);
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         if !found {
@@ -196,6 +192,33 @@ impl Vfs {
         }
     }
 
+    /// Whether another program changed a file that is open here for writing and has nothing to put.
+    pub(super) fn is_superseded(&self, ino: Ino, place: &Place, buffer: &Buffer) -> Result<bool> {
+        let state = buffer.state.read();
+        if state.dirty || !place.linked {
+            return Ok(false);
+        }
+        let Some(stat) = self.stat(place)? else {
+            return Ok(state.data().is_some() || state.base().is_some());
+        };
+        if stat.size != state.len() {
+            return Ok(true);
+        }
+        match (state.data(), state.base()) {
+            (Some(data), _) => {
+                let recorded =
+                    self.overlay.read().get(&place.key).and_then(|record| record.file.as_ref()?.mtime);
+                if recorded.is_some_and(|recorded| stat.modified <= recorded.known) {
+                    return Ok(false);
+                }
+                let Some(value) = self.store.open(&place.key)? else { return Ok(true) };
+                Ok(hash_of_value(&*value)?.1 != hash_of(data)?)
+            }
+            (None, Some(base)) => Ok(!self.shows_same(ino, &place.key, &**base, &stat)),
+            (None, None) => Ok(false),
+        }
+    }
+
     /// Takes back lookups.
     pub fn forget(&self, ino: Ino, count: u64) {
         self.table.lock().forget(ino, count);
@@ -211,10 +234,6 @@ impl Vfs {
             _ => Err(Error::new(ErrorKind::Invalid, "not a symbolic link")),
         }
     }
-}
-
-fn more(place: &Place, prefix: &[u8]) -> Target {
-    Target { key: place.key.clone(), step: Step::More(prefix.into()) }
 }
 
 /// Values up to this length are compared byte by byte.

@@ -27,7 +27,10 @@ impl Vfs {
             Error::new(ErrorKind::Invalid, format!("no key has the file name \"{}\"", name.escape_ascii()))
         })?;
         if matches!(target.step, Step::More(_)) {
-            return Err(Error::new(ErrorKind::NotPermitted, "%more directories come and go with the names in them"));
+            return Err(Error::new(
+                ErrorKind::NotPermitted,
+                "%more directories come and go with the names in them",
+            ));
         }
         self.store.check_key(&target.key)?;
         Ok(target)
@@ -240,7 +243,14 @@ impl Vfs {
     /// # Errors
     /// `Exists` with `keep_existing`; `NotEmpty`, `IsDirectory`, `NotDirectory` as the target stands; `Invalid` for a
     /// directory into itself; `CrossDevice` where the store cannot.
-    pub fn rename(&self, parent: Ino, name: &[u8], new_parent: Ino, new_name: &[u8], keep_existing: bool) -> Result<()> {
+    pub fn rename(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        keep_existing: bool,
+    ) -> Result<()> {
         self.check_writable()?;
         let from = self.target_to_make(parent, name)?;
         let to = self.target_to_make(new_parent, new_name)?;
@@ -307,7 +317,12 @@ impl Vfs {
         Ok(())
     }
 
-    fn rename_directory(&self, from: &Target, to: &Target, replaced: Option<(What, Option<Stat>)>) -> Result<()> {
+    fn rename_directory(
+        &self,
+        from: &Target,
+        to: &Target,
+        replaced: Option<(What, Option<Stat>)>,
+    ) -> Result<()> {
         if to.key.starts_with(&from.key) {
             return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
         }

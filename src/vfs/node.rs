@@ -251,17 +251,29 @@ impl Table {
         }
     }
 
+    /// Takes this node's name for another node; what is written to it still belongs to its key.
+    pub fn detach(&mut self, ino: Ino) {
+        self.take_name(ino);
+        self.collect(ino);
+    }
+
     /// Takes this node's name away.
     pub fn unlink(&mut self, ino: Ino) {
-        let Some(node) = self.nodes.get_mut(&ino) else { return };
-        node.linked = false;
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.linked = false;
+        }
+        self.take_name(ino);
+        self.collect(ino);
+    }
+
+    fn take_name(&mut self, ino: Ino) {
+        let Some(node) = self.nodes.get(&ino) else { return };
         let (parent, name) = (node.parent, node.name.clone());
         if let Some(directory) = self.nodes.get_mut(&parent)
             && directory.children.get(&name) == Some(&ino)
         {
             directory.children.remove(&name);
         }
-        self.collect(ino);
     }
 
     /// Hangs this node under another name; whoever had that name is unlinked.

@@ -35,6 +35,8 @@ pub struct Guarded {
     pub known: SystemTime,
     /// Length in bytes and hash of the content; `None` for a directory.
     pub content: Option<(u64, u64)>,
+    /// Whether somebody set it; otherwise writing did.
+    pub asked: bool,
 }
 
 /// What the mount knows of one key.
@@ -126,7 +128,8 @@ impl Overlay {
     }
 
     fn get_mut(&mut self, key: &Key) -> Option<&mut Record> {
-        key.segments().try_fold(&mut self.root, |record, segment| record.children.get_mut(&*name::encode(segment)))
+        key.segments()
+            .try_fold(&mut self.root, |record, segment| record.children.get_mut(&*name::encode(segment)))
     }
 
     /// Changes what lives at this key, and keeps the counts above it right.
@@ -167,9 +170,11 @@ impl Overlay {
     /// The file names that the mount alone shows below this directory.
     pub fn shown(&self, directory: &Key) -> Vec<(Box<[u8]>, Shown)> {
         match self.get(directory) {
-            Some(record) if record.inside > 0 => {
-                record.children.iter().filter_map(|(name, child)| Some((name.clone(), child.shows()?))).collect()
-            }
+            Some(record) if record.inside > 0 => record
+                .children
+                .iter()
+                .filter_map(|(name, child)| Some((name.clone(), child.shows()?)))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -197,7 +202,8 @@ impl Overlay {
         let (mut file, mut symlink, mut new) = (None, None, false);
         if self.get_mut(from).is_some() {
             self.change(from, |record| {
-                (file, symlink, new) = (record.file.take(), record.symlink.take(), std::mem::take(&mut record.new));
+                (file, symlink, new) =
+                    (record.file.take(), record.symlink.take(), std::mem::take(&mut record.new));
             });
         }
         if file.is_some() || symlink.is_some() || new || self.get_mut(to).is_some() {
@@ -227,7 +233,11 @@ impl Overlay {
     pub fn counts(&self) -> Counts {
         let set = |a: &Option<Box<Attributes>>| {
             a.as_ref().is_some_and(|a| {
-                a.mode.is_some() || a.uid.is_some() || a.gid.is_some() || a.mtime.is_some() || !a.xattrs.is_empty()
+                a.mode.is_some()
+                    || a.uid.is_some()
+                    || a.gid.is_some()
+                    || a.mtime.is_some_and(|mtime| mtime.asked)
+                    || !a.xattrs.is_empty()
             })
         };
         Counts {

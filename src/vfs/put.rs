@@ -8,6 +8,7 @@ use super::buffer::{Buffer, State};
 use super::node::Ino;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spool::Spool;
 use crate::store::api::{Change, When};
 
 impl Vfs {
@@ -44,7 +45,7 @@ impl Vfs {
         let outcome = self
             .store
             .apply(&mut [Change::Put { key: &place.key, body: data, when }])
-            .and_then(|()| self.record_put(&place.key, data, state.modified))
+            .and_then(|()| self.record_put(&place.key, data, state.modified, state.modified_asked))
             .map_err(|error| error.context(format_args!("putting {:?}", place.key)));
         let len = data.len();
         drop(state);
@@ -68,6 +69,30 @@ impl Vfs {
         }
     }
 
+    /// The put of the last close, whose error nobody hears. What was refused because somebody else changed the key goes
+    /// to the spool, so that the mount shows the key as it is (§4.6); what failed otherwise is owed and tried again.
+    pub(super) fn put_last(&self, ino: Ino, buffer: &Buffer) {
+        let refused = self.put_if_dirty(ino, buffer).is_err_and(|error| {
+            tracing::error!("the last close of a file could not put it: {error}");
+            matches!(error.kind(), ErrorKind::Stale | ErrorKind::Exists)
+        });
+        let last = self.table.lock().get(ino).is_some_and(|node| node.opens <= 1);
+        if refused && last {
+            tracing::error!("{}", self.keep_in_spool(ino, buffer));
+            buffer.state.write().dirty = false;
+        }
+    }
+
+    /// Tries again what could not be put, of files that are closed (§8.4).
+    pub fn retry(&self) {
+        for (ino, buffer) in self.dirty() {
+            let closed = self.table.lock().get(ino).is_some_and(|node| node.opens == 0);
+            if closed && self.put_if_dirty(ino, &buffer).is_ok() {
+                self.let_go(ino);
+            }
+        }
+    }
+
     /// Before the first write after a put: what is written stands on what was put (§4.6).
     pub(super) fn stand_on_put(&self, state: &mut State) -> Result<()> {
         if state.settled {
@@ -87,14 +112,11 @@ impl Vfs {
             self.table.lock().collect(ino);
             return;
         };
-        let handles = self.handles.lock();
-        if handles.values().any(|handle| handle.ino == ino) {
-            return;
-        }
         let state = buffer.state.read();
         let mut table = self.table.lock();
-        let linked = table.get(ino).is_some_and(|node| node.linked);
-        if state.dirty && linked && state.data().is_some() {
+        let Some(node) = table.get(ino) else { return };
+        let owed = state.dirty && node.linked && state.data().is_some();
+        if node.opens > 0 || owed {
             return;
         }
         if let Some(node) = table.get_mut(ino) {
@@ -108,16 +130,61 @@ impl Vfs {
     ///
     /// # Errors
     /// The first put's that failed, after all were tried; the store's.
-    pub fn flush_all(&self, deadline: Deadline) -> Result<()> {
+    pub fn flush(&self, deadline: Deadline) -> Result<()> {
         let mut outcome = Ok(());
         for (ino, buffer) in self.dirty() {
             if deadline.passed() {
-                return Err(Error::new(ErrorKind::TimedOut, "the deadline passed with files still to be put"));
+                return Err(Error::new(
+                    ErrorKind::TimedOut,
+                    "the deadline passed with files still to be put",
+                ));
             }
             let put = self.put_if_dirty(ino, &buffer);
             outcome = outcome.and(put);
         }
         outcome.and(self.store.sync())
+    }
+
+    /// The end of the mount: puts what can be put, keeps in the spool what cannot (§8.4), and says what was lost with
+    /// the mount, in sentences.
+    pub fn finish(&self, deadline: Deadline) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for (ino, buffer) in self.dirty() {
+            if !deadline.passed() && self.put_if_dirty(ino, &buffer).is_ok() {
+                continue;
+            }
+            sentences.push(self.keep_in_spool(ino, &buffer));
+        }
+        let lost = self.overlay.read().counts();
+        for (count, what) in [
+            (lost.attributes, "files had a mode, owner, time or extended attribute"),
+            (lost.symlinks, "symbolic links"),
+            (lost.directories, "directories without a key"),
+        ] {
+            if count > 0 {
+                sentences.push(format!("gone with the mount, in which alone they lived: {count} {what}"));
+            }
+        }
+        sentences
+    }
+
+    fn keep_in_spool(&self, ino: Ino, buffer: &Buffer) -> String {
+        let Ok(place) = self.place(ino) else { return String::from("a file without a name was not put") };
+        let Some(state) = buffer.state.try_read() else {
+            return format!("{:?} is still being put", place.key);
+        };
+        let (Some(data), true) = (state.data(), place.linked) else {
+            return format!("{:?} was removed while it was open", place.key);
+        };
+        let reason =
+            state.error.as_ref().map_or_else(|| String::from("the deadline passed"), Error::to_string);
+        match Spool::of_user().keep(&self.options.source, &place.key, data, &state.when, &reason) {
+            Ok(id) => format!(
+                "{:?} could not be put ({reason}); its bytes are kept: kvfs recover save {id}",
+                place.key
+            ),
+            Err(error) => format!("{:?} could not be put ({reason}), nor kept: {error}", place.key),
+        }
     }
 
     pub(super) fn dirty(&self) -> Vec<(Ino, Arc<Buffer>)> {

@@ -42,7 +42,9 @@ impl Vfs {
         let overlay = self.overlay.read();
         overlay
             .get(&place.key)
-            .and_then(|record| if place.what == What::Directory { record.directory.as_ref() } else { record.file.as_ref() })
+            .and_then(|record| {
+                if place.what == What::Directory { record.directory.as_ref() } else { record.file.as_ref() }
+            })
             .and_then(|set| set.xattrs.get(name))
             .map(|value| value.to_vec())
             .ok_or_else(|| ErrorKind::NoAttribute.into())
@@ -101,7 +103,8 @@ impl Vfs {
             (SetMode::Replace, false) => return Err(ErrorKind::NoAttribute.into()),
             _ => {}
         }
-        let total: usize = set.xattrs.iter().filter(|(n, _)| ***n != *name).map(|(n, v)| n.len() + v.len()).sum();
+        let total: usize =
+            set.xattrs.iter().filter(|(n, _)| ***n != *name).map(|(n, v)| n.len() + v.len()).sum();
         if total + name.len() + value.len() > TOTAL_MAX {
             return Err(Error::new(ErrorKind::NoSpace, "over 64 KiB of extended attributes on one file"));
         }
