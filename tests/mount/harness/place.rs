@@ -92,7 +92,8 @@ impl Place {
     #[track_caller]
     pub fn bash(&self, folder: &Path, script: &str) -> String {
         let mut command = self.command("bash");
-        command.args(["-euo", "pipefail", "-c", script]).current_dir(folder);
+        let told = format!("trap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\n{script}");
+        command.args(["-eEuo", "pipefail", "-c", &told]).current_dir(folder);
         finish(&mut command).ok(script)
     }
 

@@ -7,12 +7,12 @@ on_every_mount! {
     fn vim(mount) {
         mount.bash(r#"
             seq 100 > text
-            vim -es -u NONE -c 'set swapfile backup' -c '%s/^5/five/' -c 'wq' text < /dev/null
+            vim -es -u NONE -c 'set swapfile backup backupskip=' -c '%s/^5/five/' -c 'wq' text < /dev/null
             [ "$(grep -c '^five' text)" = 11 ]
             [ "$(sed -n 5p text~)" = 5 ]
             vim -es -u NONE -c 'set backupcopy=yes' -c 'normal Gonew line' -c 'wq' text < /dev/null
             [ "$(tail -n 1 text)" = 'new line' ]
-            vim -es -u NONE -c 'set backupcopy=no nobackup writebackup' -c '1d' -c 'wq' text < /dev/null
+            vim -es -u NONE -c 'set backupcopy=no nobackup writebackup backupskip=' -c '1d' -c 'wq' text < /dev/null
             [ "$(head -n 1 text)" = 2 ]
             rm text~
             vim -es -u NONE -c 'normal ifresh' -c 'wq' sub-new < /dev/null
