@@ -14,5 +14,6 @@ pub mod semantics {}
 pub mod env;
 pub mod error;
 pub mod key;
+pub mod name;
 pub mod payload;
 pub mod store;

@@ -102,6 +102,28 @@ pub trait Value: Send + Sync {
     fn version(&self) -> Result<Version>;
 }
 
+/// A value in memory, shared by all that read it.
+#[derive(Clone, Debug)]
+pub struct SharedBytes(pub Arc<[u8]>);
+
+impl Value for SharedBytes {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let end = self.len().min(offset.saturating_add(size));
+        if offset < end {
+            sink(&self.0[offset as usize..end as usize]);
+        }
+        Ok(())
+    }
+
+    fn version(&self) -> Result<Version> {
+        Ok(Version::of_content(&self.0))
+    }
+}
+
 /// What can be known of a key without reading its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -151,8 +173,9 @@ pub struct Entry<'a> {
 pub struct Cursor {
     /// Where to go on: the store's own words (a flat key, a continuation token); empty at the start.
     pub position: Vec<u8>,
-    /// Names given already that the order of the store will meet again.
-    pub given: Vec<Vec<u8>>,
+    /// Names given already that the order of the store will meet again, as the lengths of what they are in the
+    /// position: each is a prefix of it.
+    pub given: Vec<u32>,
     /// Which part of a listing of several parts this is.
     pub part: u32,
     /// Whether the end was reached.
