@@ -329,6 +329,7 @@ impl Parts {
             directory_mode,
             read_only: spec.read_only || spec.snapshot || !shown.caps().write,
             timeout: spec.timeout,
+            source: source.clone(),
         };
         Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store })
     }
