@@ -56,8 +56,19 @@ pub enum Request {
 enum Reply {
     /// What was asked for.
     Done(serde_json::Value),
-    /// Why not, in a sentence.
-    Failed(String),
+    /// Why not.
+    Failed {
+        /// In a sentence.
+        sentence: String,
+        /// Whether it may work a little later: somebody uses the mount or the store.
+        busy: bool,
+    },
+}
+
+impl Reply {
+    fn failed(error: &Error) -> Reply {
+        Reply::Failed { sentence: error.to_string(), busy: error.kind() == ErrorKind::Busy }
+    }
 }
 
 /// Answers a request; `wanted` tells whether the asker is still there.
@@ -137,7 +148,9 @@ fn exchange(socket: &Path, line: &str) -> Result<serde_json::Value> {
     BufReader::new(stream.take(LINE_MAX)).read_line(&mut reply).map_err(failed)?;
     match serde_json::from_str(&reply) {
         Ok(Reply::Done(value)) => Ok(value),
-        Ok(Reply::Failed(sentence)) => Err(Error::new(ErrorKind::Io, sentence)),
+        Ok(Reply::Failed { sentence, busy }) => {
+            Err(Error::new(if busy { ErrorKind::Busy } else { ErrorKind::Io }, sentence))
+        }
         Err(_) if reply.is_empty() => Err(Error::new(ErrorKind::Io, "the daemon ended before it answered")),
         Err(error) => Err(Error::new(ErrorKind::Io, format!("the daemon's answer is malformed: {error}"))),
     }
@@ -277,7 +290,8 @@ fn accept(listener: &UnixListener, state: &Arc<State>, answer: &Arc<Answer>) {
         };
         if state.under_way.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
             state.under_way.fetch_sub(1, Ordering::AcqRel);
-            drop(reply(&stream, &Reply::Failed("the daemon answers too many requests already".to_owned())));
+            let refusal = Error::new(ErrorKind::Busy, "the daemon answers too many requests already");
+            drop(reply(&stream, &Reply::failed(&refusal)));
             continue;
         }
         let (state_there, answer) = (state.clone(), answer.clone());
@@ -308,7 +322,7 @@ fn respond(stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
             Err(Error::new(ErrorKind::Invalid, format!("a request that is not understood: {error}")))
         }
     };
-    reply(stream, &answered.map_or_else(|error| Reply::Failed(error.to_string()), Reply::Done))
+    reply(stream, &answered.map_or_else(|error| Reply::failed(&error), Reply::Done))
 }
 
 /// Whether the asker has not hung up.

@@ -67,7 +67,7 @@ fn waiting_for(path: &Path, socket: &Path) -> String {
     let Ok(status) = status(socket) else {
         return format!("{path}: its daemon does not answer; waiting");
     };
-    match status.report.get("dirty_files").and_then(serde_json::Value::as_u64) {
+    match status.report.get("dirty").and_then(serde_json::Value::as_u64) {
         Some(1) => format!("{path}: waiting for 1 file to be put into {}", status.source),
         Some(files @ 2..) => format!("{path}: waiting for {files} files to be put into {}", status.source),
         _ => format!("{path}: waiting for {}", status.source),

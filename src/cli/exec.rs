@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -16,7 +17,7 @@ use super::launch::{Launched, launch};
 use super::{Failure, Outcome, ask, output, unmount};
 use crate::config::Source;
 use crate::control;
-use crate::env::{self, Folders};
+use crate::env::{self, Deadline, Folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::Ending;
 use crate::mount_table;
@@ -25,6 +26,11 @@ use crate::store::driver::Location;
 /// Passed on to the command.
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// How long processes that the command left behind may keep the mount busy.
+const STRAGGLERS: Duration = Duration::from_secs(5);
+/// How often a busy mount is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Mount a store, run a command in it, unmount
 ///
@@ -71,7 +77,7 @@ impl Exec {
         }
         let Launched { path, lifeline } = launch(spec, level, true)?;
         let ran = run_in(&path, &self.command);
-        let ended = ask::patiently::<Ending>(&path, unmount::request(None));
+        let ended = end(&path);
         // The daemon of a mount that is still in use ends it when it is free.
         drop(lifeline);
         let put = match ended {
@@ -109,6 +115,19 @@ fn fixed_mount_point(source: &Source) -> Result<PathBuf, Failure> {
     let folder = Folders::get().exec_mounts();
     env::private_folder(&folder)?;
     Ok(folder.join(control::hash(Path::new(&source.to_os_string()))))
+}
+
+/// Unmounts; what the command left running in the mount has a few seconds to end.
+fn end(path: &Path) -> Result<Ending> {
+    let deadline = Deadline::after(STRAGGLERS);
+    loop {
+        match ask::patiently(path, unmount::request(None)) {
+            Err(error) if error.kind() == ErrorKind::Busy && !deadline.passed() => {
+                std::thread::park_timeout(RETRY);
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Runs the command in the mount; its exit code as a shell has it.

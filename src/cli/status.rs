@@ -173,6 +173,7 @@ fn words(value: &serde_json::Value) -> String {
                 counted.map(|(name, value)| format!("{} {}", name.replace('_', " "), words(value))).collect();
             if counted.is_empty() { "none".to_owned() } else { counted.join(", ") }
         }
+        serde_json::Value::Array(values) if values.is_empty() => "none".to_owned(),
         serde_json::Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(", "),
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -12,7 +12,9 @@ use crate::device;
 use crate::error::ErrorKind;
 use crate::mount::Ending;
 use crate::mount_point::{Health, health};
-use crate::mount_table;
+use crate::mount_table::{self, MountEntry};
+use crate::store;
+use crate::store::driver::Location;
 
 /// End a mount
 ///
@@ -39,9 +41,9 @@ impl Unmount {
             device::unmount(&path, device::Unmount::Detach)?;
             control::tidy(&control::socket(&path));
             output::tell(format_args!(
-                "{} is cleaned up: its daemon had died; what it had accepted is put when {} is mounted again",
+                "{} is cleaned up: its daemon had died; {}",
                 path.display(),
-                entry.source
+                after(&entry)
             ));
             return Ok(());
         }
@@ -54,6 +56,15 @@ impl Unmount {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What becomes of the bytes of a mount whose daemon died (§8.3).
+fn after(entry: &MountEntry) -> String {
+    let placeless = store::driver(&entry.source).is_some_and(|driver| driver.location == Location::None);
+    if placeless {
+        return format!("its keys are gone with it, as {} is kept in memory", entry.source);
+    }
+    format!("what it had accepted is put when {} is mounted again", entry.source)
 }
 
 /// The request to unmount, with the time to wait for pending writes.
