@@ -2,7 +2,13 @@
 //! the same store. `promises` has one test for each sentence of SEMANTICS.md that a mount of `memory` or `lmdb` can
 //! show; the rest is grouped by what is used.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod harness;
+mod promises;
 mod tools;

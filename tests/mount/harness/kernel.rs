@@ -98,6 +98,7 @@ pub fn processes_of(folder: &Path) -> Vec<i32> {
 /// Ends all of [`processes_of`] at once.
 pub fn kill_all_of(folder: &Path) {
     for process in processes_of(folder) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
+        let _ =
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
     }
 }

@@ -32,7 +32,8 @@ impl Place {
         for name in ["home", "outside", "runtime", "state", "scratch"] {
             fs::create_dir(place.at(name)).unwrap();
         }
-        fs::set_permissions(place.at("runtime"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        fs::set_permissions(place.at("runtime"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .unwrap();
         fs::set_permissions(place.at("state"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         place
     }

@@ -35,7 +35,12 @@ fn exercise(mount: &mut Mount) {
     std::fs::write(&mix, MIX).unwrap();
     let artifacts = mount.place.at("outside");
     let mut command = mount.place.command(tool("bin/fsx"));
-    command.args(["-N", OPERATIONS, "-S", "20", "-f"]).arg(&mix).arg("-P").arg(&artifacts).arg(mount.at("fsx"));
+    command
+        .args(["-N", OPERATIONS, "-S", "20", "-f"])
+        .arg(&mix)
+        .arg("-P")
+        .arg(&artifacts)
+        .arg(mount.at("fsx"));
     let Finished { code, out, err } = finish(&mut command);
     let last: Vec<&str> = err.lines().chain(out.lines()).rev().take(40).collect();
     assert_eq!(code, 0, "fsx, its last words first:\n{}", last.join("\n"));
