@@ -1,91 +1,317 @@
 //! Flat stores: an ordered map of byte strings, shown as a tree by splitting keys at a separator.
 //!
-//! [`Kv`] is what LMDB, RocksDB, SQLite, redb, etcd or TiKV offer; [`Flat`] makes a [`Store`] of it, once for all.
+//! [`Kv`] is what LMDB, RocksDB, SQLite, redb, etcd or TiKV offer; [`Flat`] makes a [`Store`] of it, once for all:
+//!
+//! | in the tree | in the map, with the separator `/` |
+//! |---|---|
+//! | the value of `Key["a", "b"]` | the key `a/b` |
+//! | the value of `Key["a", ""]`, which is also the marker of the directory `a` (§2.2) | the key `a/` |
+//! | the value of `Key[""]` | the key of no bytes |
+//! | the root | nothing: it has no value |
 
-use std::time::SystemTime;
+mod kv;
+mod listing;
+mod separator;
+#[cfg(test)]
+mod tests;
 
-use super::api::{Value, When};
-use crate::error::Result;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+pub use kv::{Edit, Found, Keys, Kv, Step, TellKey};
+pub use separator::Separator;
+
+use super::api::{
+    Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Version, Watch, When,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Word};
 use crate::payload::Payload;
 
-/// An ordered map of byte strings.
-pub trait Kv: Send + Sync + 'static {
-    /// What is known of the value at `key`; `None` where there is none.
-    fn get(&self, key: &[u8]) -> Result<Option<Found>>;
-
-    /// Opens the value at `key`: one version of it (§3.1).
-    fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>>;
-
-    /// Hands out keys in the order of their bytes, from `from` (inclusive) on, all of one moment. `each` is quick,
-    /// and must not call the store.
-    fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()>;
-
-    /// Carries out all `edits`, in order, in one transaction.
-    fn write(&self, edits: &mut [Edit<'_>]) -> Result<()>;
+/// A [`Store`] over an ordered map. The segments' words (§1.6) do not exist in it.
+pub struct Flat<K> {
+    kv: K,
+    caps: Caps,
+    separator: Separator,
 }
 
-/// What is known of a value without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Length in bytes.
-    pub size: u64,
-    /// See [`super::api::Stat::modified`].
-    pub modified: SystemTime,
+impl<K: Kv> Flat<K> {
+    /// Shows `kv` as a tree; `caps.branches` holds only where there is a separator.
+    pub fn new(kv: K, caps: Caps, separator: Option<Vec<u8>>) -> Flat<K> {
+        let separator = Separator::new(separator);
+        let branches = caps.branches && separator.is_some();
+        Flat { kv, caps: Caps { branches, ..caps }, separator }
+    }
+
+    /// The map itself.
+    pub fn kv(&self) -> &K {
+        &self.kv
+    }
+
+    /// What splits its keys.
+    pub fn separator(&self) -> &Separator {
+        &self.separator
+    }
+
+    /// The flat key of `key` where it can exist.
+    fn existing(&self, key: &Key) -> Option<Vec<u8>> {
+        self.separator.join(key).filter(|flat| flat.len() <= self.caps.key_max as usize)
+    }
+
+    /// What all below `key` starts with, where something can be there.
+    fn existing_below(&self, key: &Key) -> Option<Vec<u8>> {
+        self.separator.below(key).filter(|flat| flat.len() <= self.caps.key_max as usize)
+    }
+
+    /// The flat key under which `key` will be made.
+    fn fitting(&self, key: &Key) -> Result<Vec<u8>> {
+        let flat = self.separator.join(key).ok_or_else(|| self.impossible(key))?;
+        self.check_length(&flat)?;
+        Ok(flat)
+    }
+
+    fn check_length(&self, flat: &[u8]) -> Result<()> {
+        if flat.len() > self.caps.key_max as usize {
+            return Err(Error::new(
+                ErrorKind::NameTooLong,
+                format!(
+                    "a key of {} bytes: {} holds at most {}",
+                    flat.len(),
+                    self.caps.kind,
+                    self.caps.key_max
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn impossible(&self, key: &Key) -> Error {
+        let why = if key.is_root() {
+            "the root has no value"
+        } else if key.segments().any(|segment| segment.word != Word::None) {
+            "this store has no types"
+        } else if self.separator.is_some() {
+            "no key is split at the separator into these names"
+        } else {
+            "this mount has no separator, so nothing can lie below a key"
+        };
+        Error::new(ErrorKind::Invalid, format!("{key:?}: {why}"))
+    }
+
+    /// The edits that carry out `change`.
+    fn translate<'a>(&self, change: &Change<'a>, edits: &mut Vec<Edit<'a>>) -> Result<()> {
+        match change {
+            Change::Put { key, body, when } => {
+                self.check_value(key, body)?;
+                edits.push(Edit::Put { key: self.fitting(key)?, body: Some(body), when: when.clone() });
+            }
+            Change::Delete { key, when } => match (self.existing(key), when) {
+                (Some(key), when) => edits.push(Edit::Delete { key, when: when.clone() }),
+                (None, When::Always | When::Absent) => {}
+                (None, When::Current(_)) => return Err(ErrorKind::Stale.into()),
+            },
+            Change::Rename { from, to, tree: false, replace } => {
+                edits.push(self.move_value(from, to, *replace)?);
+            }
+            Change::Rename { from, to, tree: true, replace } => self.move_tree(from, to, *replace, edits)?,
+            Change::Branch { key } => self.make_marker(key, edits)?,
+            Change::RemoveBranch { key } => self.remove_marker(key, edits)?,
+        }
+        Ok(())
+    }
+
+    fn check_value(&self, key: &Key, body: &Payload) -> Result<()> {
+        if body.len() <= self.caps.value_max {
+            return Ok(());
+        }
+        let (length, kind, limit) = (body.len(), self.caps.kind, self.caps.value_max);
+        let sentence = format!("{key:?} would have {length} bytes: a value of {kind} has at most {limit}");
+        Err(Error::new(ErrorKind::TooBig, sentence))
+    }
+
+    fn move_value(&self, from: &Key, to: &Key, replace: bool) -> Result<Edit<'static>> {
+        if from == to {
+            return Err(Error::new(ErrorKind::Invalid, format!("{from:?} cannot be renamed to itself")));
+        }
+        let to = self.fitting(to)?;
+        let from = self.existing(from).ok_or_else(|| missing(from))?;
+        Ok(Edit::Move { from, to, below: None, replace })
+    }
+
+    fn move_tree(&self, from: &Key, to: &Key, replace: bool, edits: &mut Vec<Edit<'_>>) -> Result<()> {
+        if to.starts_with(from) {
+            let sentence = format!("{from:?} cannot be renamed into itself, to {to:?}");
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+        let mut value = self.move_value(from, to, replace)?;
+        let target = self.separator.below(to);
+        if let Some(target) = &target {
+            edits.push(if replace {
+                Edit::Expect { none: Keys::Inside(target.clone()), otherwise: ErrorKind::NotEmpty }
+            } else {
+                Edit::Expect { none: Keys::Prefix(target.clone()), otherwise: ErrorKind::Exists }
+            });
+        }
+        if let (Edit::Move { below, .. }, Some(source)) = (&mut value, self.existing_below(from)) {
+            match target {
+                // All below `from` is inside `to` then, where the expectation allows nothing.
+                Some(_) if from.starts_with(to) => {}
+                Some(target) => *below = Some((source, target)),
+                None => {
+                    let none = Keys::Prefix(source);
+                    edits.push(Edit::Expect { none, otherwise: ErrorKind::Invalid });
+                }
+            }
+        }
+        edits.push(value);
+        Ok(())
+    }
+
+    fn make_marker(&self, key: &Key, edits: &mut Vec<Edit<'_>>) -> Result<()> {
+        if key.is_root() {
+            return Err(Error::new(ErrorKind::Exists, "the root is there already"));
+        }
+        if !self.caps.branches {
+            return Err(Error::new(ErrorKind::Unsupported, "directories cannot be made in this store"));
+        }
+        let value = self.fitting(key)?;
+        let marker = self.separator.below(key).ok_or_else(|| self.impossible(key))?;
+        self.check_length(&marker)?;
+        edits.push(Edit::Expect { none: Keys::At(value), otherwise: ErrorKind::Exists });
+        edits.push(Edit::Expect { none: Keys::Prefix(marker.clone()), otherwise: ErrorKind::Exists });
+        edits.push(Edit::Put { key: marker, body: None, when: When::Always });
+        Ok(())
+    }
+
+    fn remove_marker(&self, key: &Key, edits: &mut Vec<Edit<'_>>) -> Result<()> {
+        if key.is_root() {
+            return Err(Error::new(ErrorKind::Invalid, "the root cannot be removed"));
+        }
+        if let Some(value) = self.existing(key) {
+            edits.push(Edit::Expect { none: Keys::At(value), otherwise: ErrorKind::NotEmpty });
+        }
+        if let Some(marker) = self.existing_below(key) {
+            let none = Keys::Inside(marker.clone());
+            edits.push(Edit::Expect { none, otherwise: ErrorKind::NotEmpty });
+            edits.push(Edit::Delete { key: marker, when: When::Always });
+        }
+        Ok(())
+    }
 }
 
-/// What a scan does next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The next key.
-    Next,
-    /// The first key that is not below these bytes.
-    Seek(Vec<u8>),
-    /// Nothing more.
-    Stop,
+fn missing(key: &Key) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no {key:?}"))
 }
 
-/// One change of a flat map.
-#[derive(Debug)]
-pub enum Edit<'a> {
-    /// The value at `key` becomes `body`.
-    Put {
-        /// The flat key.
-        key: Vec<u8>,
-        /// Its new bytes; `None` is the empty value (a marker).
-        body: Option<&'a Payload>,
-        /// Under which condition.
-        when: When,
-    },
-    /// The key goes; absent is no error with [`When::Always`].
-    Delete {
-        /// The flat key.
-        key: Vec<u8>,
-        /// Under which condition.
-        when: When,
-    },
-    /// The value moves from one key to another; `NotFound` without a value at `from`, `Exists` with one at `to`
-    /// unless `replace`.
-    Move {
-        /// The old flat key.
-        from: Vec<u8>,
-        /// The new flat key.
-        to: Vec<u8>,
-        /// Whether a value at `to` may go.
-        replace: bool,
-    },
-    /// Every key that starts with `from` moves to `to` and the rest of it. None is no error.
-    MovePrefix {
-        /// The old prefix.
-        from: Vec<u8>,
-        /// The new prefix; neither is a prefix of the other.
-        to: Vec<u8>,
-    },
-    /// The edit fails with `NotEmpty` when a key other than `prefix` itself starts with `prefix`; with `Exists`
-    /// when `prefix` itself is a key and `alone`.
-    Expect {
-        /// The prefix.
-        prefix: Vec<u8>,
-        /// Whether the prefix itself must be absent too.
-        alone: bool,
-    },
+/// Whether a key starts with `prefix`.
+fn any_below<K: Kv>(kv: &K, prefix: &[u8]) -> Result<bool> {
+    let mut any = false;
+    kv.scan(prefix, &mut |key, _| {
+        any = key.starts_with(prefix);
+        Step::Stop
+    })?;
+    Ok(any)
+}
+
+impl<K: Kv> Store for Flat<K> {
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn stat(&self, key: &Key) -> Result<Option<Stat>> {
+        if key.is_root() {
+            return Ok(Some(Stat { kind: Kind::Branch, size: 0, modified: self.kv.changed() }));
+        }
+        let Some(flat) = self.existing(key) else { return Ok(None) };
+        let found = self.kv.get(&flat)?;
+        let below = match self.existing_below(key) {
+            Some(prefix) => any_below(&self.kv, &prefix)?,
+            None => false,
+        };
+        Ok(match (found, below) {
+            (Some(Found { size, modified }), false) => Some(Stat { kind: Kind::Leaf, size, modified }),
+            (Some(Found { size, modified }), true) => Some(Stat { kind: Kind::Both, size, modified }),
+            (None, true) => Some(Stat { kind: Kind::Branch, size: 0, modified: self.kv.changed() }),
+            (None, false) => None,
+        })
+    }
+
+    fn list(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Some(prefix) = self.existing_below(dir) else {
+            from.done = true;
+            return Ok(());
+        };
+        let key_max = self.caps.key_max as usize;
+        let directory = listing::Directory { kv: &self.kv, separator: &self.separator, prefix, key_max };
+        listing::list(&directory, from, each)
+    }
+
+    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
+        match self.existing(key) {
+            Some(flat) => self.kv.open(&flat),
+            None => Ok(None),
+        }
+    }
+
+    fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        if !self.caps.write {
+            return Err(Error::new(ErrorKind::ReadOnly, "this store is mounted read-only"));
+        }
+        let mut edits = Vec::with_capacity(changes.len());
+        for change in changes.iter() {
+            self.translate(change, &mut edits)?;
+        }
+        if edits.is_empty() { Ok(()) } else { self.kv.write(&mut edits) }
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.kv.sync()
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        self.fitting(key).map(drop)
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let flat = if directory { self.separator.below(key) } else { self.separator.join(key) };
+        flat.unwrap_or_default()
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        Version::of_payload(body).map(Some)
+    }
+
+    fn watch(&self, tell: Tell) -> Result<Watch> {
+        let separator = self.separator.clone();
+        self.kv.watch(Arc::new(move |flat| {
+            tell(flat.map_or(Event::Everything, |flat| Event::Key(separator.split(flat))));
+        }))
+    }
+
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
+        let caps = Caps { write: false, immutable: true, branches: false, watch: false, ..self.caps.clone() };
+        let kv = self.kv.snapshot()?;
+        Ok(Arc::new(Flat { kv, caps, separator: self.separator.clone() }))
+    }
+
+    fn usage(&self) -> Usage {
+        self.kv.usage()
+    }
+
+    fn compact(&self) -> Result<(u64, u64)> {
+        self.kv.compact()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        self.kv.facts()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.kv.close()
+    }
 }

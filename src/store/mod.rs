@@ -3,13 +3,20 @@
 pub mod api;
 pub mod driver;
 pub mod flat;
+#[cfg(feature = "lmdb")]
+pub mod lmdb;
+#[cfg(any(feature = "memory", test))]
+pub mod memory;
 
 use driver::Driver;
 
 /// Every kind of store in this build.
-pub static DRIVERS: &[Driver] = &[];
+pub static DRIVERS: &[&Driver] = &[
+    #[cfg(feature = "memory")]
+    &memory::DRIVER,
+];
 
 /// The driver of this kind, if the build has it.
 pub fn driver(kind: &str) -> Option<&'static Driver> {
-    DRIVERS.iter().find(|driver| driver.kind == kind)
+    DRIVERS.iter().copied().find(|driver| driver.kind == kind)
 }
