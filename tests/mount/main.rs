@@ -9,5 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod commands;
 mod harness;
+mod promises;
+mod together;
 mod tools;

@@ -12,7 +12,7 @@ mod place;
 mod watchdog;
 
 pub use foreign::{Foreign, dump, load};
-pub use kernel::{Mounted, mounts_below};
+pub use kernel::mounts_below;
 pub use mount::{Kind, Mount};
 pub use place::{Finished, Place, finish};
 pub use watchdog::{skip, watched};
