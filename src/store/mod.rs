@@ -3,6 +3,8 @@
 pub mod api;
 pub mod driver;
 pub mod flat;
+#[cfg(feature = "lmdb")]
+pub mod lmdb;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
 
@@ -10,6 +12,8 @@ use driver::Driver;
 
 /// Every kind of store in this build.
 pub static DRIVERS: &[&Driver] = &[
+    #[cfg(feature = "lmdb")]
+    &lmdb::DRIVER,
     #[cfg(feature = "memory")]
     &memory::DRIVER,
 ];
