@@ -30,7 +30,8 @@ fn sockets(place: &Place) -> usize {
 #[test]
 fn status_tells_of_every_mount_and_names_its_log() {
     watched(LIMIT, |place| {
-        assert!(place.kvfs_ok(["status"]).contains("nothing is mounted"));
+        let folder = place.folder().to_str().unwrap();
+        assert!(!place.kvfs_ok(["status"]).contains(folder));
         place.kvfs_ok(["mount", "memory", "one"]);
         place.kvfs_ok(["mount", "memory", "two", "--read-only", "--commit", "50ms"]);
         fs::write(place.at("one/f"), "x").unwrap();
@@ -48,6 +49,7 @@ fn status_tells_of_every_mount_and_names_its_log() {
         place.kvfs_ok(["sync", "one/f"]);
         place.kvfs_ok(["unmount", "one"]);
         place.kvfs_ok(["unmount", "two"]);
+        assert!(!place.kvfs_ok(["status"]).contains(folder));
         assert_eq!(sockets(place), 0);
     });
 }
@@ -71,7 +73,8 @@ fn status_answers_within_a_second_though_a_daemon_hangs() {
             kill(*process, Signal::SIGCONT).unwrap();
         }
         assert!(took < Duration::from_secs(1), "{took:?}");
-        assert_eq!(status.matches("does not answer").count(), 5, "{status}");
+        let silent = status.matches("its daemon does not answer").count();
+        assert!(silent >= 5, "{status}");
         assert!(status.contains("/live  memory\n  access"), "{status}");
         for name in ["live", "hung0", "hung1", "hung2", "hung3", "hung4"] {
             place.kvfs_ok(["unmount", name]);
