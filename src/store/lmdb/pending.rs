@@ -156,6 +156,11 @@ impl Pending {
         Some(sealed)
     }
 
+    /// Takes the open generation out.
+    pub fn take_open(mut self) -> Generation {
+        std::mem::take(&mut self.open)
+    }
+
     /// Lets go of the sealed generation: it is committed, or its bytes are kept elsewhere.
     pub fn settle(&mut self) {
         self.sealed = None;
