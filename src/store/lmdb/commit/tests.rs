@@ -354,7 +354,7 @@ fn a_thousand_puts_share_their_commits_and_what_waits_is_bounded() {
         assert!(bench.behind.pending().len().1 <= crate::store::lmdb::pending::BYTES_MAX);
     }
     bench.sync().unwrap();
-    assert!(bench.behind.counts().commits >= 1 + 64 / 16, "64 MiB never waited at once");
+    assert!(bench.behind.counts().commits > 64 / 16, "64 MiB never waited at once");
 }
 
 #[test]
