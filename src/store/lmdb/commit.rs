@@ -30,7 +30,6 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use super::journal::{Journal, Side};
-use super::lock::OpeningLock;
 use super::pending::{Entry, Pending};
 use super::recover::Failures;
 use super::resolve::{Committed, resolve, weigh};
@@ -56,10 +55,9 @@ const PAGES_A_PUT: u64 = 8 * 4096;
 
 /// What write-behind needs besides the environment.
 pub struct Settings {
-    /// The opening lock; `None` where others may look in between (`--commit <time>`).
-    pub lock: Option<Arc<OpeningLock>>,
-    /// How long puts gather; `None` is a few milliseconds.
-    pub gather: Option<Duration>,
+    /// How long puts gather while others may look (`--commit <time>`); `None` is a few milliseconds behind the
+    /// opening lock (`--commit auto`).
+    pub within: Option<Duration>,
     /// The deadline of every wait (§8.1).
     pub timeout: Duration,
     /// Where accepted puts are written down; empty (see [`super::recover`]).
@@ -76,8 +74,7 @@ pub struct WriteBehind<C: Committed> {
 
 struct Shared<C> {
     committed: C,
-    lock: Option<Arc<OpeningLock>>,
-    gather: Duration,
+    within: Option<Duration>,
     timeout: Duration,
     spool: Spool,
     gate: Mutex<Gate>,
@@ -178,8 +175,7 @@ impl<C: Committed> WriteBehind<C> {
         };
         let shared = Arc::new(Shared {
             committed,
-            lock: settings.lock,
-            gather: settings.gather.unwrap_or(GATHER),
+            within: settings.within,
             timeout: settings.timeout,
             spool: settings.spool,
             gate: Mutex::new(gate),
@@ -281,8 +277,7 @@ impl<C: Committed> WriteBehind<C> {
         let Counts { accepted, direct, commits, longest_hold } = gate.counts;
         let mode = match &gate.broken {
             Some(error) => format!("close, since a commit behind closes failed ({error})"),
-            None if self.shared.lock.is_some() => "auto".to_owned(),
-            None => format!("within {:?}", self.shared.gather),
+            None => self.shared.within.map_or("auto".to_owned(), |time| format!("within {time:?}")),
         };
         format!(
             "{mode}; {waiting} puts ({bytes} bytes) wait; {accepted} accepted ahead in {commits} commits, {direct} \
@@ -312,7 +307,7 @@ impl<C: Committed> Shared<C> {
     /// Accepts `edits`; `false` where they must be written directly.
     fn accept(&self, database: &[u8], edits: &[Edit<'_>], deadline: Deadline) -> Result<bool> {
         let Some(bytes) = weigh(edits) else { return Ok(false) };
-        if !self.committed.takes(database) || (self.lock.is_none() && expects(edits)) {
+        if !self.committed.takes(database) || (self.within.is_some() && expects(edits)) {
             return Ok(false);
         }
         let mut gate = self.gate.lock();
@@ -344,30 +339,31 @@ impl<C: Committed> Shared<C> {
                 || (pending.sealed().is_some() && pending.open().bytes() >= GENERATION_MAX);
             drop(pending);
             let now = env::instant();
-            match (&self.lock, gate.turn) {
+            match (self.within, gate.turn) {
                 _ if too_much => {
                     gate.flush = true;
                     self.wake.notify_all();
                     self.wait(gate, deadline)?;
                 }
-                (None, _) => {
+                (Some(_), _) => {
                     if gate.opened.is_none() {
                         gate.room = self.committed.room();
                     }
                     return Ok(true);
                 }
-                (Some(_), Turn::Alone(since)) if now < since + gate.window() => return Ok(true),
-                (Some(_), Turn::Alone(_)) => self.wait(gate, deadline)?,
-                (Some(_), Turn::Shared(until)) if now < until => {
+                (None, Turn::Alone(since)) if now < since + gate.window() => return Ok(true),
+                (None, Turn::Alone(_)) => self.wait(gate, deadline)?,
+                (None, Turn::Shared(until)) if now < until => {
                     self.changed.wait_until(gate, until);
                 }
-                (Some(lock), Turn::Shared(_)) => {
+                (None, Turn::Shared(_)) => {
                     if gate.window() < WINDOW_MIN {
                         // Tried again after a while: the disk may have recovered.
                         gate.commit_time = gate.commit_time * 49 / 50;
                         return Ok(false);
                     }
-                    if !lock.alone().unwrap_or(false) {
+                    let lock = self.committed.opening_lock();
+                    if !lock.is_some_and(|lock| lock.alone().unwrap_or(false)) {
                         return Ok(false);
                     }
                     gate.turn = Turn::Alone(now);
@@ -447,7 +443,7 @@ impl<C: Committed> Shared<C> {
 
     /// Gives the opening lock back to newcomers, if it is ours.
     fn rest(&self, gate: &mut Gate) {
-        let (Some(lock), Turn::Alone(since)) = (&self.lock, gate.turn) else { return };
+        let (Some(lock), Turn::Alone(since)) = (self.committed.opening_lock(), gate.turn) else { return };
         if let Err(error) = lock.share() {
             // A turn begins with a lock that is exclusive already, so the next one's end tries again.
             tracing::error!("{error}: programs that open {} wait", self.committed.name());

@@ -1,6 +1,7 @@
 //! From edits to plain puts and deletes: conditions are checked against what waits and what is committed, moves
 //! become a put and a delete, so that what is accepted can be written down and committed without a question left.
 
+use super::lock::OpeningLock;
 use super::pending::{Bytes, Entry, Generation, Pending};
 use super::record::Change;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +47,9 @@ pub trait Committed: Send + Sync + 'static {
     /// Whether puts to this database may wait: it can be written, its keys have one value each and the order of
     /// their bytes.
     fn takes(&self, database: &[u8]) -> bool;
+
+    /// The lock that every program takes to open the environment; `None` where there is none to rely on.
+    fn opening_lock(&self) -> Option<OpeningLock<'_>>;
 
     /// The longest key, in bytes.
     fn key_max(&self) -> usize;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::{Gate, Shared};
+use super::{GATHER, Gate, Shared};
 use crate::env;
 use crate::error::{Error, ErrorKind};
 use crate::store::lmdb::journal::{Journal, Side};
@@ -17,7 +17,7 @@ impl<C: Committed> Shared<C> {
     pub(super) fn run(&self) {
         let mut gate = self.gate.lock();
         loop {
-            match gate.due(self.gather) {
+            match gate.due(self.within.unwrap_or(GATHER)) {
                 None if gate.closing => return,
                 None => self.wake.wait(&mut gate),
                 Some(due) if !gate.flush && !gate.closing && env::instant() < due => {
@@ -38,7 +38,7 @@ impl<C: Committed> Shared<C> {
         gate.flush = false;
         self.changed.notify_all();
         let began = env::instant();
-        let terms = Terms { follows: None, bases: self.lock.is_none() };
+        let terms = Terms { follows: None, bases: self.within.is_some() };
         let result = loop {
             match MutexGuard::unlocked(gate, || self.committed.commit(&sealed, terms)) {
                 // Another program sits on the write transaction. What waits is bounded, so it may go on waiting.

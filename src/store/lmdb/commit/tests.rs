@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -11,14 +12,15 @@ use crate::key::Key;
 use crate::payload::Payload;
 use crate::store::api::{Version, When};
 use crate::store::flat::{Found, Keys, Step};
+use crate::store::lmdb::lock::OpeningLock;
 use crate::store::lmdb::pending::Generation;
 use crate::store::lmdb::record::Identity;
 use crate::store::lmdb::recover::{Recovered, recover};
 use crate::store::lmdb::resolve::{Done, Held, Terms};
 
 /// An environment in memory that fails and stalls when it is told to.
-#[derive(Default)]
 struct Fake {
+    lock_file: File,
     map: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     transaction: AtomicU64,
     /// How many of the next commits fail.
@@ -30,6 +32,17 @@ struct Fake {
 }
 
 impl Fake {
+    fn new(folder: &Path) -> Arc<Fake> {
+        Arc::new(Fake {
+            lock_file: open_lock_file(folder),
+            map: Mutex::default(),
+            transaction: AtomicU64::default(),
+            failures: AtomicU32::default(),
+            stall: Mutex::default(),
+            full: AtomicBool::default(),
+        })
+    }
+
     fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.map.lock().get(key).cloned()
     }
@@ -44,6 +57,10 @@ impl Fake {
 impl Committed for Arc<Fake> {
     fn takes(&self, database: &[u8]) -> bool {
         database != b"duplicates"
+    }
+
+    fn opening_lock(&self) -> Option<OpeningLock<'_>> {
+        Some(OpeningLock::of(self.lock_file.as_fd()))
     }
 
     fn key_max(&self) -> usize {
@@ -137,20 +154,14 @@ fn identity() -> Identity {
     Identity { device: 1, inode: 2, path: "/fake".into() }
 }
 
-fn bench(locked: bool, gather: Option<Duration>) -> Bench {
+fn bench(within: Option<Duration>) -> Bench {
     let state = tempfile::tempdir().unwrap();
     let newcomer = open_lock_file(state.path());
-    let lock = Arc::new(OpeningLock::of(open_lock_file(state.path())));
-    lock.share().unwrap();
     let (journal, _) = Journal::open(state.path(), &identity()).unwrap();
-    let fake = Arc::new(Fake::default());
-    let settings = Settings {
-        lock: locked.then_some(lock),
-        gather,
-        timeout: Duration::from_secs(20),
-        journal,
-        spool: Spool::at(state.path()),
-    };
+    let fake = Fake::new(state.path());
+    fake.opening_lock().unwrap().share().unwrap();
+    let settings =
+        Settings { within, timeout: Duration::from_secs(20), journal, spool: Spool::at(state.path()) };
     let behind = WriteBehind::start(Arc::clone(&fake), settings).unwrap();
     Bench { fake, behind, state, newcomer }
 }
@@ -209,7 +220,7 @@ impl Bench {
 
 #[test]
 fn a_put_is_seen_at_once_and_newcomers_wait_until_it_is_committed() {
-    let bench = bench(true, None);
+    let bench = bench(None);
     let stall = bench.fake.stall.lock();
     assert!(!bench.put(b"k", b"v", When::Always).unwrap());
     assert_eq!(bench.seen(b"k").as_deref(), Some(&b"v"[..]));
@@ -229,7 +240,7 @@ fn a_put_is_seen_at_once_and_newcomers_wait_until_it_is_committed() {
 
 #[test]
 fn a_refused_change_leaves_newcomers_in() {
-    let bench = bench(true, NEVER);
+    let bench = bench(None);
     bench.fake.foreign(b"k", b"v");
     let refused = bench.put(b"k", b"w", When::Absent).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exists);
@@ -238,7 +249,7 @@ fn a_refused_change_leaves_newcomers_in() {
 
 #[test]
 fn conditions_hold_against_what_waits_and_what_is_committed() {
-    let bench = bench(false, NEVER);
+    let bench = bench(NEVER);
     bench.fake.foreign(b"old", b"1");
     let kind = |result: Result<bool>| result.unwrap_err().kind();
     let current = |bytes: &[u8]| When::Current(Version::of_content(bytes));
@@ -260,7 +271,7 @@ fn conditions_hold_against_what_waits_and_what_is_committed() {
 
 #[test]
 fn an_expectation_counts_what_waits() {
-    let bench = bench(true, NEVER);
+    let bench = bench(None);
     let expect =
         |none: Keys| bench.write(&mut [Edit::Expect { none, otherwise: ErrorKind::NotEmpty }]).map(|_| ());
     bench.fake.foreign(b"d/", b"");
@@ -277,7 +288,7 @@ fn an_expectation_counts_what_waits() {
 
 #[test]
 fn what_the_store_must_judge_goes_directly_and_after_what_waits() {
-    let bench = bench(true, NEVER);
+    let bench = bench(None);
     bench.put(b"k", b"v", When::Always).unwrap();
     let large = Payload::of(&vec![7; (1 << 20) + 1]).unwrap();
     let body = Some(&large);
@@ -301,9 +312,9 @@ fn what_the_store_must_judge_goes_directly_and_after_what_waits() {
 
 #[test]
 fn a_commit_that_fails_once_is_repeated_and_then_every_put_waits_for_its_own() {
-    let bench = bench(true, NEVER);
-    bench.put(b"k", b"v", When::Always).unwrap();
+    let bench = bench(None);
     bench.fake.failures.store(1, Ordering::SeqCst);
+    bench.put(b"k", b"v", When::Always).unwrap();
     bench.sync().unwrap();
     assert_eq!(bench.fake.value(b"k").as_deref(), Some(&b"v"[..]));
     assert!(bench.put(b"k", b"w", When::Always).unwrap());
@@ -313,10 +324,12 @@ fn a_commit_that_fails_once_is_repeated_and_then_every_put_waits_for_its_own() {
 
 #[test]
 fn bytes_of_a_commit_that_keeps_failing_are_in_the_spool_and_sync_says_so_until_a_put_succeeds() {
-    let bench = bench(true, NEVER);
+    let bench = bench(None);
+    bench.fake.failures.store(2, Ordering::SeqCst);
+    let stall = bench.fake.stall.lock();
     bench.put(b"k", b"v", When::Absent).unwrap();
     bench.write(&mut [Edit::Delete { key: b"never-there".to_vec(), when: When::Always }]).unwrap();
-    bench.fake.failures.store(2, Ordering::SeqCst);
+    drop(stall);
     assert_eq!(bench.sync().unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(bench.sync().unwrap_err().kind(), ErrorKind::NoSpace);
     let kept = Spool::at(bench.state.path()).list().unwrap();
@@ -328,7 +341,7 @@ fn bytes_of_a_commit_that_keeps_failing_are_in_the_spool_and_sync_says_so_until_
 
 #[test]
 fn within_a_time_what_another_program_did_meanwhile_is_not_overwritten() {
-    let bench = bench(false, NEVER);
+    let bench = bench(NEVER);
     bench.fake.foreign(b"k", b"1");
     let base = When::Current(Version::of_content(b"1"));
     bench.put(b"k", b"ours", base).unwrap();
@@ -343,7 +356,7 @@ fn within_a_time_what_another_program_did_meanwhile_is_not_overwritten() {
 
 #[test]
 fn a_thousand_puts_share_their_commits_and_what_waits_is_bounded() {
-    let bench = bench(false, NEVER);
+    let bench = bench(NEVER);
     for number in 0..1000_u32 {
         bench.put(&number.to_be_bytes(), &[1; 100], When::Absent).unwrap();
     }
@@ -359,7 +372,7 @@ fn a_thousand_puts_share_their_commits_and_what_waits_is_bounded() {
 
 #[test]
 fn newcomers_come_in_while_a_bulk_of_puts_goes_on() {
-    let bench = bench(true, None);
+    let bench = bench(None);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -408,7 +421,7 @@ fn recovered(fake: &Arc<Fake>, state: &Path) -> (Recovered, usize) {
 #[test]
 fn a_journal_is_put_where_nothing_was_committed_since() {
     let state = tempfile::tempdir().unwrap();
-    let fake = Arc::new(Fake::default());
+    let fake = Fake::new(state.path());
     fake.foreign(b"a", b"0");
     journal_of(state.path(), &[(1, &[("a", "1"), ("b", "1")]), (2, &[("a", "2")])]);
     let (outcome, spooled) = recovered(&fake, state.path());
@@ -421,7 +434,7 @@ fn a_journal_is_put_where_nothing_was_committed_since() {
 #[test]
 fn the_second_generation_is_put_where_the_first_was_our_own_last_commit() {
     let state = tempfile::tempdir().unwrap();
-    let fake = Arc::new(Fake::default());
+    let fake = Fake::new(state.path());
     fake.foreign(b"x", b"0");
     journal_of(state.path(), &[(1, &[("a", "1")]), (2, &[("b", "2")])]);
     fake.foreign(b"a", b"1");
@@ -433,7 +446,7 @@ fn the_second_generation_is_put_where_the_first_was_our_own_last_commit() {
 #[test]
 fn after_another_programs_commit_nothing_is_overwritten_and_all_is_kept() {
     let state = tempfile::tempdir().unwrap();
-    let fake = Arc::new(Fake::default());
+    let fake = Fake::new(state.path());
     fake.foreign(b"x", b"0");
     journal_of(state.path(), &[(1, &[("a", "1"), ("same", "s")]), (2, &[("b", "2")])]);
     fake.foreign(b"a", b"theirs");
