@@ -258,7 +258,11 @@ impl<C: Committed> WriteBehind<C> {
         let journal = gate.journal.take();
         drop(gate);
         self.shared.wake.notify_all();
-        if let Some(committer) = self.committer.lock().take() {
+        let committer = self.committer.lock().take();
+        // The committer may be the one who lets go of the store last.
+        if let Some(committer) =
+            committer.filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
             // It has nothing left to wait for; a panic in it was reported by the panic hook.
             let _ = committer.join();
         }

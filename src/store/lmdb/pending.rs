@@ -70,6 +70,11 @@ impl Generation {
         self.databases.iter().flat_map(|(database, keys)| keys.iter().map(move |(key, e)| (database, key, e)))
     }
 
+    /// The databases that are changed.
+    pub fn databases(&self) -> impl Iterator<Item = &Bytes> {
+        self.databases.keys()
+    }
+
     fn get(&self, database: &[u8], key: &[u8]) -> Option<&Entry> {
         self.databases.get(database)?.get(key)
     }

@@ -26,6 +26,25 @@ pub struct Recovered {
     pub unreadable: u64,
 }
 
+impl std::ops::AddAssign for Recovered {
+    fn add_assign(&mut self, other: Recovered) {
+        self.replayed += other.replayed;
+        self.done += other.done;
+        self.kept += other.kept;
+        self.unreadable += other.unreadable;
+    }
+}
+
+impl std::fmt::Display for Recovered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Recovered { replayed, done, kept, unreadable } = self;
+        write!(
+            f,
+            "{replayed} put, {done} there already, {kept} kept in the spool, {unreadable} bytes unreadable"
+        )
+    }
+}
+
 /// Puts what a dead daemon left, or keeps it in the spool. `ours` tells that the journal is this very data file's;
 /// of another's nothing is put.
 ///
