@@ -14,6 +14,7 @@ pub mod semantics {}
 pub mod env;
 pub mod error;
 pub mod key;
+pub mod name;
 pub mod payload;
 pub mod spool;
 pub mod store;

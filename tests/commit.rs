@@ -123,9 +123,11 @@ impl Process {
         assert!(self.child.wait().unwrap().success());
     }
 
-    fn kill(mut self) {
+    /// Kills it; answers the last thing that it said, if anybody did not hear it.
+    fn kill(mut self) -> Option<String> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        std::iter::from_fn(|| self.hear()).last()
     }
 }
 
@@ -232,7 +234,9 @@ fn a_kill_loses_nothing(times: u32) {
         while last < until {
             last = daemon.hear().unwrap().parse().unwrap();
         }
-        daemon.kill();
+        if let Some(unheard) = daemon.kill() {
+            last = unheard.parse().unwrap();
+        }
         let mut heir = stage.spawn("role_heir");
         heir.tell(&last.to_string());
         assert_eq!(heir.hear().as_deref(), Some("all there"), "after kill {time} at {last}");

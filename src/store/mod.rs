@@ -12,6 +12,8 @@ use driver::Driver;
 
 /// Every kind of store in this build.
 pub static DRIVERS: &[&Driver] = &[
+    #[cfg(feature = "lmdb")]
+    &lmdb::DRIVER,
     #[cfg(feature = "memory")]
     &memory::DRIVER,
 ];
