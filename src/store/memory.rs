@@ -8,9 +8,9 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 
-use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Version, When};
+use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Version, Watch, When};
 use super::driver::{Driver, Location, Opening};
-use super::flat::{Edit, Flat, Found, Keys, Kv, Step};
+use super::flat::{Edit, Flat, Found, Keys, Kv, Step, TellKey};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -40,7 +40,8 @@ fn caps() -> Caps {
         immutable: false,
         ordered: true,
         branches: true,
-        watch: false,
+        // Nobody else can change it, so there is never anything to tell.
+        watch: true,
         snapshot: true,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
@@ -151,6 +152,11 @@ impl Kv for Memory {
 
     fn changed(&self) -> SystemTime {
         self.map.read().changed
+    }
+
+    fn watch(&self, tell: TellKey) -> Result<Watch> {
+        drop(tell);
+        Ok(Watch(Box::new(())))
     }
 
     fn snapshot(&self) -> Result<Memory> {

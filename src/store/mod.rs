@@ -3,6 +3,8 @@
 pub mod api;
 pub mod driver;
 pub mod flat;
+#[cfg(feature = "lmdb")]
+pub mod lmdb;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
 

@@ -1,0 +1,5 @@
+//! LMDB.
+pub mod journal;
+pub mod lock;
+pub mod pending;
+pub mod record;
