@@ -21,7 +21,9 @@ use std::sync::Arc;
 pub use kv::{Edit, Found, Keys, Kv, Step, TellKey};
 pub use separator::Separator;
 
-use super::api::{Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Watch, When};
+use super::api::{
+    Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Version, Watch, When,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Word};
 use crate::payload::Payload;
@@ -269,6 +271,19 @@ impl<K: Kv> Store for Flat<K> {
 
     fn sync(&self) -> Result<()> {
         self.kv.sync()
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        self.fitting(key).map(drop)
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let flat = if directory { self.separator.below(key) } else { self.separator.join(key) };
+        flat.unwrap_or_default()
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        Version::of_payload(body).map(Some)
     }
 
     fn watch(&self, tell: Tell) -> Result<Watch> {

@@ -12,9 +12,9 @@ use std::time::SystemTime;
 use map::{Map, Stored, Transaction};
 use parking_lot::RwLock;
 
-use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value};
+use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Watch};
 use super::driver::{Driver, Location, Opening};
-use super::flat::{Edit, Flat, Found, Kv, Step};
+use super::flat::{Edit, Flat, Found, Kv, Step, TellKey};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -42,7 +42,8 @@ fn caps() -> Caps {
         immutable: false,
         ordered: true,
         branches: true,
-        watch: false,
+        // Nobody else can change it, so there is never anything to tell.
+        watch: true,
         snapshot: true,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
@@ -141,6 +142,11 @@ impl Kv for Memory {
 
     fn changed(&self) -> SystemTime {
         self.map.read().changed
+    }
+
+    fn watch(&self, tell: TellKey) -> Result<Watch> {
+        drop(tell);
+        Ok(Watch(Box::new(())))
     }
 
     fn snapshot(&self) -> Result<Memory> {
