@@ -102,7 +102,7 @@ impl Vfs {
             opened.direct = false;
         }
         if mode.truncate {
-            self.truncate(caller, ino, &place, 0, None)?;
+            self.truncate(ino, &place, 0, true)?;
         }
         opened.handle = self.new_handle(caller, ino, mode, value);
         Ok(opened)
@@ -302,15 +302,8 @@ impl Vfs {
         Ok(())
     }
 
-    /// Cuts or grows a file.
-    pub(super) fn truncate(
-        &self,
-        caller: Caller,
-        ino: Ino,
-        place: &Place,
-        size: u64,
-        handle: Option<u64>,
-    ) -> Result<()> {
+    /// Cuts or grows a file. It is put at once unless a close will follow that does.
+    pub(super) fn truncate(&self, ino: Ino, place: &Place, size: u64, close_follows: bool) -> Result<()> {
         match place.what {
             What::File => {}
             What::Directory => return Err(ErrorKind::IsDirectory.into()),
@@ -332,12 +325,10 @@ impl Vfs {
             state.resize(size, self.caps.value_max)?;
         }
         // `truncate(2)` has no close that would put it.
-        let has_writer = handle.is_some() || self.has_writer(ino);
-        if !has_writer && place.linked {
+        if !close_follows && !self.has_writer(ino) && place.linked {
             self.put_if_dirty(ino, &buffer)?;
             self.let_go(ino);
         }
-        let _ = caller;
         Ok(())
     }
 
