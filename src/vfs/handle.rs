@@ -101,10 +101,14 @@ impl Vfs {
             self.buffer_for_writing(ino, value.clone());
             opened.direct = false;
         }
-        if mode.truncate {
-            self.truncate(caller, ino, &place, 0, None)?;
-        }
+        // What is written after a truncation must not stand on the version that was there; and the handle must be
+        // there first, since a truncation without a writer is put at once.
+        let value = value.filter(|_| !mode.truncate);
         opened.handle = self.new_handle(caller, ino, mode, value);
+        if mode.truncate {
+            self.truncate(caller, ino, &place, 0, Some(opened.handle))
+                .inspect_err(|_| self.release(ino, opened.handle))?;
+        }
         Ok(opened)
     }
 
