@@ -51,6 +51,11 @@ def machine(work):
     }
 
 
+def load():
+    """What else the machine had to do: the processes that wanted to run in the last minute."""
+    return os.getloadavg()[0]
+
+
 class Run:
     """One run: the programs, the sizes, and what was measured so far."""
 
@@ -159,18 +164,19 @@ def carry_out(run, chosen, with_kvfs, stack):
         store = prepared(run, "lmdb", "fill", run.work)
         live = Kvfs(run, "kvfs", store)
         readers += [live, Kvfs(run, "kvfs, snapshot", store, ["--snapshot"])]
+    new = Path(stack.enter_context(subjects.temporary_folder(run.work)))
     writers = [
-        Folder(disk_name, run.work / "new", fresh=True),
+        Folder(disk_name, new / disk_name, fresh=True),
         Folder("tmpfs", memory / "new", fresh=True),
         Empty(run, "empty", shown, inside="new"),
-        LiblmdbPuts("raw LMDB", run.work / "raw"),
+        LiblmdbPuts("raw LMDB", new / "raw"),
     ]
     if with_kvfs:
-        new = run.work / "new-lmdb"
+        store = new / "lmdb"
         writers += [
-            Kvfs(run, "kvfs", new, fresh=True),
-            Kvfs(run, "kvfs, commit close", new, ["--commit", "close"], fresh=True, commits_each=True),
-            Kvfs(run, "kvfs, others attached", new, fresh=True, commits_each=True, attached=True),
+            Kvfs(run, "kvfs", store, fresh=True),
+            Kvfs(run, "kvfs, commit close", store, ["--commit", "close"], fresh=True, commits_each=True),
+            Kvfs(run, "kvfs, others attached", store, fresh=True, commits_each=True, attached=True),
         ]
     if "reads" in chosen:
         reads(run, readers)
@@ -208,6 +214,7 @@ def main():
     work.mkdir(parents=True, exist_ok=True)
     subjects.unmount_leftovers(work)
     run = Run(build(), sizes, work)
+    load_before = load()
     try:
         with ExitStack() as stack:
             carry_out(run, arguments.only, not arguments.without_kvfs, stack)
@@ -222,6 +229,7 @@ def main():
         "date": datetime.date.today().isoformat(),
         "quick": arguments.quick,
         "sizes": sizes,
+        "load_before": load_before,
         "machine": machine(ROOT / "target"),
         "measurements": run.measurements,
     }

@@ -53,6 +53,14 @@ def unmount_leftovers(work):
             unmount(place)
 
 
+def new_folder(place):
+    """An empty folder of its own in `place`. It is removed at the end of the run, with `place`: a disk that is busy
+    with discarding what one subject has left is slow for the next."""
+    place.mkdir(parents=True, exist_ok=True)
+    os.sync()
+    return Path(tempfile.mkdtemp(dir=place))
+
+
 @contextmanager
 def temporary_folder(place):
     folder = tempfile.mkdtemp(prefix="kvfs-bench-", dir=place)
@@ -140,18 +148,10 @@ class Folder(Subject):
 
     @contextmanager
     def started(self):
-        if self.fresh:
-            # What the subject before has left unwritten is not this one's to wait for.
-            os.sync()
-            self.folder.mkdir(parents=True)
         if self.cold:
             os.sync()
             Path("/proc/sys/vm/drop_caches").write_text("3")
-        try:
-            yield self.folder
-        finally:
-            if self.fresh:
-                shutil.rmtree(self.folder)
+        yield new_folder(self.folder) if self.fresh else self.folder
 
 
 class LiblmdbPuts(Folder):
@@ -223,7 +223,8 @@ class Kvfs(Mounted):
 
     def __init__(self, run, name, store, options=(), fresh=False, commits_each=False, attached=False):
         super().__init__(run, name, "new" if fresh else "")
-        self.store, self.options, self.fresh = store, options, fresh
+        self.stores = self.store = store
+        self.options, self.fresh = options, fresh
         self.commits_each, self.attached = commits_each, attached
 
     def command(self, *more):
@@ -235,8 +236,7 @@ class Kvfs(Mounted):
     @contextmanager
     def started(self):
         if self.fresh:
-            os.sync()
-            shutil.rmtree(self.store, ignore_errors=True)
+            self.store = new_folder(self.stores)
             self.run.program("fill", self.store, "--files", 0, "--keys", 0, "--large", 0)
         else:
             self.read_store()
@@ -247,8 +247,6 @@ class Kvfs(Mounted):
         finally:
             if other:
                 other.communicate(timeout=DEADLINE)
-            if self.fresh:
-                shutil.rmtree(self.store)
 
     def read_store(self):
         """Brings the environment into the page cache: the disk is not what is measured."""

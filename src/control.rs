@@ -2,11 +2,11 @@
 //!
 //! Each mount has a socket in [`Folders::runtime`], named by a hash of its mount point, open to its user alone.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, recv};
 use serde::{Deserialize, Serialize};
 
 use crate::env::{self, Deadline, Folders};
@@ -56,8 +56,19 @@ pub enum Request {
 enum Reply {
     /// What was asked for.
     Done(serde_json::Value),
-    /// Why not, in a sentence.
-    Failed(String),
+    /// Why not.
+    Failed {
+        /// In a sentence.
+        sentence: String,
+        /// Whether it may work a little later: somebody uses the mount or the store.
+        busy: bool,
+    },
+}
+
+impl Reply {
+    fn failed(error: &Error) -> Reply {
+        Reply::Failed { sentence: error.to_string(), busy: error.kind() == ErrorKind::Busy }
+    }
 }
 
 /// Answers a request; `wanted` tells whether the asker is still there.
@@ -91,9 +102,15 @@ fn short(path: &Path) -> std::io::Result<(OwnedFd, PathBuf)> {
     Ok((folder, path))
 }
 
+/// Connects without waiting: a daemon that is stopped, with more askers than its backlog holds, is `WouldBlock`.
 fn connect(socket: &Path) -> std::io::Result<UnixStream> {
     let (_folder, path) = short(socket)?;
-    UnixStream::connect(path)
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let descriptor = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(descriptor.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    let stream = UnixStream::from(descriptor);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Asks the daemon behind `socket`, and waits at most `time` for its answer.
@@ -104,7 +121,7 @@ pub fn ask(socket: &Path, request: &Request, time: Option<Duration>) -> Result<s
     let line = serde_json::to_string(request).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
     let path = socket.to_owned();
     let (answer, answered) = mpsc::sync_channel(1);
-    // A thread of its own, since even connecting to a stopped daemon may wait.
+    // A thread of its own: the answer may never come.
     thread::Builder::new()
         .name("ask the daemon".to_owned())
         .spawn(move || drop(answer.send(exchange(&path, &line))))
@@ -131,7 +148,9 @@ fn exchange(socket: &Path, line: &str) -> Result<serde_json::Value> {
     BufReader::new(stream.take(LINE_MAX)).read_line(&mut reply).map_err(failed)?;
     match serde_json::from_str(&reply) {
         Ok(Reply::Done(value)) => Ok(value),
-        Ok(Reply::Failed(sentence)) => Err(Error::new(ErrorKind::Io, sentence)),
+        Ok(Reply::Failed { sentence, busy }) => {
+            Err(Error::new(if busy { ErrorKind::Busy } else { ErrorKind::Io }, sentence))
+        }
         Err(_) if reply.is_empty() => Err(Error::new(ErrorKind::Io, "the daemon ended before it answered")),
         Err(error) => Err(Error::new(ErrorKind::Io, format!("the daemon's answer is malformed: {error}"))),
     }
@@ -162,7 +181,11 @@ impl Address {
             );
             return Err(Error::new(ErrorKind::Busy, sentence));
         }
-        let listener = short(&path).and_then(|(_folder, short)| UnixListener::bind(short));
+        let listener = short(&path).and_then(|(_folder, short)| {
+            let listener = UnixListener::bind(&short)?;
+            fs::set_permissions(&short, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        });
         let listener = listener.map_err(|e| Error::io(path.display(), &e))?;
         Ok(Address { path, listener })
     }
@@ -271,7 +294,8 @@ fn accept(listener: &UnixListener, state: &Arc<State>, answer: &Arc<Answer>) {
         };
         if state.under_way.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
             state.under_way.fetch_sub(1, Ordering::AcqRel);
-            drop(reply(&stream, &Reply::Failed("the daemon answers too many requests already".to_owned())));
+            let refusal = Error::new(ErrorKind::Busy, "the daemon answers too many requests already");
+            drop(reply(&stream, &Reply::failed(&refusal)));
             continue;
         }
         let (state_there, answer) = (state.clone(), answer.clone());
@@ -302,7 +326,7 @@ fn respond(stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
             Err(Error::new(ErrorKind::Invalid, format!("a request that is not understood: {error}")))
         }
     };
-    reply(stream, &answered.map_or_else(|error| Reply::Failed(error.to_string()), Reply::Done))
+    reply(stream, &answered.map_or_else(|error| Reply::failed(&error), Reply::Done))
 }
 
 /// Whether the asker has not hung up.

@@ -101,13 +101,10 @@ impl Daemon {
 
     /// Waits for the end of every mount; whether everything could be put and closed.
     pub fn wait(mut self) -> bool {
-        let failed = self
-            .mounts
-            .iter()
-            .fold(false, |failed, mount| mount.wait(None).unwrap_or_default().failed || failed);
+        let endings: Vec<_> = self.mounts.iter().filter_map(|mount| mount.wait(None)).collect();
         // Whoever asked for the end gets its answer first.
         self.servers.clear();
-        !failed
+        !endings.iter().any(|ending| ending.failed)
     }
 
     fn obey(&self, mut signals: Signals) -> Result<()> {
@@ -136,18 +133,12 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 /// Ends every mount, each as soon as nobody uses it any more.
 fn end(mounts: &[Arc<Mount>]) {
     for mount in mounts {
-        let mut told = false;
+        let mut told = None;
         loop {
-            match mount.unmount(Some(mount.spec().timeout), &|| true) {
-                Err(error) if error.kind() == ErrorKind::Busy => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(
-                            "{error}; it is unmounted when it is free, at once by a second signal"
-                        );
-                    }
-                }
-                Err(error) => tracing::warn!("{error}"),
-                Ok(_) => {}
+            if let Err(error) = mount.unmount(Some(mount.spec().timeout), &|| true)
+                && told.replace(error.kind()) != Some(error.kind())
+            {
+                tracing::warn!("{error}; it is tried again, and a second signal ends it at once");
             }
             if mount.wait(Some(BUSY_RETRY)).is_some() {
                 break;
@@ -212,11 +203,13 @@ pub fn run_in_background() -> Result<bool> {
     let daemon = match started {
         Ok(daemon) => daemon,
         Err(error) => {
-            tracing::error!("{error}");
             report(&Report::Failed(error.to_string()))?;
             return Ok(false);
         }
     };
+    for path in daemon.paths() {
+        tracing::info!("mounted on {}", path.display());
+    }
     let path = daemon.paths().next().map(Path::to_owned).unwrap_or_default();
     if orders.until_hang_up {
         daemon.end_with(std::io::stdin())?;

@@ -181,6 +181,10 @@ fn helper_failure(what: &str, said: &str) -> Error {
             "--allow-other needs the line user_allow_other in /etc/fuse.conf: ask the administrator";
         return Error::new(ErrorKind::NotPermitted, sentence);
     }
+    if said.contains(DEVICE) && said.contains("Permission denied") {
+        let sentence = format!("only root may open {DEVICE} here: as root, chmod 666 {DEVICE}");
+        return Error::new(ErrorKind::Denied, sentence);
+    }
     Error::new(ErrorKind::Denied, format!("{what}: {said}"))
 }
 

@@ -22,7 +22,7 @@ pub const LEVEL: &str = "info";
 /// `trace`, or directives such as `warn,kvfs::vfs=debug`. Colours never: logs are read by programs too.
 ///
 /// # Errors
-/// `Invalid` for a level that does not parse; the file's.
+/// `Invalid` for a level that does not parse.
 pub fn start(level: &str, file: Option<&Path>) -> Result<()> {
     let filter = EnvFilter::try_new(level)
         .map_err(|e| Error::new(ErrorKind::Invalid, format!("log level {level:?}: {e}")))?;
@@ -30,7 +30,7 @@ pub fn start(level: &str, file: Option<&Path>) -> Result<()> {
     let started = match file {
         None => log.without_time().with_target(false).with_writer(io::stderr).try_init(),
         Some(path) => {
-            let file = LogFile::open(path)?;
+            let file = LogFile::at(path);
             log.with_writer(move || file.clone()).try_init()
         }
     };
@@ -39,48 +39,52 @@ pub fn start(level: &str, file: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// A file that starts anew when it is full.
+/// A file that is made when there is something to write, and starts anew when it is full.
 #[derive(Clone)]
-struct LogFile(Arc<Mutex<Open>>);
+struct LogFile(Arc<Mutex<State>>);
 
-struct Open {
+struct State {
     path: PathBuf,
-    file: File,
-    size: u64,
+    open: Option<(File, u64)>,
 }
 
 impl LogFile {
-    fn open(path: &Path) -> Result<LogFile> {
-        if let Some(folder) = path.parent() {
-            env::private_folder(folder)?;
-        }
-        let open = Open::new(path).map_err(|e| Error::io(format_args!("the log {}", path.display()), &e))?;
-        Ok(LogFile(Arc::new(Mutex::new(open))))
+    fn at(path: &Path) -> LogFile {
+        LogFile(Arc::new(Mutex::new(State { path: path.to_owned(), open: None })))
     }
 }
 
-impl Open {
-    fn new(path: &Path) -> io::Result<Open> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
-        let size = file.metadata()?.len();
-        Ok(Open { path: path.to_owned(), file, size })
+impl State {
+    /// The file and its length.
+    fn open(&mut self) -> io::Result<&mut (File, u64)> {
+        if self.open.as_ref().is_some_and(|(_, size)| *size >= FILE_MAX) {
+            self.open = None;
+            fs::rename(&self.path, self.path.with_extension("log.old"))?;
+        }
+        let opened = match self.open.take() {
+            Some(open) => open,
+            None => open_file(&self.path)?,
+        };
+        Ok(self.open.insert(opened))
     }
+}
+
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    if let Some(folder) = path.parent() {
+        env::private_folder(folder).map_err(io::Error::other)?;
+    }
+    let file =
+        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
 }
 
 impl Write for LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut open = self.0.lock();
-        if open.size >= FILE_MAX {
-            fs::rename(&open.path, open.path.with_extension("log.old"))?;
-            *open = Open::new(&open.path)?;
-        }
-        let written = open.file.write(line)?;
-        open.size += written as u64;
+        let mut state = self.0.lock();
+        let (file, size) = state.open()?;
+        let written = file.write(line)?;
+        *size += written as u64;
         Ok(written)
     }
 
@@ -97,7 +101,7 @@ mod tests {
     fn a_full_log_starts_anew_and_keeps_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log/x.log");
-        let mut log = LogFile::open(&path).unwrap();
+        let mut log = LogFile::at(&path);
         let line = vec![b'x'; 1 << 20];
         for _ in 0..11 {
             log.write_all(&line).unwrap();

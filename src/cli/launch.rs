@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 use crate::config::MountSpec;
@@ -70,7 +70,7 @@ fn report(daemon: &mut Child) -> Option<Report> {
 }
 
 /// Sees for itself that the mount is there and answers.
-fn check(path: &PathBuf) -> Result<()> {
+fn check(path: &Path) -> Result<()> {
     let there = mount_table::at(path)?.is_some_and(|entry| entry.is_kvfs());
     if there && health(path) == Health::Live {
         return Ok(());

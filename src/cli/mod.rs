@@ -1,11 +1,19 @@
 //! The command line: one file a command.
 
+mod ask;
+mod compact;
 mod daemon;
+mod exec;
 mod flags;
 mod fstab;
 mod launch;
 mod mount;
 mod output;
+mod path;
+mod recover;
+mod status;
+mod stores;
+mod sync;
 mod unmount;
 
 use std::ffi::OsString;
@@ -50,7 +58,7 @@ First minute:
 More:
   kvfs mount lmdb:./store ./m     the same beside it, so that other programs can open it meanwhile
   kvfs mount memory ./m           a store in memory, empty
-  kvfs exec lmdb:./store -- tar cf ../backup.tar .
+  kvfs exec lmdb:./store --snapshot -- tar cf /backup/store.tar .
   kvfs help mount                 every option, with its meaning
 
 Files:
@@ -65,6 +73,14 @@ enum Command {
     Mount(mount::Mount),
     #[command(visible_alias = "umount")]
     Unmount(unmount::Unmount),
+    Exec(exec::Exec),
+    Status(status::Status),
+    Sync(sync::Sync),
+    Stores(stores::Stores),
+    Path(path::Path),
+    Key(path::KeyOf),
+    Compact(compact::Compact),
+    Recover(recover::Recover),
     #[command(hide = true)]
     Daemon(daemon::Daemon),
 }
@@ -129,6 +145,14 @@ impl Command {
         match self {
             Command::Mount(mount) => mount.run(),
             Command::Unmount(unmount) => unmount.run(),
+            Command::Exec(exec) => exec.run(),
+            Command::Status(status) => status.run(),
+            Command::Sync(sync) => sync.run(),
+            Command::Stores(stores) => stores.run(),
+            Command::Path(path) => path.run(),
+            Command::Key(key) => key.run(),
+            Command::Compact(compact) => compact.run(),
+            Command::Recover(recover) => recover.run(),
             Command::Daemon(daemon) => daemon.run(),
         }
     }

@@ -179,9 +179,9 @@ impl MountSpec {
     #[must_use]
     pub fn absolute(mut self, folder: &Path) -> MountSpec {
         self.source = self.source.absolute(folder);
-        self.mount_point = folder.join(&self.mount_point);
-        self.load = self.load.map(|path| folder.join(path));
-        self.save = self.save.map(|path| folder.join(path));
+        self.mount_point = join(folder, &self.mount_point);
+        self.load = self.load.map(|path| join(folder, &path));
+        self.save = self.save.map(|path| join(folder, &path));
         self
     }
 
@@ -190,6 +190,11 @@ impl MountSpec {
         let umask = self.umask.unwrap_or(UMASK);
         (0o666 & !umask, 0o777 & !umask)
     }
+}
+
+/// The path below `folder` unless it is absolute, without `.` in it. `..` stays: what it means, links decide.
+fn join(folder: &Path, path: &Path) -> PathBuf {
+    folder.join(path).components().collect()
 }
 
 /// Splits at commas that no backslash precedes.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{MountSpec, text};
+use super::{MountSpec, join, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount_table;
 use crate::store::driver::{Driver, Location};
@@ -70,9 +70,9 @@ impl Source {
     pub fn absolute(self, folder: &Path) -> Source {
         match self {
             Source::Kind { kind, location } => {
-                Source::Kind { kind, location: location.map(|path| folder.join(path)) }
+                Source::Kind { kind, location: location.map(|path| join(folder, &path)) }
             }
-            Source::Path(path) => Source::Path(folder.join(path)),
+            Source::Path(path) => Source::Path(join(folder, &path)),
         }
     }
 
@@ -119,7 +119,10 @@ impl Source {
             Source::Path(path) => {
                 let what = path.display();
                 if let Err(error) = std::fs::metadata(path) {
-                    let why = format!("{what} is neither a kind of store nor a readable path ({error})");
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    let why = format!(
+                        "no kind of store is called {name:?}, nor is there such a path ({what}: {error})"
+                    );
                     return Err(Error::new(ErrorKind::NotFound, format!("{why}; {}", known_kinds())));
                 }
                 let found = DRIVERS.iter().find(|driver| (driver.recognise)(path));
@@ -146,6 +149,21 @@ impl Place {
             (Location::FolderInPlace, None) => Some(mount_point.to_owned()),
             (_, location) => location.clone(),
         }
+    }
+
+    /// The location that was named.
+    ///
+    /// # Errors
+    /// `Invalid` where only the kind was.
+    pub fn named_location(&self) -> Result<&Path> {
+        let kind = self.driver.kind;
+        self.location.as_deref().ok_or_else(|| {
+            let why = match self.driver.location {
+                Location::None => format!("{kind} has no place, and nothing to compact"),
+                Location::FolderInPlace => format!("which {kind}? Write {kind}:/path"),
+            };
+            Error::new(ErrorKind::Invalid, why)
+        })
     }
 
     /// The source as people and the mount table see it: the kind, and its place without secrets (§8.7).

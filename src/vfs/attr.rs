@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use twox_hash::{XxHash3_64, xxhash3_64};
 
+use super::Vfs;
 use super::buffer::Buffer;
 use super::node::{Ino, Place, What};
 use super::overlay::{Attributes, Guarded};
-use super::{Caller, Vfs};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -237,7 +237,7 @@ impl Vfs {
     ///
     /// # Errors
     /// `ReadOnly`, `NotPermitted` in a `%more` directory, and for a size what writing gives.
-    pub fn setattr(&self, caller: Caller, ino: Ino, set: Set) -> Result<Attr> {
+    pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
         let (place, _) = self.place_and_buffer(ino)?;
         if place.more.is_some() {
@@ -247,7 +247,7 @@ impl Vfs {
             ));
         }
         if let Some(size) = set.size {
-            self.truncate(caller, ino, &place, size, set.handle)?;
+            self.truncate(ino, &place, size, set.handle.is_some())?;
         }
         // A file with bytes not yet put takes its time along to the put.
         let carried = set.mtime.is_some_and(|time| self.set_time_written(ino, time));

@@ -121,14 +121,10 @@ impl Vfs {
             self.buffer_for_writing(ino, value.clone());
             opened.direct = false;
         }
-        // What is written after a truncation must not stand on the version that was there; and the handle must be
-        // there first, since a truncation without a writer is put at once.
-        let value = value.filter(|_| !mode.truncate);
-        opened.handle = self.new_handle(caller, ino, mode, value);
         if mode.truncate {
-            self.truncate(caller, ino, &place, 0, Some(opened.handle))
-                .inspect_err(|_| self.release(ino, opened.handle))?;
+            self.truncate(ino, &place, 0, true)?;
         }
+        opened.handle = self.new_handle(caller, ino, mode, value);
         Ok(opened)
     }
 
@@ -340,15 +336,8 @@ impl Vfs {
         Ok(())
     }
 
-    /// Cuts or grows a file.
-    pub(super) fn truncate(
-        &self,
-        caller: Caller,
-        ino: Ino,
-        place: &Place,
-        size: u64,
-        handle: Option<u64>,
-    ) -> Result<()> {
+    /// Cuts or grows a file. It is put at once unless a close will follow that does.
+    pub(super) fn truncate(&self, ino: Ino, place: &Place, size: u64, close_follows: bool) -> Result<()> {
         match place.what {
             What::File => {}
             What::Directory => return Err(ErrorKind::IsDirectory.into()),
@@ -370,12 +359,10 @@ impl Vfs {
             state.resize(size, self.caps.value_max)?;
         }
         // `truncate(2)` has no close that would put it.
-        let has_writer = handle.is_some() || self.has_writer(ino);
-        if !has_writer && place.linked {
+        if !close_follows && !self.has_writer(ino) && place.linked {
             self.put_if_dirty(ino, &buffer)?;
             self.let_go(ino);
         }
-        let _ = caller;
         Ok(())
     }
 

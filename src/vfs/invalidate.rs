@@ -157,7 +157,11 @@ impl Drop for Invalidator {
 
 impl Vfs {
     fn tell_kernel(&self, kernel: &dyn Kernel, event: &Event) {
-        self.counters.invalidations.fetch_add(1, Ordering::Relaxed);
+        self.tell_of(kernel, event);
+        self.counters.invalidations.fetch_add(1, Ordering::Release);
+    }
+
+    fn tell_of(&self, kernel: &dyn Kernel, event: &Event) {
         match event {
             Event::Key(key) => {
                 let known = known_path(&self.table.lock(), key);
