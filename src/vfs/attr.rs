@@ -101,7 +101,7 @@ impl Vfs {
             (_, Some(stat)) => Some(stat),
             (Some((_, _, true)), None) => None,
             _ if matches!(place.what, What::Symlink(_)) => None,
-            _ if !place.linked => None,
+            _ if !place.linked => self.stat_of_unlinked(ino),
             _ => self.stat(place)?,
         };
         let directory = place.what == What::Directory;
@@ -135,6 +135,12 @@ impl Vfs {
             self.tell(ino, attr.size);
         }
         Ok(attr)
+    }
+
+    /// What open handles of an unlinked file read: the version that they have open.
+    fn stat_of_unlinked(&self, ino: Ino) -> Option<Stat> {
+        let reading = self.table.lock().get(ino)?.reading.as_ref()?.upgrade()?;
+        Some(Stat { kind: Kind::Leaf, size: reading.len(), modified: self.started })
     }
 
     /// The attributes of a name in a listing, for which there is no node yet.
