@@ -51,6 +51,13 @@ pub struct Opened {
     pub silent: bool,
 }
 
+/// A version that may be read through an inode.
+struct Admitted {
+    value: Shared,
+    keep: bool,
+    direct: bool,
+}
+
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mode {
@@ -114,8 +121,9 @@ impl Vfs {
             let (Some(stat), Some(found)) = (stat, found) else {
                 return Err(self.vanished(ino));
             };
-            (opened.keep, opened.direct) = self.admit(ino, &place, &found, stat.modified)?;
-            value = Some(found);
+            let admitted = self.admit(ino, &place, found, stat.modified)?;
+            (opened.keep, opened.direct) = (admitted.keep, admitted.direct);
+            value = Some(admitted.value);
         }
         if mode.write {
             self.buffer_for_writing(ino, value.clone());
@@ -160,9 +168,9 @@ impl Vfs {
         &self,
         ino: Ino,
         place: &Place,
-        found: &Shared,
+        found: Shared,
         modified: std::time::SystemTime,
-    ) -> Result<(bool, bool)> {
+    ) -> Result<Admitted> {
         let (reading, told) = {
             let table = self.table.lock();
             let node = table.get(ino).ok_or(ErrorKind::Stale)?;
@@ -187,15 +195,16 @@ impl Vfs {
             }
             // The kernel came back and the value changed once more: this handle reads past the pages.
             node.sent_back = false;
-            return Ok((false, true));
+            return Ok(Admitted { value: found, keep: false, direct: true });
         }
         node.sent_back = false;
         let keep = node.pages == Some(modified);
         node.pages = Some(modified);
-        if reading.is_none() {
-            node.reading = Some(Arc::downgrade(found));
-        }
-        Ok((keep, found.len() >= STREAMED))
+        // One value for all handles: it is known as long as any of them reads it.
+        let value = reading.unwrap_or(found);
+        node.reading = Some(Arc::downgrade(&value));
+        let direct = value.len() >= STREAMED;
+        Ok(Admitted { value, keep, direct })
     }
 
     /// The buffer of this inode, made over `value` where there is none.
