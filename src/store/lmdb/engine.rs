@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use lmdb_sys::MDB_dbi;
 use parking_lot::Mutex;
 
+use super::behind::{self, Ahead};
 use super::environment::{self, Access, Ask, Environment};
 use super::pin::Pins;
 use super::place::Place;
@@ -19,6 +20,7 @@ use super::transaction::{Reading, Transaction, Writing};
 use super::writer::{Work, Writer};
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::driver::Opening;
 
 /// How an environment is opened for a mount.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,8 @@ pub struct Terms {
 
 /// An open environment with its writer, its pins and its handles.
 pub struct Engine {
+    /// Puts ahead of their commit; ends first, while the writer works still. Set once, before anybody has the engine.
+    ahead: OnceLock<Ahead>,
     /// Before the environment, which the threads hold too.
     threads: Vec<JoinHandle<()>>,
     writer: Arc<Writer>,
@@ -62,12 +66,22 @@ pub(super) struct Snapshot {
     pub(super) modified: SystemTime,
 }
 
+impl Moment {
+    /// The last change that cannot be ruled out.
+    pub(super) fn changed(&self, engine: &Engine) -> SystemTime {
+        match self {
+            Moment::Live => engine.environment.modified(),
+            Moment::Fixed(snapshot) => snapshot.modified,
+        }
+    }
+}
+
 impl Engine {
     /// The environment at `path`: the one that this process has open already, or opened now.
     ///
     /// # Errors
     /// One sentence: what the path is instead, who holds it, which right is missing.
-    pub fn open(path: &Path, terms: Terms) -> Result<Arc<Engine>> {
+    pub fn open(path: &Path, terms: Terms, opening: &Opening) -> Result<Arc<Engine>> {
         let deadline = Deadline::after(terms.timeout);
         let place = Place::find(path, terms.create && !terms.read_only)?;
         if place.new {
@@ -92,6 +106,7 @@ impl Engine {
             threads.push(writer.start()?);
         }
         let engine = Arc::new(Engine {
+            ahead: OnceLock::new(),
             threads,
             writer,
             pins,
@@ -99,6 +114,8 @@ impl Engine {
             environment,
             timeout: terms.timeout,
         });
+        let ahead = behind::start(&engine, opening)?;
+        engine.ahead.get_or_init(|| ahead);
         engine.environment.publish(&engine);
         Ok(engine)
     }
@@ -111,6 +128,11 @@ impl Engine {
     /// The moments that open values hold.
     pub(super) fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// What is accepted ahead of its commit; `None` until the engine was opened.
+    pub(super) fn ahead(&self) -> Option<&Ahead> {
+        self.ahead.get()
     }
 
     /// The writer.
@@ -221,11 +243,22 @@ impl Engine {
         self.environment.opened_handle();
     }
 
-    /// Carries out `job` on the database `name` in a write transaction shared with others.
+    /// Carries out `job` on the database `name` in a write transaction shared with others, after all that was
+    /// accepted ahead of its commit.
     ///
     /// # Errors
     /// `NotFound` without such a database; `TimedOut`; what the job returns, and what the commit does.
     pub(super) fn change(
+        &self,
+        name: &Name,
+        job: &mut (dyn FnMut(&mut Writing<'_>, Table) -> Result<()> + Send),
+    ) -> Result<()> {
+        let _nothing_waits = self.pass()?;
+        self.change_now(name, job)
+    }
+
+    /// As [`Engine::change`], where nothing is pending.
+    pub(super) fn change_now(
         &self,
         name: &Name,
         job: &mut (dyn FnMut(&mut Writing<'_>, Table) -> Result<()> + Send),
@@ -252,6 +285,7 @@ impl Engine {
     /// `Exists` where a database or a value has the name.
     pub(super) fn make_database(&self, name: &Name) -> Result<()> {
         let Name::Named(text) = name else { return Err(ErrorKind::Exists.into()) };
+        let _nothing_waits = self.pass()?;
         let mut work = |environment: &Environment| {
             let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
             if writing.get(Environment::MAIN, text.as_bytes())?.is_some() {
@@ -271,6 +305,7 @@ impl Engine {
     /// `NotEmpty`; `Busy` while snapshots are mounted, since LMDB gives up the handle at once.
     pub(super) fn drop_database(&self, name: &Name) -> Result<()> {
         let deadline = self.deadline();
+        let _nothing_waits = self.pass()?;
         let Some((reading, table)) = self.enter(name)? else { return Ok(()) };
         let Name::Named(text) = name else { return Err(ErrorKind::NotPermitted.into()) };
         drop(reading);
@@ -313,6 +348,7 @@ impl Engine {
     /// # Errors
     /// `Exhausted` with more named databases than handles.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
+        self.settle()?;
         loop {
             let reading = self.begin()?;
             let mut unopened = Vec::new();
@@ -340,6 +376,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.end_ahead();
         self.pins.stop();
         if !self.writer.stop() {
             tracing::warn!(

@@ -1,5 +1,7 @@
 //! `lmdb`: LMDB environments, shared with other programs.
 
+mod behind;
+mod commit;
 mod cursor;
 mod database;
 mod edit;
@@ -7,13 +9,15 @@ mod engine;
 mod environment;
 mod failure;
 mod header;
-pub mod journal;
-pub mod lock;
-pub mod pending;
+mod journal;
+mod lock;
+mod pending;
 mod pin;
 mod place;
-pub mod record;
+mod record;
+mod recover;
 pub mod registry;
+mod resolve;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -82,7 +86,7 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
         map_size: None,
         timeout: opening.timeout,
     };
-    let engine = Engine::open(path, terms)?;
+    let engine = Engine::open(path, terms, opening)?;
     let write = !opening.read_only && engine.environment().access == Access::Write;
     let caps = Caps { write, key_max: engine.environment().key_max, ..caps() };
     let database = Database::new(engine, Moment::Live, Name::Main);

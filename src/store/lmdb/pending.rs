@@ -70,6 +70,11 @@ impl Generation {
         self.databases.iter().flat_map(|(database, keys)| keys.iter().map(move |(key, e)| (database, key, e)))
     }
 
+    /// The databases that are changed.
+    pub fn databases(&self) -> impl Iterator<Item = &Bytes> {
+        self.databases.keys()
+    }
+
     fn get(&self, database: &[u8], key: &[u8]) -> Option<&Entry> {
         self.databases.get(database)?.get(key)
     }
@@ -154,6 +159,11 @@ impl Pending {
         let sealed = Arc::new(std::mem::take(&mut self.open));
         self.sealed = Some(Arc::clone(&sealed));
         Some(sealed)
+    }
+
+    /// Takes the open generation out.
+    pub fn take_open(mut self) -> Generation {
+        std::mem::take(&mut self.open)
     }
 
     /// Lets go of the sealed generation: it is committed, or its bytes are kept elsewhere.
