@@ -51,6 +51,13 @@ pub struct Opened {
     pub silent: bool,
 }
 
+/// A version that may be read through an inode.
+struct Admitted {
+    value: Shared,
+    keep: bool,
+    direct: bool,
+}
+
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mode {
@@ -74,12 +81,32 @@ impl Vfs {
     /// `IsDirectory`, `ReadOnly`; `Stale` asks the kernel to look the name up again: the size it was told is not
     /// that of the version there is now.
     pub fn open(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
+        // Counted as open from here on, so that a close at the same time does not let go of the buffer in between.
+        self.count_open(ino, 1);
+        let outcome = self.open_counted(caller, ino, mode);
+        self.count_open(ino, -1);
+        if outcome.is_err() {
+            self.let_go(ino);
+        }
+        outcome
+    }
+
+    fn count_open(&self, ino: Ino, change: i32) {
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.opens = node.opens.saturating_add_signed(change);
+        }
+    }
+
+    fn open_counted(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         let (place, buffer) = self.place_and_buffer(ino)?;
         if place.what == What::Directory {
             return Err(ErrorKind::IsDirectory.into());
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
+        }
+        if !place.linked && buffer.is_none() {
+            return self.open_replaced(caller, ino, &place, mode);
         }
         let mut opened = Opened { handle: 0, keep: true, direct: false, silent: !mode.write };
         let mut value = None;
@@ -94,8 +121,9 @@ impl Vfs {
             let (Some(stat), Some(found)) = (stat, found) else {
                 return Err(self.vanished(ino));
             };
-            (opened.keep, opened.direct) = self.admit(ino, &place, &found, stat.modified)?;
-            value = Some(found);
+            let admitted = self.admit(ino, &place, found, stat.modified)?;
+            (opened.keep, opened.direct) = (admitted.keep, admitted.direct);
+            value = Some(admitted.value);
         }
         if mode.write {
             self.buffer_for_writing(ino, value.clone());
@@ -106,6 +134,22 @@ impl Vfs {
         }
         opened.handle = self.new_handle(caller, ino, mode, value);
         Ok(opened)
+    }
+
+    /// Opens an inode whose name went to another file, or to none, between the kernel's lookup and its open: the kernel
+    /// looks the name up again. Where that happens once more, a reader gets what has the name now, past the pages, since
+    /// a name that is only ever replaced must never seem absent (§4.5).
+    fn open_replaced(&self, caller: Caller, ino: Ino, place: &Place, mode: Mode) -> Result<Opened> {
+        let again = self.send_back(ino);
+        if again || mode.write || mode.truncate {
+            return Err(ErrorKind::Stale.into());
+        }
+        let value = Shared::from(self.store.open(&place.key)?.ok_or(ErrorKind::NotFound)?);
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.reading = Some(Arc::downgrade(&value));
+        }
+        let handle = self.new_handle(caller, ino, mode, Some(value));
+        Ok(Opened { handle, keep: false, direct: true, silent: true })
     }
 
     /// The error for an inode whose key is gone: the kernel looks the name up again.
@@ -124,9 +168,9 @@ impl Vfs {
         &self,
         ino: Ino,
         place: &Place,
-        found: &Shared,
+        found: Shared,
         modified: std::time::SystemTime,
-    ) -> Result<(bool, bool)> {
+    ) -> Result<Admitted> {
         let (reading, told) = {
             let table = self.table.lock();
             let node = table.get(ino).ok_or(ErrorKind::Stale)?;
@@ -151,15 +195,16 @@ impl Vfs {
             }
             // The kernel came back and the value changed once more: this handle reads past the pages.
             node.sent_back = false;
-            return Ok((false, true));
+            return Ok(Admitted { value: found, keep: false, direct: true });
         }
         node.sent_back = false;
         let keep = node.pages == Some(modified);
         node.pages = Some(modified);
-        if reading.is_none() {
-            node.reading = Some(Arc::downgrade(found));
-        }
-        Ok((keep, found.len() >= STREAMED))
+        // One value for all handles: it is known as long as any of them reads it.
+        let value = reading.unwrap_or(found);
+        node.reading = Some(Arc::downgrade(&value));
+        let direct = value.len() >= STREAMED;
+        Ok(Admitted { value, keep, direct })
     }
 
     /// The buffer of this inode, made over `value` where there is none.
@@ -187,9 +232,7 @@ impl Vfs {
             opener: caller.pid,
             owner: AtomicU64::new(0),
         };
-        if let Some(node) = self.table.lock().get_mut(ino) {
-            node.opens += 1;
-        }
+        self.count_open(ino, 1);
         self.handles.lock().insert(number, Arc::new(handle));
         number
     }
@@ -362,9 +405,7 @@ impl Vfs {
             self.put_last(ino, buffer);
         }
         drop(handle);
-        if let Some(node) = self.table.lock().get_mut(ino) {
-            node.opens = node.opens.saturating_sub(1);
-        }
+        self.count_open(ino, -1);
         self.let_go(ino);
     }
 
