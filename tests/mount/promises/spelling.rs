@@ -132,7 +132,7 @@ fn promise_1_5_a_percent_sign_is_escaped_only_where_it_would_be_misread() {
         (b"%252500", b"%2500"),
         (b"a%252Fb", b"a%2Fb"),
         (b"%252E", b"%2E"),
-        (b"%252E%2E", b"%2E%2E"),
+        (b"%252E%252E", b"%2E%2E"),
         (b"%25252E", b"%252E"),
         (b"%25empty", b"%empty"),
         (b"%2525empty", b"%25empty"),
