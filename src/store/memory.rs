@@ -32,6 +32,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise: |_| false,
+    own_files: &[],
     open,
 };
 

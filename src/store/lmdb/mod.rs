@@ -51,6 +51,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise,
+    own_files: &["data.mdb", "lock.mdb"],
     open,
 };
 
