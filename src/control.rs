@@ -2,11 +2,11 @@
 //!
 //! Each mount has a socket in [`Folders::runtime`], named by a hash of its mount point, open to its user alone.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -181,7 +181,11 @@ impl Address {
             );
             return Err(Error::new(ErrorKind::Busy, sentence));
         }
-        let listener = short(&path).and_then(|(_folder, short)| UnixListener::bind(short));
+        let listener = short(&path).and_then(|(_folder, short)| {
+            let listener = UnixListener::bind(&short)?;
+            fs::set_permissions(&short, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        });
         let listener = listener.map_err(|e| Error::io(path.display(), &e))?;
         Ok(Address { path, listener })
     }

@@ -133,18 +133,12 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 /// Ends every mount, each as soon as nobody uses it any more.
 fn end(mounts: &[Arc<Mount>]) {
     for mount in mounts {
-        let mut told = false;
+        let mut told = None;
         loop {
-            match mount.unmount(Some(mount.spec().timeout), &|| true) {
-                Err(error) if error.kind() == ErrorKind::Busy => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(
-                            "{error}; it is unmounted when it is free, at once by a second signal"
-                        );
-                    }
-                }
-                Err(error) => tracing::warn!("{error}"),
-                Ok(_) => {}
+            if let Err(error) = mount.unmount(Some(mount.spec().timeout), &|| true)
+                && told.replace(error.kind()) != Some(error.kind())
+            {
+                tracing::warn!("{error}; it is tried again, and a second signal ends it at once");
             }
             if mount.wait(Some(BUSY_RETRY)).is_some() {
                 break;

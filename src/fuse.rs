@@ -345,7 +345,7 @@ impl Filesystem for Door {
 
     fn setattr(
         &self,
-        request: &Request,
+        _: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -364,7 +364,7 @@ impl Filesystem for Door {
         self.count(Operation::Setattr);
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         let set = Set { mode, uid, gid, size, atime, mtime, handle: handle.map(|handle| handle.0) };
-        match self.vfs.setattr(caller(request), ino.0, set) {
+        match self.vfs.setattr(ino.0, set) {
             Ok(attr) => reply.attr(&self.vfs.ttl(), &file_attr(&attr)),
             Err(error) => reply.error(self.failed(&error)),
         }

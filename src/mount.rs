@@ -1,7 +1,8 @@
 //! From a [`MountSpec`] to a running mount: store, Vfs, session. The only place that composes them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
@@ -22,8 +23,10 @@ use crate::vfs::{self, Vfs};
 
 /// How long one round of waiting for pending writes takes, between looks whether anybody still waits.
 const FLUSH_ROUND: Duration = Duration::from_secs(2);
-/// What the end of a mount may take beyond the deadline of its last requests.
+/// What an answer may take beyond the deadline of the requests in it.
 const END_MARGIN: Duration = Duration::from_secs(10);
+/// What a store has at least to close.
+const CLOSE_MIN: Duration = Duration::from_secs(2);
 
 /// A running mount.
 pub struct Mount {
@@ -143,15 +146,41 @@ impl Mount {
         let mut ending = Ending::default();
         ending.note(failure.map(|e| format!("the connection to the kernel failed: {e}")));
         let deadline = Deadline::after(time);
-        ending.note(self.vfs.flush(deadline).err().map(|e| format!("not everything could be put: {e}")));
+        ending.note(self.flush_within(time).err().map(|e| format!("not everything could be put: {e}")));
         ending.sentences.extend(self.vfs.finish(deadline));
-        ending.note(self.store.close().err().map(|e| format!("closing {}: {e}", self.shown)));
+        ending.note(self.close_within(deadline.left().max(CLOSE_MIN)).err().map(|e| e.to_string()));
         for sentence in &ending.sentences {
             tracing::warn!("{}: {sentence}", self.path().display());
         }
         tracing::info!("{} is unmounted from {}", self.shown, self.path().display());
         *self.end.lock() = End::Over(ending);
         self.ended.notify_all();
+    }
+
+    /// Puts everything pending, and waits for it no longer than `time` and what a put takes that has begun: its bytes
+    /// are free to be kept elsewhere only when it has ended.
+    fn flush_within(&self, time: Duration) -> Result<()> {
+        let vfs = self.vfs.clone();
+        let flushed = in_thread("flush", move || vfs.flush(Deadline::after(time)))?;
+        flushed.recv_timeout(time).unwrap_or_else(|_| {
+            let put_under_way = self.vfs.report().dirty > 0;
+            let more = if put_under_way { self.spec.timeout + END_MARGIN } else { Duration::ZERO };
+            flushed.recv_timeout(more).unwrap_or_else(|_| {
+                let sentence = format!("{} does not commit in time", self.shown);
+                Err(Error::new(ErrorKind::TimedOut, sentence))
+            })
+        })
+    }
+
+    /// Closes the store. One that does not close in time has what it accepted in its journal (§8.3).
+    fn close_within(&self, time: Duration) -> Result<()> {
+        let store = self.store.clone();
+        let closed = in_thread("close", move || store.close())?;
+        let closed = closed.recv_timeout(time).unwrap_or_else(|_| {
+            let sentence = "it takes too long; what it had accepted is put when it is mounted again";
+            Err(Error::new(ErrorKind::TimedOut, sentence))
+        });
+        closed.map_err(|e| e.context(format_args!("closing {}", self.shown)))
     }
 
     /// Waits for the end, at most so long; `None` while it is mounted.
@@ -189,14 +218,14 @@ impl Mount {
         let mut before = Ending::default();
         match time {
             Some(time) => {
-                let flushed = self.vfs.flush(Deadline::after(time));
+                let flushed = self.flush_within(time);
                 before.note(flushed.err().map(|error| format!("no longer waited for: {error}")));
-                self.hurry(time.max(Duration::from_secs(1)));
+                self.hurry(time);
             }
             None => self.flush_patiently(wanted)?,
         }
-        self.detach(Unmount::WhenFree)?;
-        let time = time.unwrap_or(self.spec.timeout) + END_MARGIN;
+        self.detach(Unmount::WhenFree).inspect_err(|_| self.hurry(self.spec.timeout))?;
+        let time = time.unwrap_or(self.spec.timeout) + self.spec.timeout + 2 * END_MARGIN;
         let ending = self.wait(Some(time)).ok_or_else(|| {
             let sentence =
                 format!("{} is unmounted, but its store does not close yet", self.path().display());
@@ -207,7 +236,7 @@ impl Mount {
         Ok(before)
     }
 
-    /// The end of the mount is to take no longer than this.
+    /// From the unmount on, pending writes are waited for no longer than this.
     pub fn hurry(&self, time: Duration) {
         if let End::Ahead(ahead) = &mut *self.end.lock() {
             *ahead = time;
@@ -275,6 +304,19 @@ impl Mount {
             report: serde_json::to_value(self.vfs.report()).unwrap_or_default(),
         }
     }
+}
+
+/// Does something that may take longer than anybody waits; the receiver may be dropped.
+fn in_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<mpsc::Receiver<T>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|e| Error::io("a thread", &e))?;
+    Ok(receiver)
 }
 
 /// What `kvfs status` shows of one mount.

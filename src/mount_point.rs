@@ -164,34 +164,32 @@ fn clean_up(path: &Path) -> Result<()> {
             // An ordinary file system may be mounted there: what is in it is judged like any folder.
             return Ok(());
         }
-        let what = format!("{} is a mount of {} already", path.display(), entry.source);
-        match health(path) {
-            Health::Dead if entry.is_kvfs() => {
+        match (health(path), entry.is_kvfs()) {
+            (Health::Dead, true) => {
                 tracing::info!("{}: cleaning up a mount whose daemon is dead", path.display());
                 device::unmount(path, Unmount::Detach)
                     .map_err(|e| e.context(format_args!("{} is a dead mount", path.display())))?;
             }
-            Health::Dead => {
-                let sentence = format!(
-                    "{what}, and dead: remove it with `fusermount3 -u {}`, then try again",
-                    path.display()
-                );
-                return Err(Error::new(ErrorKind::Busy, sentence));
-            }
-            Health::Live | Health::Hung if entry.is_kvfs() => {
-                let hung = if health(path) == Health::Hung { " and does not answer" } else { "" };
-                let sentence = format!(
-                    "{what}{hung}: end it with `kvfs unmount {}`, or name another folder",
-                    path.display()
-                );
-                return Err(Error::new(ErrorKind::Busy, sentence));
-            }
-            Health::Hung => return Err(Error::new(ErrorKind::Busy, format!("{what} and does not answer"))),
             // Another program's live mount is a folder like any other.
-            Health::Live => return Ok(()),
+            (Health::Live, false) => return Ok(()),
+            (health, _) => return Err(taken(path, &entry.source, health, entry.is_kvfs())),
         }
     }
     Ok(())
+}
+
+fn taken(path: &Path, source: &str, health: Health, ours: bool) -> Error {
+    let how = match health {
+        Health::Live => "",
+        Health::Dead => ", and dead",
+        Health::Hung => ", and does not answer",
+    };
+    let command = if ours { "kvfs unmount" } else { "fusermount3 -u" };
+    let path = path.display();
+    let sentence = format!(
+        "{path} is a mount of {source} already{how}: end it with `{command} {path}`, or name another folder"
+    );
+    Error::new(ErrorKind::Busy, sentence)
 }
 
 #[cfg(test)]

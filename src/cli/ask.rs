@@ -67,11 +67,14 @@ fn waiting_for(path: &Path, socket: &Path) -> String {
     let Ok(status) = status(socket) else {
         return format!("{path}: its daemon does not answer; waiting");
     };
-    match status.report.get("dirty").and_then(serde_json::Value::as_u64) {
-        Some(1) => format!("{path}: waiting for 1 file to be put into {}", status.source),
-        Some(files @ 2..) => format!("{path}: waiting for {files} files to be put into {}", status.source),
-        _ => format!("{path}: waiting for {}", status.source),
-    }
+    let files = match status.report.get("dirty").and_then(serde_json::Value::as_u64) {
+        Some(1) => "1 file to be put into ".to_owned(),
+        Some(files @ 2..) => format!("{files} files to be put into "),
+        _ => String::new(),
+    };
+    let why = status.report.get("failing").and_then(|failing| failing.get(0)?.as_str());
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    format!("{path}: waiting for {files}{}{why}", status.source)
 }
 
 /// The kvfs mount at exactly this path.

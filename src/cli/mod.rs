@@ -58,7 +58,7 @@ First minute:
 More:
   kvfs mount lmdb:./store ./m     the same beside it, so that other programs can open it meanwhile
   kvfs mount memory ./m           a store in memory, empty
-  kvfs exec lmdb:./store -- tar cf ../backup.tar .
+  kvfs exec lmdb:./store --snapshot -- tar cf /backup/store.tar .
   kvfs help mount                 every option, with its meaning
 
 Files:

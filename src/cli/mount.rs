@@ -43,7 +43,7 @@ pub struct Mount {
 
 const AFTER_HELP: &str = "\
 Examples:
-  kvfs mount lmdb ./data                      in place: data.mdb is hidden until `kvfs unmount ./data`
+  kvfs mount lmdb ./data                      in place, until kvfs unmount ./data
   kvfs mount lmdb:./store ./data              apart: programs that start later can open ./store
   kvfs mount lmdb:./store ./data --snapshot   one moment, read-only
   kvfs mount memory ./m --save keys.dump      a scratch store, kept in a file at the end

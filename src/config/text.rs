@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::driver::Commit;
 
-/// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a minute.
+/// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a day.
 ///
 /// # Errors
 /// `Invalid`.
@@ -20,10 +20,10 @@ pub fn parse_commit(text: &str) -> Result<Commit> {
         "close" => Commit::Close,
         "durable" => Commit::Durable,
         _ => match humantime::parse_duration(text) {
-            Ok(time) if !time.is_zero() && time <= Duration::from_secs(60) => Commit::Within(time),
+            Ok(time) if !time.is_zero() && time <= Duration::from_secs(86400) => Commit::Within(time),
             _ => {
                 let sentence = format!(
-                    "commit {text:?}: there are auto, close, durable, or a time up to 1m such as 50ms"
+                    "commit {text:?}: there are auto, close, durable, or a time up to 1d such as 50ms"
                 );
                 return Err(Error::new(ErrorKind::Invalid, sentence));
             }

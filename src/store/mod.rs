@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod driver;
+#[cfg(any(feature = "memory", test))]
+pub mod dump;
 pub mod flat;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
@@ -12,6 +14,8 @@ use driver::Driver;
 
 /// Every kind of store in this build.
 pub static DRIVERS: &[&Driver] = &[
+    #[cfg(feature = "lmdb")]
+    &lmdb::DRIVER,
     #[cfg(feature = "memory")]
     &memory::DRIVER,
 ];

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use twox_hash::{XxHash3_64, xxhash3_64};
 
+use super::Vfs;
 use super::buffer::Buffer;
 use super::node::{Ino, Place, What};
 use super::overlay::{Attributes, Guarded};
-use super::{Caller, Vfs};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -101,7 +101,7 @@ impl Vfs {
             (_, Some(stat)) => Some(stat),
             (Some((_, _, true)), None) => None,
             _ if matches!(place.what, What::Symlink(_)) => None,
-            _ if !place.linked => None,
+            _ if !place.linked => self.stat_of_unlinked(ino),
             _ => self.stat(place)?,
         };
         let directory = place.what == What::Directory;
@@ -135,6 +135,12 @@ impl Vfs {
             self.tell(ino, attr.size);
         }
         Ok(attr)
+    }
+
+    /// What open handles of an unlinked file read: the version that they have open.
+    fn stat_of_unlinked(&self, ino: Ino) -> Option<Stat> {
+        let reading = self.table.lock().get(ino)?.reading.as_ref()?.upgrade()?;
+        Some(Stat { kind: Kind::Leaf, size: reading.len(), modified: self.started })
     }
 
     /// The attributes of a name in a listing, for which there is no node yet.
@@ -231,7 +237,7 @@ impl Vfs {
     ///
     /// # Errors
     /// `ReadOnly`, `NotPermitted` in a `%more` directory, and for a size what writing gives.
-    pub fn setattr(&self, caller: Caller, ino: Ino, set: Set) -> Result<Attr> {
+    pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
         let (place, _) = self.place_and_buffer(ino)?;
         if place.more.is_some() {
@@ -241,7 +247,7 @@ impl Vfs {
             ));
         }
         if let Some(size) = set.size {
-            self.truncate(caller, ino, &place, size, set.handle)?;
+            self.truncate(ino, &place, size, set.handle.is_some())?;
         }
         // A file with bytes not yet put takes its time along to the put.
         let carried = set.mtime.is_some_and(|time| self.set_time_written(ino, time));

@@ -74,12 +74,32 @@ impl Vfs {
     /// `IsDirectory`, `ReadOnly`; `Stale` asks the kernel to look the name up again: the size it was told is not
     /// that of the version there is now.
     pub fn open(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
+        // Counted as open from here on, so that a close at the same time does not let go of the buffer in between.
+        self.count_open(ino, 1);
+        let outcome = self.open_counted(caller, ino, mode);
+        self.count_open(ino, -1);
+        if outcome.is_err() {
+            self.let_go(ino);
+        }
+        outcome
+    }
+
+    fn count_open(&self, ino: Ino, change: i32) {
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.opens = node.opens.saturating_add_signed(change);
+        }
+    }
+
+    fn open_counted(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         let (place, buffer) = self.place_and_buffer(ino)?;
         if place.what == What::Directory {
             return Err(ErrorKind::IsDirectory.into());
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
+        }
+        if !place.linked && buffer.is_none() {
+            return self.open_replaced(caller, ino, &place, mode);
         }
         let mut opened = Opened { handle: 0, keep: true, direct: false, silent: !mode.write };
         let mut value = None;
@@ -102,10 +122,26 @@ impl Vfs {
             opened.direct = false;
         }
         if mode.truncate {
-            self.truncate(caller, ino, &place, 0, None)?;
+            self.truncate(ino, &place, 0, true)?;
         }
         opened.handle = self.new_handle(caller, ino, mode, value);
         Ok(opened)
+    }
+
+    /// Opens an inode whose name went to another file, or to none, between the kernel's lookup and its open: the kernel
+    /// looks the name up again. Where that happens once more, a reader gets what has the name now, past the pages, since
+    /// a name that is only ever replaced must never seem absent (§4.5).
+    fn open_replaced(&self, caller: Caller, ino: Ino, place: &Place, mode: Mode) -> Result<Opened> {
+        let again = self.send_back(ino);
+        if again || mode.write || mode.truncate {
+            return Err(ErrorKind::Stale.into());
+        }
+        let value = Shared::from(self.store.open(&place.key)?.ok_or(ErrorKind::NotFound)?);
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.reading = Some(Arc::downgrade(&value));
+        }
+        let handle = self.new_handle(caller, ino, mode, Some(value));
+        Ok(Opened { handle, keep: false, direct: true, silent: true })
     }
 
     /// The error for an inode whose key is gone: the kernel looks the name up again.
@@ -187,9 +223,7 @@ impl Vfs {
             opener: caller.pid,
             owner: AtomicU64::new(0),
         };
-        if let Some(node) = self.table.lock().get_mut(ino) {
-            node.opens += 1;
-        }
+        self.count_open(ino, 1);
         self.handles.lock().insert(number, Arc::new(handle));
         number
     }
@@ -302,15 +336,8 @@ impl Vfs {
         Ok(())
     }
 
-    /// Cuts or grows a file.
-    pub(super) fn truncate(
-        &self,
-        caller: Caller,
-        ino: Ino,
-        place: &Place,
-        size: u64,
-        handle: Option<u64>,
-    ) -> Result<()> {
+    /// Cuts or grows a file. It is put at once unless a close will follow that does.
+    pub(super) fn truncate(&self, ino: Ino, place: &Place, size: u64, close_follows: bool) -> Result<()> {
         match place.what {
             What::File => {}
             What::Directory => return Err(ErrorKind::IsDirectory.into()),
@@ -332,12 +359,10 @@ impl Vfs {
             state.resize(size, self.caps.value_max)?;
         }
         // `truncate(2)` has no close that would put it.
-        let has_writer = handle.is_some() || self.has_writer(ino);
-        if !has_writer && place.linked {
+        if !close_follows && !self.has_writer(ino) && place.linked {
             self.put_if_dirty(ino, &buffer)?;
             self.let_go(ino);
         }
-        let _ = caller;
         Ok(())
     }
 
@@ -371,9 +396,7 @@ impl Vfs {
             self.put_last(ino, buffer);
         }
         drop(handle);
-        if let Some(node) = self.table.lock().get_mut(ino) {
-            node.opens = node.opens.saturating_sub(1);
-        }
+        self.count_open(ino, -1);
         self.let_go(ino);
     }
 

@@ -36,6 +36,19 @@ impl Vfs {
         Ok(target)
     }
 
+    /// What a name that is to go stands for.
+    fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
+        let place = self.place(parent)?;
+        let target = self.target(&place, name).ok_or(ErrorKind::NotFound)?;
+        if matches!(target.step, Step::More(_)) {
+            return Err(Error::new(
+                ErrorKind::NotPermitted,
+                "%more directories come and go with the names in them",
+            ));
+        }
+        Ok(target)
+    }
+
     /// A new file that lives in the mount until it is put.
     pub(super) fn make_file(
         &self,
@@ -169,7 +182,7 @@ impl Vfs {
     /// `IsDirectory`, `NotFound`, what the store answers.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
-        let target = self.target_to_make(parent, name)?;
+        let target = self.target_to_take(parent, name)?;
         let known = self.table.lock().child(parent, name);
         let buffer = known.and_then(|ino| self.buffer_of(ino));
         let deadline = Deadline::after(self.options.timeout);
@@ -208,7 +221,7 @@ impl Vfs {
     /// `NotEmpty` with anything in it, a value of its own included (§2.5); `NotDirectory`, `NotFound`.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
-        let target = self.target_to_make(parent, name)?;
+        let target = self.target_to_take(parent, name)?;
         match self.find(&target)? {
             None => return Err(ErrorKind::NotFound.into()),
             Some((What::Directory, stat)) => self.check_empty(&target.key, stat)?,
@@ -252,7 +265,7 @@ impl Vfs {
         keep_existing: bool,
     ) -> Result<()> {
         self.check_writable()?;
-        let from = self.target_to_make(parent, name)?;
+        let from = self.target_to_take(parent, name)?;
         let to = self.target_to_make(new_parent, new_name)?;
         let deadline = Deadline::after(self.options.timeout);
         let known = self.table.lock().child(parent, name);

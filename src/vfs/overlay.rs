@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::key::Key;
+use crate::key::{Key, Segment};
 use crate::name;
 
 /// Attributes that were set, or that writing set; what is `None` follows the mount and the store.
@@ -114,7 +114,7 @@ pub struct Counts {
     pub attributes: usize,
     /// Symbolic links.
     pub symlinks: usize,
-    /// Directories without a key.
+    /// Directories that stay although their last key may be gone (§2.4).
     pub directories: usize,
 }
 
@@ -227,6 +227,23 @@ impl Overlay {
         *self.at(to) = moved;
         self.count_along(to, inside);
         self.prune(to);
+    }
+
+    /// The directories that stay although their last key may be gone, at most `most` of them.
+    pub fn kept(&self, most: usize) -> Vec<Key> {
+        fn collect(record: &Record, key: &Key, most: usize, kept: &mut Vec<Key>) {
+            if record.kept && kept.len() < most {
+                kept.push(key.clone());
+            }
+            for (name, child) in record.children.iter().filter(|(_, child)| child.inside > 0) {
+                if let Some((bytes, word)) = name::decode(name) {
+                    collect(child, &key.child(Segment { bytes: &bytes, word }), most, kept);
+                }
+            }
+        }
+        let mut kept = Vec::new();
+        collect(&self.root, &Key::root(), most, &mut kept);
+        kept
     }
 
     /// What would be lost with the mount. Times that writing set do not count: the store's own take their place.

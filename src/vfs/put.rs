@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spool::Spool;
 use crate::store::api::{Change, When};
 
+/// At the end of a mount this many kept directories are looked at, to tell those that go.
+const KEPT_CHECKED: usize = 10_000;
+
 impl Vfs {
     /// Puts what was written; returns an earlier put's error as long as it stands (§4.2).
     pub(super) fn put_and_answer(&self, ino: Ino, buffer: &Buffer) -> Result<()> {
@@ -155,7 +158,9 @@ impl Vfs {
             }
             sentences.push(self.keep_in_spool(ino, &buffer));
         }
-        let lost = self.overlay.read().counts();
+        let mut lost = self.overlay.read().counts();
+        let kept = self.overlay.read().kept(KEPT_CHECKED);
+        lost.directories = kept.iter().filter(|key| matches!(self.store.stat(key), Ok(None))).count();
         for (count, what) in [
             (lost.attributes, "files had a mode, owner, time or extended attribute"),
             (lost.symlinks, "symbolic links"),

@@ -144,3 +144,11 @@ pub enum Keys {
     /// The same, but for the prefix itself where its value is empty: what a directory holds besides its marker.
     Inside(Vec<u8>),
 }
+
+impl Keys {
+    /// The key or prefix that they are about, for a sentence.
+    pub fn bytes(&self) -> &[u8] {
+        let (Keys::At(bytes) | Keys::Prefix(bytes) | Keys::Inside(bytes)) = self;
+        bytes
+    }
+}

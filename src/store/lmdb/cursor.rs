@@ -53,7 +53,12 @@ impl<'t> Cursor<'t> {
     ///
     /// # Errors
     /// LMDB's.
-    pub fn go_to(&mut self, operation: MDB_cursor_op, key: &[u8], value: &[u8]) -> Result<Option<Record<'t>>> {
+    pub fn go_to(
+        &mut self,
+        operation: MDB_cursor_op,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Record<'t>>> {
         let mut found_key = value_of(key);
         let mut found = value_of(value);
         // SAFETY: the cursor is open in a running transaction; LMDB reads key and value before it fills them.

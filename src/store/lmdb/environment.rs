@@ -6,18 +6,19 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lmdb_sys::{MDB_dbi, MDB_env, MDB_txn};
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::engine::Engine;
 use super::failure::{check, failure};
 use super::header::Header;
 use super::place::Place;
 use super::registry::Registered;
-use super::transaction::{Reading, Writing};
+use super::transaction::{Reading, Transaction, Writing};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -77,8 +78,8 @@ pub struct Environment {
     growing: AtomicBool,
     /// Whether another program's data reaches beyond our map.
     outgrown: AtomicBool,
-    /// Handles open: every handle below this is known to transactions that begin now.
-    handle_count: AtomicU32,
+    /// How often a handle was opened: a transaction that began before one was does not know it.
+    handles_opened: AtomicU64,
     /// `mdb_dbi_open` allows one transaction at a time; whoever opens a handle holds this to its end.
     pub(super) handles: Mutex<()>,
     /// The last transaction that is our own, or was noticed.
@@ -119,8 +120,7 @@ impl Environment {
     pub(super) fn open(place: Place, registered: Registered, ask: Ask) -> Result<Arc<Environment>> {
         let shown = place.shown.display();
         let (data_file, writable) = open_data(&place, ask.read_only)?;
-        let header =
-            if place.new { None } else { Some(Header::read(&data_file, &place.shown_data())?) };
+        let header = if place.new { None } else { Some(Header::read(&data_file, &place.shown_data())?) };
         if header.is_some_and(|header| header.is_short()) {
             tracing::info!("{shown}: the data file is shorter than its pages in use");
         }
@@ -144,7 +144,7 @@ impl Environment {
             active: AtomicUsize::new(0),
             growing: AtomicBool::new(false),
             outgrown: AtomicBool::new(false),
-            handle_count: AtomicU32::new(Environment::MAIN + 1),
+            handles_opened: AtomicU64::new(0),
             handles: Mutex::new(()),
             known: AtomicU64::new(0),
             modified: AtomicU64::new(nanoseconds(modified)),
@@ -165,7 +165,10 @@ impl Environment {
             // SAFETY: the environment is open; `dead` outlives the call.
             self.call("checking readers", |raw| unsafe { lmdb_sys::mdb_reader_check(raw, &raw mut dead) })?;
             if dead > 0 {
-                tracing::info!("{}: cleared {dead} reader slots of dead programs", self.place.shown.display());
+                tracing::info!(
+                    "{}: cleared {dead} reader slots of dead programs",
+                    self.place.shown.display()
+                );
             }
         }
         let transaction = self.read_uncounted()?;
@@ -293,10 +296,18 @@ impl Environment {
         if size < 2 * self.page_size {
             return Err(Error::new(
                 ErrorKind::Io,
-                format!("{} was truncated: unmount it and restore the file", self.place.shown_data().display()),
+                format!(
+                    "{} was truncated: unmount it and restore the file",
+                    self.place.shown_data().display()
+                ),
             ));
         }
         Ok(())
+    }
+
+    /// Lets other mounts in this process share the environment.
+    pub(super) fn publish(&self, engine: &Arc<Engine>) {
+        self.registered.lock().publish(engine);
     }
 
     /// Marks transaction `id` as our own, before its commit shows it: so no reader takes it for somebody else's.
@@ -351,7 +362,10 @@ impl Environment {
             if deadline.passed() {
                 break Err(Error::new(
                     ErrorKind::Busy,
-                    format!("{} is being read: unmount its snapshots, or try again", self.place.shown.display()),
+                    format!(
+                        "{} is being read: unmount its snapshots, or try again",
+                        self.place.shown.display()
+                    ),
                 ));
             }
             Condvar::new().wait_for(&mut pause.lock(), Duration::from_millis(1));
@@ -402,14 +416,14 @@ impl Environment {
         self.outgrown.load(Ordering::SeqCst)
     }
 
-    /// Every handle below this is known to transactions that begin now.
-    pub(super) fn handles_open(&self) -> MDB_dbi {
-        self.handle_count.load(Ordering::SeqCst)
+    /// How often a handle was opened: a transaction that began before one was does not know it.
+    pub(super) fn handles_opened(&self) -> u64 {
+        self.handles_opened.load(Ordering::SeqCst)
     }
 
-    /// Tells that `handle` was opened, and its transaction committed.
-    pub(super) fn opened_handle(&self, handle: MDB_dbi) {
-        self.handle_count.fetch_max(handle + 1, Ordering::SeqCst);
+    /// Counts a handle that was opened, after its transaction is committed.
+    pub(super) fn opened_handle(&self) {
+        self.handles_opened.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A call of the environment that is not part of a transaction.
@@ -535,7 +549,8 @@ fn open_data(place: &Place, read_only: bool) -> Result<(File, bool)> {
 
 /// Opens the lock file, and tells what can be done with the environment.
 fn open_lock(place: &Place, read_only: bool, writable: bool) -> Result<(Option<File>, Access)> {
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o664).open(place.lock());
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o664).open(place.lock());
     let error = match opened {
         Ok(file) => return Ok((Some(file), if writable { Access::Write } else { Access::Read })),
         Err(error) => error,
@@ -553,7 +568,9 @@ fn open_lock(place: &Place, read_only: bool, writable: bool) -> Result<(Option<F
         }
         Some(libc::EACCES | libc::EPERM) => Err(Error::new(
             ErrorKind::Denied,
-            format!("the lock file of {shown} cannot be written: ask for the right to, or mount with --read-only"),
+            format!(
+                "the lock file of {shown} cannot be written: ask for the right to, or mount with --read-only"
+            ),
         )),
         _ => Err(Error::io(format_args!("the lock file of {shown}"), &error)),
     }
@@ -647,7 +664,8 @@ fn open_raw(place: &Place, access: Access, map_size: u64) -> Result<NonNull<MDB_
         let code = unsafe { lmdb_sys::mdb_env_set_maxreaders(raw, READERS) };
         check(code, "LMDB")?;
         // SAFETY: as above.
-        let code = unsafe { lmdb_sys::mdb_env_set_mapsize(raw, usize::try_from(map_size).unwrap_or(usize::MAX)) };
+        let code =
+            unsafe { lmdb_sys::mdb_env_set_mapsize(raw, usize::try_from(map_size).unwrap_or(usize::MAX)) };
         check(code, "LMDB")?;
         // SAFETY: as above; the registry keeps this process from having it open twice; `path` is a C string.
         let code = unsafe { lmdb_sys::mdb_env_open(raw, path.as_ptr(), flags, 0o664) };

@@ -69,21 +69,32 @@ impl Header {
         if version != VERSION {
             return refuse(
                 ErrorKind::Unsupported,
-                format!("an LMDB data file of version {version}; this build reads version {VERSION}: dump it with \
-                         the mdb_dump of the program that wrote it, and mdb_load it"),
+                format!(
+                    "an LMDB data file of version {version}; this build reads version {VERSION}: dump it with \
+                         the mdb_dump of the program that wrote it, and mdb_load it"
+                ),
             );
         }
         let page_size = u64::from(word(&page, 40));
-        if !page_size.is_power_of_two() || !(256..=65536).contains(&page_size) {
-            return refuse(ErrorKind::Io, format!("damaged: a page size of {page_size} bytes; restore the file"));
+        if !page_size.is_power_of_two() || !(2048..=65536).contains(&page_size) {
+            return refuse(
+                ErrorKind::Io,
+                format!("damaged: a page size of {page_size} bytes; restore the file"),
+            );
         }
         let mut second = [0; META_END];
         let length = read_up_to(file, &mut second, page_size).map_err(|e| Error::io(path.display(), &e))?;
         if length < META_END {
-            return refuse(ErrorKind::Io, "truncated within its first two pages; restore the file".to_owned());
+            return refuse(
+                ErrorKind::Io,
+                "truncated within its first two pages; restore the file".to_owned(),
+            );
         }
         if word(&second, 16) != MAGIC || word(&second, 20) != VERSION || half(&second, 10) & META_FLAG == 0 {
-            return refuse(ErrorKind::Io, "damaged: its second page is not a meta page; restore it".to_owned());
+            return refuse(
+                ErrorKind::Io,
+                "damaged: its second page is not a meta page; restore it".to_owned(),
+            );
         }
         let newest = if long(&second, 144) > long(&page, 144) { &second } else { &page };
         let header = Header {
@@ -158,7 +169,8 @@ fn describe(start: &[u8]) -> String {
         return (*what).to_owned();
     }
     if start.len() >= 20 && word_be(start, 16) == MAGIC {
-        return "an LMDB data file of a machine with another byte order: dump it there, and mdb_load it".to_owned();
+        return "an LMDB data file of a machine with another byte order: dump it there, and mdb_load it"
+            .to_owned();
     }
     if start.len() >= 20 && word(start, 16) == MAGIC {
         return "an LMDB data file cut off in its first page".to_owned();

@@ -1,5 +1,90 @@
-//! LMDB.
+//! `lmdb`: LMDB environments, shared with other programs.
+
+mod cursor;
+mod database;
+mod edit;
+mod engine;
+mod environment;
+mod failure;
+mod header;
 pub mod journal;
 pub mod lock;
 pub mod pending;
+mod pin;
+mod place;
 pub mod record;
+pub mod registry;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod value;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use database::Database;
+use engine::{Engine, Moment, Terms};
+use environment::Access;
+use table::Name;
+
+use super::api::{Atomic, Caps, Pace, Rename, Store};
+use super::driver::{Driver, Location, Opening};
+use super::flat::Flat;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest value in bytes: LMDB keeps its length in 32 bits.
+const VALUE_MAX: u64 = 0xffff_ffff;
+/// The longest key in bytes, in every LMDB 0.9 that was not built otherwise.
+const KEY_MAX: u32 = 511;
+
+/// `lmdb` for the list of stores.
+pub static DRIVER: Driver = Driver {
+    kind: "lmdb",
+    about: "an LMDB environment, a folder or a file, shared with the programs that have it open",
+    location: Location::FolderInPlace,
+    caps,
+    separator: "/",
+    recognise,
+    open,
+};
+
+fn caps() -> Caps {
+    Caps {
+        kind: "lmdb",
+        write: true,
+        immutable: false,
+        ordered: true,
+        branches: true,
+        watch: true,
+        snapshot: true,
+        atomic: Atomic::Batch,
+        rename: Rename::Tree,
+        pace: Pace::Disk,
+        value_max: VALUE_MAX,
+        key_max: KEY_MAX,
+    }
+}
+
+/// Whether `path` is an environment: a folder with a data file, or a data file.
+fn recognise(path: &Path) -> bool {
+    if path.is_dir() { header::is_data_file(&path.join("data.mdb")) } else { header::is_data_file(path) }
+}
+
+fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
+    let Some(path) = &opening.location else {
+        return Err(Error::new(ErrorKind::Invalid, "lmdb needs a folder or a file: lmdb:PATH"));
+    };
+    let terms = Terms {
+        read_only: opening.read_only,
+        create: opening.create,
+        map_size: None,
+        timeout: opening.timeout,
+    };
+    let engine = Engine::open(path, terms)?;
+    let write = !opening.read_only && engine.environment().access == Access::Write;
+    let caps = Caps { write, key_max: engine.environment().key_max, ..caps() };
+    let database = Database::new(engine, Moment::Live, Name::Main);
+    Ok(Arc::new(Flat::new(database, caps, opening.separator.clone())))
+}

@@ -41,7 +41,8 @@ impl Place {
             Ok(found) if found.is_dir() => Place::in_folder(path, create),
             Ok(found) => Place::of_file(path, &found),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => {
-                fs::create_dir(path).map_err(|e| Error::io(format_args!("cannot make {}", path.display()), &e))?;
+                fs::create_dir(path)
+                    .map_err(|e| Error::io(format_args!("cannot make {}", path.display()), &e))?;
                 let mut place = Place::in_folder(path, true)?;
                 place.made_folder = true;
                 Ok(place)

@@ -195,13 +195,7 @@ impl<'e> Writing<'e> {
         // SAFETY: the transaction runs and `database` is a handle of its environment, not DUPSORT (the caller's
         // care: reserving there is refused by LMDB's own check of sizes only).
         let code = unsafe {
-            lmdb_sys::mdb_put(
-                self.raw.as_ptr(),
-                database,
-                &raw mut at,
-                &raw mut room,
-                lmdb_sys::MDB_RESERVE,
-            )
+            lmdb_sys::mdb_put(self.raw.as_ptr(), database, &raw mut at, &raw mut room, lmdb_sys::MDB_RESERVE)
         };
         check(code, "writing a value")?;
         if length == 0 {
@@ -225,14 +219,36 @@ impl<'e> Writing<'e> {
         let mut bytes = value_of(value);
         // SAFETY: the transaction runs and `database` is a handle of its environment; without MDB_RESERVE LMDB
         // reads key and value and keeps neither.
-        let code = unsafe {
-            lmdb_sys::mdb_put(self.raw.as_ptr(), database, &raw mut at, &raw mut bytes, flags)
-        };
+        let code =
+            unsafe { lmdb_sys::mdb_put(self.raw.as_ptr(), database, &raw mut at, &raw mut bytes, flags) };
         if code == lmdb_sys::MDB_KEYEXIST {
             return Ok(false);
         }
         check(code, "writing a value")?;
         Ok(true)
+    }
+
+    /// Puts the value at `from` at `to` too, another key.
+    ///
+    /// # Errors
+    /// `NotFound` without a value at `from`; `NoSpace` when map or transaction are full.
+    pub fn copy(&mut self, database: MDB_dbi, from: &[u8], to: &[u8]) -> Result<()> {
+        let Some(length) = self.get(database, from)?.map(<[u8]>::len) else {
+            return Err(failure(lmdb_sys::MDB_NOTFOUND, "copying a value"));
+        };
+        let mut room: *mut u8 = ptr::null_mut();
+        self.put_with(database, to, length, |reserved| {
+            room = reserved.as_mut_ptr();
+            Ok(())
+        })?;
+        // Making room may have moved the old value, so it is looked up after that; looking up moves nothing.
+        let Some(value) = self.get(database, from)?.filter(|value| value.len() == length) else {
+            return Err(failure(lmdb_sys::MDB_CORRUPTED, "copying a value"));
+        };
+        // SAFETY: `room` has `length` bytes, nothing was changed since it was made, and the values of two keys do
+        // not overlap.
+        unsafe { ptr::copy_nonoverlapping(value.as_ptr(), room, length) };
+        Ok(())
     }
 
     /// Deletes `key`, or one duplicate of it; answers whether it was there.

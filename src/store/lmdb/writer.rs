@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lmdb_sys::MDB_dbi;
 use parking_lot::{Condvar, Mutex};
 
 use super::environment::Environment;
@@ -33,9 +32,9 @@ const END: Duration = Duration::from_secs(5);
 
 /// What a caller lends to the writer thread.
 pub(super) enum Work<'a> {
-    /// Changes in a transaction shared with others; it may run again from the start, in another one. The handle
-    /// is the last one it uses, which must have been open when the transaction began.
-    Write(MDB_dbi, &'a mut (dyn FnMut(&mut Writing<'_>) -> Result<()> + Send)),
+    /// Changes in a transaction shared with others; it may run again from the start, in another one. The number
+    /// is [`Environment::handles_opened`] once its handle was open: an earlier transaction would not know that.
+    Write(u64, &'a mut (dyn FnMut(&mut Writing<'_>) -> Result<()> + Send)),
     /// Something that no transaction of ours may run beside: opening and dropping handles, replacing the map.
     Alone(&'a mut (dyn FnMut(&Environment) -> Result<()> + Send)),
 }
@@ -61,8 +60,8 @@ struct Queue {
 }
 
 struct Request {
-    /// The last handle it uses; `None` for work that runs alone.
-    handle: Option<MDB_dbi>,
+    /// See [`Work::Write`]; `None` for work that runs alone.
+    handles: Option<u64>,
     deadline: Deadline,
     work: UnsafeCell<Work<'static>>,
     state: Mutex<State>,
@@ -99,15 +98,15 @@ impl Writer {
     /// `TimedOut` when the deadline passes before it could begin: nothing is done then, and nothing will be. What
     /// the work returns, and what the commit does. Once it has begun its outcome is waited for.
     pub(super) fn submit(&self, deadline: Deadline, work: Work<'_>) -> Result<()> {
-        let handle = match &work {
-            Work::Write(handle, _) => Some(*handle),
+        let handles = match &work {
+            Work::Write(handles, _) => Some(*handles),
             Work::Alone(_) => None,
         };
         // SAFETY: only the lifetime is forgotten. The writer thread uses the work while its request is `Running`,
         // and this function does not return before it is `Done` or `Withdrawn`, so never after the borrow ended.
         let work = UnsafeCell::new(unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) });
         let state = Mutex::new(State::Waiting);
-        let request = Arc::new(Request { handle, deadline, work, state, done: Condvar::new() });
+        let request = Arc::new(Request { handles, deadline, work, state, done: Condvar::new() });
         let mut queue = self.queue.lock();
         if queue.closing || !queue.running {
             return Err(Error::new(ErrorKind::Io, "the store is closed"));
@@ -140,8 +139,8 @@ impl Writer {
         std::thread::Builder::new()
             .name("lmdb-writer".into())
             .spawn(move || {
-                while let Some(first) = writer.next() {
-                    writer.serve(first);
+                while let Some(alone) = writer.next() {
+                    writer.serve(alone);
                 }
                 writer.queue.lock().running = false;
                 writer.ended.notify_all();
@@ -164,13 +163,12 @@ impl Writer {
         true
     }
 
-    /// The last handle that the next job uses, `Some(None)` for one that runs alone; `None` at the end.
-    #[allow(clippy::option_option, reason = "two questions: is there a job, and does it use a handle")]
-    fn next(&self) -> Option<Option<MDB_dbi>> {
+    /// Waits for a job, and answers whether it runs alone; `None` at the end.
+    fn next(&self) -> Option<bool> {
         let mut queue = self.queue.lock();
         loop {
             if let Some(request) = queue.waiting.front() {
-                return Some(request.handle);
+                return Some(request.handles.is_none());
             }
             if queue.closing {
                 return None;
@@ -179,9 +177,9 @@ impl Writer {
         }
     }
 
-    fn serve(&self, first: Option<MDB_dbi>) {
-        if first.is_none() {
-            if let Some(request) = self.take(|handle| handle.is_none()) {
+    fn serve(&self, alone: bool) {
+        if alone {
+            if let Some(request) = self.take(|handles| handles.is_none()) {
                 // SAFETY: the request is `Running`: its caller waits, and this thread alone uses the work.
                 let work = unsafe { &mut *request.work.get() };
                 request.finish(match work {
@@ -191,13 +189,12 @@ impl Writer {
             }
             return;
         }
-        // A handle opened after the transaction began is unknown to it.
-        let open = self.environment.handles_open();
-        self.transact(|handle| handle.is_some_and(|handle| handle < open));
+        let opened = self.environment.handles_opened();
+        self.transact(|handles| handles.is_some_and(|handles| handles <= opened));
     }
 
     /// Begins a transaction, waiting for whoever has it, and runs the jobs that `fit` in it.
-    fn transact(&self, fit: impl Fn(Option<MDB_dbi>) -> bool) {
+    fn transact(&self, fit: impl Fn(Option<u64>) -> bool) {
         let mut writing = match self.begin() {
             Ok(writing) => writing,
             Err(error) => {
@@ -277,10 +274,10 @@ impl Writer {
         self.environment.quietly(deadline, &|| self.pins.retire_all(), || self.environment.grow())
     }
 
-    fn take(&self, fit: impl Fn(Option<MDB_dbi>) -> bool) -> Option<Arc<Request>> {
+    fn take(&self, fit: impl Fn(Option<u64>) -> bool) -> Option<Arc<Request>> {
         let mut queue = self.queue.lock();
         while let Some(request) = queue.waiting.front() {
-            if !fit(request.handle) {
+            if !fit(request.handles) {
                 return None;
             }
             let request = queue.waiting.pop_front()?;

@@ -1,0 +1,366 @@
+//! One environment and the threads that serve it, shared by all mounts of it in this process.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use lmdb_sys::MDB_dbi;
+use parking_lot::Mutex;
+
+use super::environment::{self, Access, Ask, Environment};
+use super::pin::Pins;
+use super::place::Place;
+use super::registry;
+use super::table::{Name, Table};
+use super::transaction::{Reading, Transaction, Writing};
+use super::writer::{Work, Writer};
+use crate::env::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How an environment is opened for a mount.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Whether nothing is to be written.
+    pub read_only: bool,
+    /// Whether a new environment may be made.
+    pub create: bool,
+    /// The map to reserve, in bytes; `None` is as large as the file system.
+    pub map_size: Option<u64>,
+    /// The deadline of each request.
+    pub timeout: Duration,
+}
+
+/// An open environment with its writer, its pins and its handles.
+pub struct Engine {
+    /// Before the environment, which the threads hold too.
+    threads: Vec<JoinHandle<()>>,
+    writer: Arc<Writer>,
+    pins: Arc<Pins>,
+    /// Handles of named databases, opened once and kept until the database is dropped.
+    handles: Mutex<HashMap<Box<[u8]>, MDB_dbi>>,
+    environment: Arc<Environment>,
+    timeout: Duration,
+}
+
+/// The moment that a store shows.
+#[derive(Clone)]
+pub(super) enum Moment {
+    /// Always the newest one.
+    Live,
+    /// One, held by a read transaction for the store's life.
+    Fixed(Arc<Snapshot>),
+}
+
+/// A moment that is held.
+pub(super) struct Snapshot {
+    /// LMDB lets one thread at a time use a transaction.
+    reading: Mutex<Reading>,
+    pub(super) id: u64,
+    pub(super) modified: SystemTime,
+}
+
+impl Engine {
+    /// The environment at `path`: the one that this process has open already, or opened now.
+    ///
+    /// # Errors
+    /// One sentence: what the path is instead, who holds it, which right is missing.
+    pub fn open(path: &Path, terms: Terms) -> Result<Arc<Engine>> {
+        let deadline = Deadline::after(terms.timeout);
+        let place = Place::find(path, terms.create && !terms.read_only)?;
+        if place.new {
+            environment::make_data_file(&place)?;
+        }
+        let registered = match registry::enter(environment::identity(&place)?, deadline)? {
+            Ok(engine) if terms.read_only || engine.environment.access == Access::Write => return Ok(engine),
+            Ok(_) => {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("{} is mounted read-only already: unmount it first", path.display()),
+                ));
+            }
+            Err(registered) => registered,
+        };
+        let ask = Ask { read_only: terms.read_only, map_size: terms.map_size, deadline };
+        let environment = Environment::open(place, registered, ask)?;
+        let pins = Pins::new(Arc::clone(&environment));
+        let writer = Writer::new(Arc::clone(&environment), Arc::clone(&pins));
+        let mut threads = vec![pins.start()?];
+        if environment.access == Access::Write {
+            threads.push(writer.start()?);
+        }
+        let engine = Arc::new(Engine {
+            threads,
+            writer,
+            pins,
+            handles: Mutex::new(HashMap::new()),
+            environment,
+            timeout: terms.timeout,
+        });
+        engine.environment.publish(&engine);
+        Ok(engine)
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &Arc<Environment> {
+        &self.environment
+    }
+
+    /// The moments that open values hold.
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The writer.
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// A deadline for a request that begins now.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout)
+    }
+
+    /// Begins a read transaction, after the map was replaced where another program has outgrown it.
+    pub(super) fn begin(&self) -> Result<Reading> {
+        match self.environment.read() {
+            Err(_) if self.environment.is_outgrown() => self.grow()?,
+            result => return result,
+        }
+        self.environment.read()
+    }
+
+    fn grow(&self) -> Result<()> {
+        let deadline = self.deadline();
+        if self.environment.access != Access::Write {
+            return self.writer.grow(deadline);
+        }
+        self.writer.submit(
+            deadline,
+            Work::Alone(&mut |environment| {
+                if environment.is_outgrown() { self.writer.grow(deadline) } else { Ok(()) }
+            }),
+        )
+    }
+
+    /// Looks into the database `name` at `moment`; `None` where there is no such database.
+    ///
+    /// # Errors
+    /// What `look` returns.
+    pub(super) fn look<R>(
+        &self,
+        moment: &Moment,
+        name: &Name,
+        look: impl FnOnce(&Reading, Table) -> Result<R>,
+    ) -> Result<Option<R>> {
+        if let Moment::Fixed(snapshot) = moment {
+            let reading = snapshot.reading.lock();
+            let Some(flags) = name.flags_in(&*reading)? else { return Ok(None) };
+            let handle = self.handle(name).ok_or_else(|| unopened(name))?;
+            return look(&reading, Table { handle, flags }).map(Some);
+        }
+        let (reading, table) = match self.enter(name)? {
+            Some(entered) => entered,
+            None => return Ok(None),
+        };
+        look(&reading, table).map(Some)
+    }
+
+    /// A read transaction of the newest moment, and the database `name` in it.
+    pub(super) fn enter(&self, name: &Name) -> Result<Option<(Reading, Table)>> {
+        loop {
+            let reading = self.begin()?;
+            let Some(flags) = name.flags_in(&reading)? else { return Ok(None) };
+            // Looked up inside the transaction: handles are dropped only while none runs.
+            if let Some(handle) = self.handle(name) {
+                if reading.flags(handle)? != flags {
+                    return Err(Error::new(
+                        ErrorKind::Io,
+                        format!(
+                            "{name}: another program made it anew as another kind: unmount and mount again"
+                        ),
+                    ));
+                }
+                return Ok(Some((reading, Table { handle, flags })));
+            }
+            drop(reading);
+            self.open_handle(name)?;
+        }
+    }
+
+    fn handle(&self, name: &Name) -> Option<MDB_dbi> {
+        match name {
+            Name::Main => Some(Environment::MAIN),
+            Name::Named(name) => self.handles.lock().get(name.as_bytes()).copied(),
+        }
+    }
+
+    /// Opens the handle of a named database that exists; the next transaction has it.
+    fn open_handle(&self, name: &Name) -> Result<()> {
+        let Name::Named(text) = name else { return Ok(()) };
+        let Some(_one_at_a_time) = self.environment.handles.try_lock_until(self.deadline().at()) else {
+            return Err(Error::new(ErrorKind::TimedOut, format!("{name}: another database is being made")));
+        };
+        if self.handle(name).is_some() {
+            return Ok(());
+        }
+        let reading = self.begin()?;
+        let handle = match reading.open_database(Some(text)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            result => result?,
+        };
+        reading.commit()?;
+        self.keep_handle(text, handle);
+        Ok(())
+    }
+
+    fn keep_handle(&self, name: &CString, handle: MDB_dbi) {
+        self.handles.lock().insert(name.as_bytes().into(), handle);
+        self.environment.opened_handle();
+    }
+
+    /// Carries out `job` on the database `name` in a write transaction shared with others.
+    ///
+    /// # Errors
+    /// `NotFound` without such a database; `TimedOut`; what the job returns, and what the commit does.
+    pub(super) fn change(
+        &self,
+        name: &Name,
+        job: &mut (dyn FnMut(&mut Writing<'_>, Table) -> Result<()> + Send),
+    ) -> Result<()> {
+        let Some((reading, table)) = self.enter(name)? else { return Err(gone(name)) };
+        drop(reading);
+        let opened = self.environment.handles_opened();
+        let mut work = |writing: &mut Writing<'_>| {
+            // Dropped or made anew in the meantime?
+            match name.flags_in(writing)? {
+                Some(flags) if flags == table.flags && self.handle(name) == Some(table.handle) => {
+                    job(writing, table)
+                }
+                _ => Err(gone(name)),
+            }
+        };
+        self.writer
+            .submit(self.deadline(), Work::Write(if *name == Name::Main { 0 } else { opened }, &mut work))
+    }
+
+    /// Makes the named database `name`.
+    ///
+    /// # Errors
+    /// `Exists` where a database or a value has the name.
+    pub(super) fn make_database(&self, name: &Name) -> Result<()> {
+        let Name::Named(text) = name else { return Err(ErrorKind::Exists.into()) };
+        let mut work = |environment: &Environment| {
+            let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
+            if writing.get(Environment::MAIN, text.as_bytes())?.is_some() {
+                return Err(Error::new(ErrorKind::Exists, format!("{name}: the main database has this key")));
+            }
+            let handle = writing.make_database(text, 0)?;
+            writing.commit()?;
+            self.keep_handle(text, handle);
+            Ok(())
+        };
+        self.writer.submit(self.deadline(), Work::Alone(&mut work))
+    }
+
+    /// Drops the named database `name` if it is empty; its absence is no error.
+    ///
+    /// # Errors
+    /// `NotEmpty`; `Busy` while snapshots are mounted, since LMDB gives up the handle at once.
+    pub(super) fn drop_database(&self, name: &Name) -> Result<()> {
+        let deadline = self.deadline();
+        let Some((reading, table)) = self.enter(name)? else { return Ok(()) };
+        let Name::Named(text) = name else { return Err(ErrorKind::NotPermitted.into()) };
+        drop(reading);
+        let mut work = |environment: &Environment| {
+            let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
+            if name.flags_in(&writing)?.is_none() || self.handle(name) != Some(table.handle) {
+                return Ok(());
+            }
+            if writing.stat(table.handle)?.ms_entries > 0 {
+                return Err(Error::new(ErrorKind::NotEmpty, format!("{name} is not empty")));
+            }
+            environment.quietly(deadline, &|| self.pins.retire_all(), || {
+                self.handles.lock().remove(text.as_bytes());
+                writing.drop_database(table.handle)?;
+                writing.commit()
+            })
+        };
+        self.writer.submit(deadline, Work::Alone(&mut work))
+    }
+
+    /// The write transaction with the right to open handles in it: it must know all that are open, since LMDB gives
+    /// a new one the first place that the transaction takes for free. Waiting for other programs, nobody is kept
+    /// from opening handles.
+    fn write_with_handles<'e>(
+        &self,
+        environment: &'e Environment,
+    ) -> Result<(Writing<'e>, parking_lot::MutexGuard<'e, ()>)> {
+        loop {
+            let opened = environment.handles_opened();
+            let writing = environment.write()?;
+            let handles = environment.handles.lock();
+            if environment.handles_opened() == opened {
+                return Ok((writing, handles));
+            }
+        }
+    }
+
+    /// Holds the newest moment; every named database of it can be read.
+    ///
+    /// # Errors
+    /// `Exhausted` with more named databases than handles.
+    pub(super) fn snapshot(&self) -> Result<Snapshot> {
+        loop {
+            let reading = self.begin()?;
+            let mut unopened = Vec::new();
+            Name::each_in(&reading, &[], &mut |name| {
+                let name = Name::Named(name);
+                if self.handle(&name).is_none() {
+                    unopened.push(name);
+                }
+                std::ops::ControlFlow::Continue(())
+            })?;
+            if unopened.is_empty() {
+                let (id, modified) = (reading.id(), self.environment.modified());
+                return Ok(Snapshot { reading: Mutex::new(reading), id, modified });
+            }
+            drop(reading);
+            unopened.iter().try_for_each(|name| self.open_handle(name))?;
+        }
+    }
+
+    /// Forgets every handle: the environment was closed and opened.
+    pub(super) fn forget_handles(&self) {
+        self.handles.lock().clear();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.pins.stop();
+        if !self.writer.stop() {
+            tracing::warn!(
+                "{}: another program holds its write transaction, the writer waits for it in the background",
+                self.environment.place.shown.display()
+            );
+            // The thread keeps the environment open until then.
+            self.threads.truncate(1);
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the LMDB store failed");
+            }
+        }
+    }
+}
+
+fn gone(name: &Name) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{name}: another program removed it"))
+}
+
+fn unopened(name: &Name) -> Error {
+    Error::new(ErrorKind::Exhausted, format!("{name}: its handle could not be opened"))
+}
