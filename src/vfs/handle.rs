@@ -136,12 +136,11 @@ impl Vfs {
         Ok(opened)
     }
 
-    /// Opens an inode whose name went to another file, or to none, between the kernel's lookup and its open: the kernel
-    /// looks the name up again. Where that happens once more, a reader gets what has the name now, past the pages, since
-    /// a name that is only ever replaced must never seem absent (§4.5).
+    /// Opens an inode whose name went to another file, or to none, between the kernel's lookup and its open. A
+    /// writer's name is looked up again by the kernel; a reader gets what has the name now, past the pages: the kernel looks
+    /// up but once, and a name that is only ever replaced must never seem absent (§4.5).
     fn open_replaced(&self, caller: Caller, ino: Ino, place: &Place, mode: Mode) -> Result<Opened> {
-        let again = self.send_back(ino);
-        if again || mode.write || mode.truncate {
+        if mode.write || mode.truncate {
             return Err(ErrorKind::Stale.into());
         }
         let value = Shared::from(self.store.open(&place.key)?.ok_or(ErrorKind::NotFound)?);
