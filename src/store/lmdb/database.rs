@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::edit;
-use super::engine::{Engine, Moment};
+use super::engine::{Engine, Moment, Snapshot};
+use super::order::Order;
 use super::environment::Access;
-use super::table::{Name, in_map_as_database, is_database};
-use super::transaction::Transaction;
+use super::table::{Name, Table, in_map_as_database, is_database};
+use super::transaction::{Reading, Transaction};
 use super::value::{Held, Opened, Slot, Unguarded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::Value;
@@ -16,16 +17,17 @@ use crate::store::flat::{Edit, Found, Kv, Step};
 /// Values up to this many bytes are copied when they are opened: cheaper than holding their moment.
 const COPY_MAX: usize = 4 << 10;
 
-/// A database whose keys are in the order of their bytes, each with one value.
+/// A database in which each key has one value, in the order that LMDB gives its keys.
 pub(super) struct Database {
     engine: Arc<Engine>,
     moment: Moment,
     name: Name,
+    order: Arc<Order>,
 }
 
 impl Database {
-    pub(super) fn new(engine: Arc<Engine>, moment: Moment, name: Name) -> Database {
-        Database { engine, moment, name }
+    pub(super) fn new(engine: Arc<Engine>, moment: Moment, name: Name, order: Arc<Order>) -> Database {
+        Database { engine, moment, name, order }
     }
 
     /// Whether a record is a named database: not a value, and shown elsewhere.
@@ -33,31 +35,26 @@ impl Database {
         self.name == Name::Main && in_map_as_database(key, value)
     }
 
-    fn found(&self, value: &[u8]) -> Found {
-        Found { size: value.len() as u64, modified: self.changed() }
-    }
 }
 
-/// Opens the value of `key` in the database `name` as of `moment`; `hides` tells records that are no values.
-pub(super) fn open_value(
+/// Opens the value that `find` points out in the database `name` as of `moment`, and keeps it readable.
+pub(super) fn keep_value(
     engine: &Arc<Engine>,
     moment: &Moment,
     name: &Name,
-    key: &[u8],
-    hides: impl Fn(&[u8]) -> bool,
+    find: impl Fn(&Reading, Table) -> Result<Option<&[u8]>>,
 ) -> Result<Option<Box<dyn Value>>> {
     if let Moment::Fixed(snapshot) = moment {
         let held = engine.look(moment, name, |reading, table| {
-            let value = reading.get(table.handle, key)?.filter(|value| !hides(value));
+            let keep = || Arc::<Snapshot>::clone(snapshot);
             // SAFETY: the pages of the snapshot's moment are not reused while its transaction runs, and the last
             // clone of the snapshot ends it.
-            Ok(value
-                .map(|value| unsafe { Held::new(value, Arc::<super::engine::Snapshot>::clone(snapshot)) }))
+            Ok(find(reading, table)?.map(|value| unsafe { Held::new(value, keep()) }))
         })?;
         return Ok(held.flatten().map(|held| boxed(Arc::new(Slot::new(held)))));
     }
     let Some((reading, table)) = engine.enter(name)? else { return Ok(None) };
-    let Some(value) = reading.get(table.handle, key)?.filter(|value| !hides(value)) else { return Ok(None) };
+    let Some(value) = find(&reading, table)? else { return Ok(None) };
     if engine.environment().access == Access::Unlocked {
         return Ok(Some(Box::new(Unguarded {
             environment: Arc::clone(engine.environment()),
@@ -69,8 +66,26 @@ pub(super) fn open_value(
     if value.len() <= COPY_MAX {
         return Ok(Some(boxed(Arc::new(Slot::new(Held::copy(value))))));
     }
-    let slot = engine.pins().hold(reading, |reading| reading.get(table.handle, key))?;
-    Ok(slot.map(boxed))
+    let value: *const [u8] = value;
+    // SAFETY: the value is in the map, of the moment of `reading`, which the pin goes on holding.
+    let slot = unsafe { engine.pins().hold(reading, value) };
+    Ok(Some(boxed(slot)))
+}
+
+/// When the moment last changed, as far as is known.
+pub(super) fn modified(engine: &Engine, moment: &Moment) -> SystemTime {
+    match moment {
+        Moment::Live => engine.environment().modified(),
+        Moment::Fixed(snapshot) => snapshot.modified,
+    }
+}
+
+/// Whether the key `next` may come after `key` in a database with these flags.
+fn follows(reading: &impl Transaction, table: Table, key: &[u8], next: &[u8]) -> bool {
+    if table.flags & (lmdb_sys::MDB_INTEGERKEY | lmdb_sys::MDB_REVERSEKEY) == 0 {
+        return key < next;
+    }
+    reading.compare(table.handle, key, next).is_lt()
 }
 
 fn boxed(slot: Arc<Slot>) -> Box<dyn Value> {
@@ -88,7 +103,9 @@ impl Kv for Database {
     }
 
     fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
-        open_value(&self.engine, &self.moment, &self.name, key, |value| self.hides(key, value))
+        keep_value(&self.engine, &self.moment, &self.name, |reading, table| {
+            Ok(reading.get(table.handle, key)?.filter(|value| !self.hides(key, value)))
+        })
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
@@ -105,6 +122,9 @@ impl Kv for Database {
                     Step::Seek(to) => cursor.seek(&to)?,
                     Step::Stop => break,
                 };
+                if at.is_some_and(|(next, _)| !follows(reading, table, key, next)) {
+                    return Err(self.order.met_disorder());
+                }
             }
             Ok(())
         })?;
@@ -117,15 +137,12 @@ impl Kv for Database {
         }
         let main = self.name == Name::Main;
         self.engine.change(&self.name, &mut |writing, table| {
-            edits.iter().try_for_each(|edit| edit::carry_out(writing, table.handle, main, edit))
+            edits.iter().try_for_each(|edit| edit::carry_out(writing, table, main, &self.order, edit))
         })
     }
 
     fn changed(&self) -> SystemTime {
-        match &self.moment {
-            Moment::Live => self.engine.environment().modified(),
-            Moment::Fixed(snapshot) => snapshot.modified,
-        }
+        modified(&self.engine, &self.moment)
     }
 
     fn sync(&self) -> Result<()> {
