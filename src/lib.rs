@@ -16,4 +16,5 @@ pub mod error;
 pub mod key;
 pub mod name;
 pub mod payload;
+pub mod spool;
 pub mod store;

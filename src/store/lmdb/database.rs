@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use super::edit;
 use super::engine::{Engine, Moment, Snapshot};
-use super::order::Order;
 use super::environment::Access;
+use super::pending::{Entry, Pending};
 use super::table::{Name, Table, in_map_as_database, is_database};
 use super::transaction::{Reading, Transaction};
 use super::value::{Held, Opened, Slot, Unguarded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::Value;
+use crate::store::api::{SharedBytes, Value};
 use crate::store::flat::{Edit, Found, Kv, Step};
 
 /// Values up to this many bytes are copied when they are opened: cheaper than holding their moment.
@@ -22,12 +22,11 @@ pub(super) struct Database {
     engine: Arc<Engine>,
     moment: Moment,
     name: Name,
-    order: Arc<Order>,
 }
 
 impl Database {
-    pub(super) fn new(engine: Arc<Engine>, moment: Moment, name: Name, order: Arc<Order>) -> Database {
-        Database { engine, moment, name, order }
+    pub(super) fn new(engine: Arc<Engine>, moment: Moment, name: Name) -> Database {
+        Database { engine, moment, name }
     }
 
     /// Whether a record is a named database: not a value, and shown elsewhere.
@@ -35,6 +34,12 @@ impl Database {
         self.name == Name::Main && in_map_as_database(key, value)
     }
 
+    /// Looks at what waits for its commit, of this database; before a transaction begins, so that a value which is
+    /// committed in between is not missed. `None` where nothing does.
+    fn waiting<R>(&self, look: impl FnOnce(&Pending, &[u8]) -> Option<R>) -> Option<R> {
+        let behind = self.engine.behind().filter(|_| matches!(self.moment, Moment::Live))?;
+        look(&behind.pending(), self.name.as_bytes())
+    }
 }
 
 /// Opens the value that `find` points out in the database `name` as of `moment`, and keeps it readable.
@@ -72,14 +77,6 @@ pub(super) fn keep_value(
     Ok(Some(boxed(slot)))
 }
 
-/// When the moment last changed, as far as is known.
-pub(super) fn modified(engine: &Engine, moment: &Moment) -> SystemTime {
-    match moment {
-        Moment::Live => engine.environment().modified(),
-        Moment::Fixed(snapshot) => snapshot.modified,
-    }
-}
-
 /// Whether the key `next` may come after `key` in a database with these flags.
 fn follows(reading: &impl Transaction, table: Table, key: &[u8], next: &[u8]) -> bool {
     if table.flags & (lmdb_sys::MDB_INTEGERKEY | lmdb_sys::MDB_REVERSEKEY) == 0 {
@@ -92,8 +89,41 @@ fn boxed(slot: Arc<Slot>) -> Box<dyn Value> {
     Box::new(Opened(slot))
 }
 
+/// Hands out what is committed in the database `name` as of `moment`, from `from` on.
+pub(super) fn scan(
+    engine: &Engine,
+    moment: &Moment,
+    name: &Name,
+    from: &[u8],
+    each: &mut dyn FnMut(&[u8], Found) -> Step,
+) -> Result<()> {
+    engine.look(moment, name, |reading, table| {
+        let modified = moment.changed(engine);
+        let mut cursor = reading.cursor(table.handle)?;
+        let mut at = cursor.seek(from)?;
+        while let Some((key, value)) = at {
+            let hidden = *name == Name::Main && is_database((key, value));
+            let step =
+                if hidden { Step::Next } else { each(key, Found { size: value.len() as u64, modified }) };
+            at = match step {
+                Step::Next => cursor.go(lmdb_sys::MDB_NEXT)?,
+                Step::Seek(to) => cursor.seek(&to)?,
+                Step::Stop => break,
+            };
+            if at.is_some_and(|(next, _)| !follows(reading, table, key, next)) {
+                return Err(engine.order(name).met_disorder());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
 impl Kv for Database {
     fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        if let Some(found) = self.waiting(|pending, name| pending.get(name, key).map(Entry::found)) {
+            return Ok(found);
+        }
         let found = self.engine.look(&self.moment, &self.name, |reading, table| {
             let value = reading.get(table.handle, key)?;
             Ok(value.filter(|value| !self.hides(key, value)).map(|value| value.len() as u64))
@@ -103,32 +133,20 @@ impl Kv for Database {
     }
 
     fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
+        if let Some(value) = self.waiting(|pending, name| pending.get(name, key).map(|e| e.value.clone())) {
+            return Ok(value.map(|bytes| Box::new(SharedBytes(bytes)) as Box<dyn Value>));
+        }
         keep_value(&self.engine, &self.moment, &self.name, |reading, table| {
             Ok(reading.get(table.handle, key)?.filter(|value| !self.hides(key, value)))
         })
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
-        self.engine.look(&self.moment, &self.name, |reading, table| {
-            let modified = self.changed();
-            let mut cursor = reading.cursor(table.handle)?;
-            let mut at = cursor.seek(from)?;
-            while let Some((key, value)) = at {
-                let hidden = self.name == Name::Main && is_database((key, value));
-                let step =
-                    if hidden { Step::Next } else { each(key, Found { size: value.len() as u64, modified }) };
-                at = match step {
-                    Step::Next => cursor.go(lmdb_sys::MDB_NEXT)?,
-                    Step::Seek(to) => cursor.seek(&to)?,
-                    Step::Stop => break,
-                };
-                if at.is_some_and(|(next, _)| !follows(reading, table, key, next)) {
-                    return Err(self.order.met_disorder());
-                }
-            }
-            Ok(())
-        })?;
-        Ok(())
+        let above = self.waiting(|pending, name| Some(pending.from(name, from))).unwrap_or_default();
+        if above.is_empty() {
+            return scan(&self.engine, &self.moment, &self.name, from, each);
+        }
+        above.merge(|each| scan(&self.engine, &self.moment, &self.name, from, each), each)
     }
 
     fn write(&self, edits: &mut [Edit<'_>]) -> Result<()> {
@@ -136,16 +154,32 @@ impl Kv for Database {
             return Err(Error::new(ErrorKind::ReadOnly, "this environment is open for reading only"));
         }
         let main = self.name == Name::Main;
-        self.engine.change(&self.name, &mut |writing, table| {
-            edits.iter().try_for_each(|edit| edit::carry_out(writing, table, main, &self.order, edit))
-        })
+        let order = self.engine.order(&self.name);
+        let now = |edits: &mut [Edit<'_>]| {
+            self.engine.change_now(&self.name, &mut |writing, table| {
+                edits.iter().try_for_each(|edit| edit::carry_out(writing, table, main, &order, edit))
+            })
+        };
+        match self.engine.behind() {
+            Some(behind) => behind.write(self.name.as_bytes(), edits, now),
+            None => now(edits),
+        }
     }
 
     fn changed(&self) -> SystemTime {
-        modified(&self.engine, &self.moment)
+        self.moment.changed(&self.engine)
     }
 
     fn sync(&self) -> Result<()> {
+        self.engine.settle()?;
         self.engine.environment().sync()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        self.engine.commit_facts()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.engine.settle()
     }
 }

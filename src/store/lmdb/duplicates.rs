@@ -9,24 +9,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::database::modified;
 use super::engine::{Engine, Moment};
 use super::number::Form;
-use super::order::Order;
 use super::table::{Name, Table};
 use super::transaction::{Transaction, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
-use crate::store::api::{
-    Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Value, Version, When,
-};
+use crate::store::api::{Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Value, Version, When};
 
 /// A database with `MDB_DUPSORT`.
 pub(super) struct Duplicates {
     engine: Arc<Engine>,
     moment: Moment,
     name: Name,
-    order: Arc<Order>,
     caps: Caps,
 }
 
@@ -40,19 +35,13 @@ enum At {
 }
 
 impl Duplicates {
-    pub(super) fn new(
-        engine: Arc<Engine>,
-        moment: Moment,
-        name: Name,
-        order: Arc<Order>,
-        caps: &Caps,
-    ) -> Duplicates {
+    pub(super) fn new(engine: Arc<Engine>, moment: Moment, name: Name, caps: &Caps) -> Duplicates {
         let caps = Caps { ordered: false, value_max: 0, ..caps.clone() };
-        Duplicates { engine, moment, name, order, caps }
+        Duplicates { engine, moment, name, caps }
     }
 
     fn stat_of(&self, kind: Kind) -> Stat {
-        Stat { kind, size: 0, modified: modified(&self.engine, &self.moment) }
+        Stat { kind, size: 0, modified: self.moment.changed(&self.engine) }
     }
 
     fn has(transaction: &impl Transaction, table: Table, at: &At) -> Result<bool> {
@@ -135,7 +124,9 @@ impl Duplicates {
                 if writing.get(table.handle, &from)?.is_none() {
                     return Err(ErrorKind::NotFound.into());
                 }
-                if writing.get(table.handle, &to)?.is_some() && !(replace && only_marker(writing, table, &to)?) {
+                if writing.get(table.handle, &to)?.is_some()
+                    && !(replace && only_marker(writing, table, &to)?)
+                {
                     return Err(ErrorKind::NotEmpty.into());
                 }
                 while let Some(value) = writing.get(table.handle, &from)?.map(<[u8]>::to_vec) {
@@ -144,7 +135,10 @@ impl Duplicates {
                 }
                 Ok(())
             }
-            _ => Err(Error::new(ErrorKind::Invalid, "a key and a value of this database are not the same thing")),
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                "a key and a value of this database are not the same thing",
+            )),
         }
     }
 
@@ -160,7 +154,7 @@ impl Duplicates {
         if value.is_empty() && !only_marker(writing, table, key)? {
             return Err(Error::new(ErrorKind::Unsupported, "LMDB has no empty value beside others"));
         }
-        self.order.check(writing, table, key)?;
+        self.engine.order(&self.name).check(writing, table, key)?;
         writing.put(table.handle, key, value, lmdb_sys::MDB_NODUPDATA).map(drop)
     }
 
@@ -203,7 +197,8 @@ impl Duplicates {
             cursor.go_to(lmdb_sys::MDB_GET_BOTH_RANGE, key, &from.position)?
         };
         while let Some((_, value)) = at {
-            let entry = Entry { segment: Segment::plain(&form.segment(value)), stat };
+            let segment = form.segment(value);
+            let entry = Entry { segment: Segment::plain(&segment), stat };
             if !value.is_empty() && each(entry).is_break() {
                 from.position = value.to_vec();
                 return Ok(());

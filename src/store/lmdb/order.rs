@@ -43,8 +43,10 @@ impl Order {
     /// Looks at the first and the last records of `table`.
     pub(super) fn sample(&self, transaction: &impl Transaction, table: Table) -> Result<()> {
         let duplicates = table.flags & lmdb_sys::MDB_DUPSORT != 0;
-        let ends =
-            [(lmdb_sys::MDB_FIRST, lmdb_sys::MDB_NEXT, Ordering::Less), (lmdb_sys::MDB_LAST, lmdb_sys::MDB_PREV, Ordering::Greater)];
+        let ends = [
+            (lmdb_sys::MDB_FIRST, lmdb_sys::MDB_NEXT, Ordering::Less),
+            (lmdb_sys::MDB_LAST, lmdb_sys::MDB_PREV, Ordering::Greater),
+        ];
         for (start, step, wanted) in ends {
             let mut cursor = transaction.cursor(table.handle)?;
             let mut before: Option<(&[u8], &[u8])> = None;
@@ -82,7 +84,8 @@ impl Order {
             Some(_) => cursor.go(lmdb_sys::MDB_PREV_NODUP)?,
             None => cursor.go(lmdb_sys::MDB_LAST)?,
         };
-        if before.is_some_and(|(before, _)| transaction.compare(table.handle, before, key) != Ordering::Less) {
+        if before.is_some_and(|(before, _)| transaction.compare(table.handle, before, key) != Ordering::Less)
+        {
             return Err(self.broken());
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! A database whose keys are not cut: one segment each, in LMDB's own order. Integer keys are decimal numbers.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::database::Database;
 use super::number::Form;
@@ -45,7 +44,8 @@ impl Rows {
 
     fn fitting(&self, key: &Key) -> Result<Vec<u8>> {
         self.stored(key)?.ok_or_else(|| {
-            let what = if self.integers { "decimal numbers" } else { "single names: nothing lies below them" };
+            let what =
+                if self.integers { "decimal numbers" } else { "single names: nothing lies below them" };
             Error::new(ErrorKind::NameEncoding, format!("{key:?}: the keys of this database are {what}"))
         })
     }
@@ -131,9 +131,4 @@ impl Store for Rows {
     fn sync(&self) -> Result<()> {
         self.kv.sync()
     }
-}
-
-/// A database of this kind as a store.
-pub(super) fn store(kv: Database, flags: u32, caps: &Caps) -> Arc<dyn Store> {
-    Arc::new(Rows::new(kv, flags, caps))
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::cursor::Cursor as Walk;
-use super::database::{keep_value, modified};
+use super::database::keep_value;
 use super::engine::{Engine, Moment};
 use super::table::{Name, Table, is_database};
 use super::transaction::Transaction;
@@ -32,7 +32,7 @@ impl Unordered {
     }
 
     fn stat_of(&self, kind: Kind, size: usize) -> Stat {
-        Stat { kind, size: size as u64, modified: modified(&self.engine, &self.moment) }
+        Stat { kind, size: size as u64, modified: self.moment.changed(&self.engine) }
     }
 
     /// Hands out the keys and their (first) values, in the database's own order.
@@ -76,7 +76,8 @@ impl Unordered {
         let duplicates = has_duplicates(table);
         if dir.is_root() {
             let kind = if duplicates { Kind::Branch } else { Kind::Leaf };
-            return self.each_key(walk, &mut |key, value| each(key, kind, if duplicates { 0 } else { value.len() }));
+            return self
+                .each_key(walk, &mut |key, value| each(key, kind, if duplicates { 0 } else { value.len() }));
         }
         let Some(key) = plain(dir, 1).filter(|_| duplicates) else { return Ok(()) };
         let mut at = self.find(walk, key)?;
@@ -106,7 +107,8 @@ impl Unordered {
     /// The number of names below `dir` that come before the place in `position`.
     fn skip(&self, reading: &impl Transaction, table: Table, dir: &Key, position: &[u8]) -> Result<usize> {
         let Some((index, ahead)) = read_position(position) else { return Ok(0) };
-        let wanted: HashMap<&[u8], usize> = ahead.iter().enumerate().map(|(rank, name)| (*name, rank)).collect();
+        let wanted: HashMap<&[u8], usize> =
+            ahead.iter().enumerate().map(|(rank, name)| (*name, rank)).collect();
         let (mut count, mut best) = (0, None);
         self.each_name(&mut reading.cursor(table.handle)?, table, dir, &mut |name, _, _| {
             if let Some(rank) = wanted.get(name)
@@ -115,7 +117,11 @@ impl Unordered {
                 best = Some((*rank, count));
             }
             count += 1;
-            if best.is_some_and(|(rank, _)| rank == 0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if best.is_some_and(|(rank, _)| rank == 0) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         Ok(best.map_or(index, |(_, place)| place))
     }
@@ -149,7 +155,11 @@ impl Store for Unordered {
             self.each_name(&mut reading.cursor(table.handle)?, table, dir, &mut |name, kind, size| {
                 if let Some((_, ahead)) = &mut next {
                     ahead.push(name.to_vec());
-                    return if ahead.len() < AHEAD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+                    return if ahead.len() < AHEAD {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    };
                 }
                 let entry = Entry { segment: Segment::plain(name), stat: self.stat_of(kind, size) };
                 if index >= skip && each(entry).is_break() {
