@@ -165,7 +165,7 @@ fn is_local(environment: &Environment) -> bool {
 
 fn is_remote(kind: FsType) -> bool {
     // The numbers have 32 bits; some systems extend their sign.
-    REMOTE.contains(&(i64::from(kind.0) & 0xFFFF_FFFF))
+    REMOTE.contains(&(kind.0 & 0xFFFF_FFFF))
 }
 
 /// The database of this name; the main one has none.
@@ -221,7 +221,7 @@ impl Committed for Below {
         let in_map = (info.me_mapsize as u64).saturating_sub(used);
         let disk = nix::sys::statvfs::fstatvfs(self.environment.data_file());
         let on_disk =
-            disk.map_or(0, |d| (d.blocks_available() as u64).saturating_mul(d.fragment_size() as u64));
+            disk.map_or(0, |d| d.blocks_available().saturating_muld.fragment_size());
         in_map.min(on_disk)
     }
 

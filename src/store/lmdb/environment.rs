@@ -468,7 +468,7 @@ impl Environment {
     /// Whether the disk has no room for a page more.
     pub(super) fn disk_is_full(&self) -> bool {
         nix::sys::statvfs::fstatvfs(&self.data_file)
-            .is_ok_and(|disk| (disk.blocks_available() as u64) * (disk.fragment_size() as u64) < 1 << 20)
+            .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < 1 << 20)
     }
 
     fn info_of(raw: NonNull<MDB_env>) -> Result<lmdb_sys::MDB_envinfo> {
@@ -679,7 +679,7 @@ fn wait_for_opening_lock(lock_file: &File, deadline: Deadline) -> Result<()> {
 /// page; see DESIGN.md for what that means to other programs.
 fn map_size(data_file: &File, header: Option<&Header>, asked: Option<u64>) -> u64 {
     let disk = nix::sys::statvfs::fstatvfs(data_file).map_or(0, |disk| {
-        (disk.blocks() as u64).saturating_mul(disk.fragment_size() as u64).next_multiple_of(MAP_MIN)
+        disk.blocks().saturating_muldisk.fragment_size().next_multiple_of(MAP_MIN)
     });
     let recorded = header.map_or(0, |header| header.map_size.min(MAP_MAX));
     let used = header.map_or(0, |header| (header.last_page + 1) * header.page_size);
