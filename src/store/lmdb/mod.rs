@@ -57,6 +57,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise,
+    own_files: &["data.mdb", "lock.mdb"],
     open,
 };
 
