@@ -679,7 +679,7 @@ fn wait_for_opening_lock(lock_file: &File, deadline: Deadline) -> Result<()> {
 /// page; see DESIGN.md for what that means to other programs.
 fn map_size(data_file: &File, header: Option<&Header>, asked: Option<u64>) -> u64 {
     let disk = nix::sys::statvfs::fstatvfs(data_file).map_or(0, |disk| {
-        disk.blocks().saturating_muldisk.fragment_size().next_multiple_of(MAP_MIN)
+        disk.blocks().saturating_mul(disk.fragment_size()).next_multiple_of(MAP_MIN)
     });
     let recorded = header.map_or(0, |header| header.map_size.min(MAP_MAX));
     let used = header.map_or(0, |header| (header.last_page + 1) * header.page_size);
