@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  close ─> accept: checked, in the journal, in the pending map ─> 0
-//!                                       │ gathered for GATHER, or until a flush or GENERATION_MAX
+//!                                       │ gathered for GATHER, or until a flush, or enough bytes
 //!  committer thread:  seal ─> one transaction, synced ─> settle, journal emptied ─> ...
 //!  opening lock:   F_RDLCK │ F_WRLCK from the first accept to the commit that leaves nothing │ F_RDLCK, a rest
 //! ```
@@ -45,11 +45,13 @@ const HOLD_MAX: Duration = Duration::from_millis(90);
 /// How long newcomers have to come in between two turns: they wake up and take the lock in less.
 const REST: Duration = Duration::from_millis(1);
 /// A turn that can accept for less than this is not worth its lock: the disk is too slow for write-behind.
-const WINDOW_MIN: Duration = Duration::from_millis(5);
+const TURN_MIN: Duration = Duration::from_millis(5);
 /// How long a commit takes, before one was seen.
 const COMMIT_TIME: Duration = Duration::from_millis(10);
-/// A generation of this many bytes is committed at once, and no larger one gathers: a commit stays short.
-const GENERATION_MAX: usize = 4 << 20;
+/// How long a commit of many bytes should take: generations are made smaller or larger until it does.
+const COMMIT_AIM: std::ops::Range<Duration> = Duration::from_millis(8)..Duration::from_millis(20);
+/// A generation of so many bytes is committed at once, and no larger one gathers while another is committed.
+const GENERATION: std::ops::RangeInclusive<usize> = (128 << 10)..=(4 << 20);
 /// Pages that one put may copy besides its value: a path of the tree, splits, and the list of free pages.
 const PAGES_A_PUT: u64 = 8 * 4096;
 
@@ -108,6 +110,10 @@ struct Gate {
     room: u64,
     /// How long a commit takes, lately.
     commit_time: Duration,
+    /// When the commit that runs began.
+    commit_began: Option<Instant>,
+    /// Bytes of a generation, within [`GENERATION`].
+    generation_max: usize,
     /// Keys whose accepted bytes could not be committed, until a later change of theirs is.
     failed: Failures,
     /// Why nothing is accepted any more, after a failed commit.
@@ -168,6 +174,8 @@ impl<C: Committed> WriteBehind<C> {
             passing: 0,
             room: 0,
             commit_time: COMMIT_TIME,
+            commit_began: None,
+            generation_max: 1 << 20,
             failed: Failures::new(),
             broken: None,
             closing: false,
@@ -340,7 +348,7 @@ impl<C: Committed> Shared<C> {
             }
             let pending = self.pending.read();
             let too_much = !pending.has_room(entries, bytes)
-                || (pending.sealed().is_some() && pending.open().bytes() >= GENERATION_MAX);
+                || (pending.sealed().is_some() && pending.open().bytes() >= gate.generation_max);
             drop(pending);
             let now = env::instant();
             match (self.within, gate.turn) {
@@ -355,13 +363,13 @@ impl<C: Committed> Shared<C> {
                     }
                     return Ok(true);
                 }
-                (None, Turn::Alone(since)) if now < since + gate.window() => return Ok(true),
+                (None, Turn::Alone(since)) if gate.would_end(now) <= since + HOLD_MAX => return Ok(true),
                 (None, Turn::Alone(_)) => self.wait(gate, deadline)?,
                 (None, Turn::Shared(until)) if now < until => {
                     self.changed.wait_until(gate, until);
                 }
                 (None, Turn::Shared(_)) => {
-                    if gate.window() < WINDOW_MIN {
+                    if gate.foreseen() + TURN_MIN > HOLD_MAX {
                         // Tried again after a while: the disk may have recovered.
                         gate.commit_time = gate.commit_time * 49 / 50;
                         return Ok(false);
@@ -410,7 +418,7 @@ impl<C: Committed> Shared<C> {
         for change in &changes {
             pending.insert(&change.database, &change.key, Entry::from(change));
         }
-        let large = pending.open().bytes() >= GENERATION_MAX;
+        let large = pending.open().bytes() >= gate.generation_max;
         drop(pending);
         gate.room -= room;
         gate.counts.accepted += 1;
@@ -470,17 +478,39 @@ impl Gate {
         self.number + u64::from(self.opened.is_some())
     }
 
-    /// How long a turn accepts: the commit under way and the one after it must end within [`HOLD_MAX`].
-    fn window(&self) -> Duration {
-        HOLD_MAX.saturating_sub(self.commit_time * 5 / 2)
+    /// How long the next commit takes, rather too much than too little.
+    fn foreseen(&self) -> Duration {
+        self.commit_time * 5 / 4
+    }
+
+    /// When all would be committed that is accepted until `now`.
+    fn would_end(&self, now: Instant) -> Instant {
+        let foreseen = self.foreseen();
+        self.commit_began.map_or(now, |began| now.max(began + foreseen)) + foreseen
     }
 
     /// When the open generation is to be committed; `None` while it is empty.
     fn due(&self, gather: Duration) -> Option<Instant> {
-        let opened = self.opened?;
+        let gathered = self.opened? + gather;
         Some(match self.turn {
-            Turn::Alone(since) => (opened + gather).min(since + self.window()),
-            Turn::Shared(_) => opened + gather,
+            Turn::Alone(since) => gathered.min(since + HOLD_MAX.saturating_sub(self.foreseen())),
+            Turn::Shared(_) => gathered,
         })
+    }
+
+    /// Learns from a commit of `bytes` that took `time`.
+    fn learn(&mut self, bytes: usize, time: Duration) {
+        self.commit_time = (self.commit_time * 3 + time) / 4;
+        if bytes < self.generation_max / 2 {
+            return;
+        }
+        let aim = if time > COMMIT_AIM.end {
+            self.generation_max / 2
+        } else if time < COMMIT_AIM.start {
+            self.generation_max * 2
+        } else {
+            self.generation_max
+        };
+        self.generation_max = aim.clamp(*GENERATION.start(), *GENERATION.end());
     }
 }

@@ -38,6 +38,7 @@ impl<C: Committed> Shared<C> {
         gate.flush = false;
         self.changed.notify_all();
         let began = env::instant();
+        gate.commit_began = Some(began);
         let terms = Terms { follows: None, bases: self.within.is_some() };
         let result = loop {
             match MutexGuard::unlocked(gate, || self.committed.commit(&sealed, terms)) {
@@ -48,9 +49,10 @@ impl<C: Committed> Shared<C> {
                 result => break result,
             }
         };
+        gate.commit_began = None;
         match result {
             Ok(done) => {
-                gate.commit_time = (gate.commit_time * 3 + began.elapsed()) / 4;
+                gate.learn(sealed.bytes(), began.elapsed());
                 self.committed_one(gate, &sealed, side, &done);
             }
             Err(error) => self.fail(gate, error),
