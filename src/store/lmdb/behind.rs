@@ -220,8 +220,7 @@ impl Committed for Below {
         let used = (info.me_last_pgno as u64 + 1) * self.environment.page_size;
         let in_map = (info.me_mapsize as u64).saturating_sub(used);
         let disk = nix::sys::statvfs::fstatvfs(self.environment.data_file());
-        let on_disk =
-            disk.map_or(0, |d| d.blocks_available().saturating_muld.fragment_size());
+        let on_disk = disk.map_or(0, |d| d.blocks_available().saturating_mul(d.fragment_size()));
         in_map.min(on_disk)
     }
 

@@ -109,7 +109,7 @@ fn look_at_disk(environment: &Environment) -> Usage {
     let used = (info.me_last_pgno as u64 + 1) * environment.page_size;
     let in_map = (info.me_mapsize as u64).saturating_sub(used);
     let on_disk = nix::sys::statvfs::fstatvfs(environment.data_file())
-        .map(|disk| disk.blocks_available().saturating_muldisk.fragment_size());
+        .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
     let free = on_disk.map_or(in_map, |on_disk| on_disk.min(in_map));
     let keys = environment.stat().ok().map(|stat| stat.ms_entries as u64);
     Usage { total: Some(used + free), free: Some(free), keys }
