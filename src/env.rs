@@ -88,6 +88,16 @@ impl Folders {
         Folders { runtime, state, scratch }
     }
 
+    /// Where `kvfs exec` mounts: a folder for each source, with a fixed path.
+    pub fn exec_mounts(&self) -> PathBuf {
+        self.runtime.join("exec")
+    }
+
+    /// Where daemons in the background write their logs.
+    pub fn logs(&self) -> PathBuf {
+        self.state.join("log")
+    }
+
     /// A file without a name, for reading and writing, that vanishes when it is closed.
     ///
     /// # Errors

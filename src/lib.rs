@@ -11,10 +11,24 @@ pub mod design {}
 #[doc = include_str!("SEMANTICS.md")]
 pub mod semantics {}
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod device;
 pub mod env;
 pub mod error;
+pub mod fresh;
+pub mod fuse;
 pub mod key;
+pub mod layer;
+pub mod logging;
+pub mod mount;
+pub mod mount_point;
+pub mod mount_table;
+pub mod mount_users;
 pub mod name;
 pub mod payload;
 pub mod spool;
 pub mod store;
+pub mod vfs;

@@ -46,6 +46,27 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether a value could be kept under this key at all, told without asking the store (§1.9).
+    ///
+    /// # Errors
+    /// `NameTooLong`, `NameEncoding`, `Invalid`.
+    fn check_key(&self, key: &Key) -> Result<()> {
+        let _ = key;
+        Ok(())
+    }
+
+    /// The key in the store's own bytes, for `user.kvfs.key` (§1.10); of a directory, the prefix of what is below.
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let _ = directory;
+        key.segments().map(|segment| segment.bytes).collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// The version that a value with these bytes has, for stores that tell versions apart by content.
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        let _ = body;
+        Ok(None)
+    }
+
     /// Tells of changes that other programs make, from a thread of the store's own, until the [`Watch`] drops.
     fn watch(&self, tell: Tell) -> Result<Watch> {
         drop(tell);
@@ -194,6 +215,27 @@ impl Version {
         version.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         version.extend_from_slice(&twox_hash::XxHash3_128::oneshot(bytes).to_le_bytes());
         Version(version)
+    }
+}
+
+impl Version {
+    /// The same of a payload.
+    ///
+    /// # Errors
+    /// The spill file's.
+    pub fn of_payload(body: &Payload) -> Result<Version> {
+        if let Some(bytes) = body.as_slice() {
+            return Ok(Version::of_content(bytes));
+        }
+        let mut hasher = twox_hash::xxhash3_128::Hasher::new();
+        body.pieces(&mut |piece| {
+            hasher.write(piece);
+            Ok(())
+        })?;
+        let mut version = smallvec::SmallVec::new();
+        version.extend_from_slice(&body.len().to_le_bytes());
+        version.extend_from_slice(&hasher.finish_128().to_le_bytes());
+        Ok(Version(version))
     }
 }
 

@@ -21,7 +21,9 @@ use std::sync::Arc;
 pub use kv::{Edit, Found, Keys, Kv, Step, TellKey};
 pub use separator::Separator;
 
-use super::api::{Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Watch, When};
+use super::api::{
+    Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Version, Watch, When,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Word};
 use crate::payload::Payload;
@@ -64,11 +66,11 @@ impl<K: Kv> Flat<K> {
     /// The flat key under which `key` will be made.
     fn fitting(&self, key: &Key) -> Result<Vec<u8>> {
         let flat = self.separator.join(key).ok_or_else(|| self.impossible(key))?;
-        self.check_length(&flat)?;
+        self.check_flat(&flat)?;
         Ok(flat)
     }
 
-    fn check_length(&self, flat: &[u8]) -> Result<()> {
+    fn check_flat(&self, flat: &[u8]) -> Result<()> {
         if flat.len() > self.caps.key_max as usize {
             return Err(Error::new(
                 ErrorKind::NameTooLong,
@@ -80,7 +82,7 @@ impl<K: Kv> Flat<K> {
                 ),
             ));
         }
-        Ok(())
+        self.kv.check_key(flat)
     }
 
     fn impossible(&self, key: &Key) -> Error {
@@ -174,7 +176,7 @@ impl<K: Kv> Flat<K> {
         }
         let value = self.fitting(key)?;
         let marker = self.separator.below(key).ok_or_else(|| self.impossible(key))?;
-        self.check_length(&marker)?;
+        self.check_flat(&marker)?;
         edits.push(Edit::Expect { none: Keys::At(value), otherwise: ErrorKind::Exists });
         edits.push(Edit::Expect { none: Keys::Prefix(marker.clone()), otherwise: ErrorKind::Exists });
         edits.push(Edit::Put { key: marker, body: None, when: When::Always });
@@ -269,6 +271,19 @@ impl<K: Kv> Store for Flat<K> {
 
     fn sync(&self) -> Result<()> {
         self.kv.sync()
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        self.fitting(key).map(drop)
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let flat = if directory { self.separator.below(key) } else { self.separator.join(key) };
+        flat.unwrap_or_default()
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        Version::of_payload(body).map(Some)
     }
 
     fn watch(&self, tell: Tell) -> Result<Watch> {

@@ -1,16 +1,20 @@
 //! `memory`: an ordered map in the daemon's memory. It lasts as long as its daemon; `--load` and `--save` carry it
 //! from and to a file.
 
-use std::collections::BTreeMap;
+mod file;
+mod map;
+
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use map::{Map, Stored, Transaction};
 use parking_lot::RwLock;
 
-use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Version, When};
+use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Watch};
 use super::driver::{Driver, Location, Opening};
-use super::flat::{Edit, Flat, Found, Keys, Kv, Step};
+use super::flat::{Edit, Flat, Found, Kv, Step, TellKey};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -19,8 +23,6 @@ use crate::payload::Payload;
 const VALUE_MAX: u64 = 4 << 30;
 /// The longest key, in bytes: paths beyond PATH_MAX have room in it.
 const KEY_MAX: u32 = 16 << 10;
-/// What a key costs beside its own bytes and its value's, about: two allocations and a place in the map.
-const ENTRY_COST: u64 = 96;
 
 /// `memory` for the list of stores.
 pub static DRIVER: Driver = Driver {
@@ -30,6 +32,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise: |_| false,
+    own_files: &[],
     open,
 };
 
@@ -40,7 +43,8 @@ fn caps() -> Caps {
         immutable: false,
         ordered: true,
         branches: true,
-        watch: false,
+        // Nobody else can change it, so there is never anything to tell.
+        watch: true,
         snapshot: true,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
@@ -51,7 +55,13 @@ fn caps() -> Caps {
 }
 
 fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
-    let memory = Memory::new();
+    let mut memory = Memory::new();
+    if let Some(path) = &opening.load {
+        file::load(&mut memory, path)?;
+    }
+    if let Some(path) = &opening.save {
+        memory.save = Some(file::target(path)?);
+    }
     let caps = Caps { write: !opening.read_only, ..caps() };
     Ok(Arc::new(Flat::new(memory, caps, opening.separator.clone())))
 }
@@ -62,20 +72,8 @@ pub struct Memory {
     map: RwLock<Arc<Map>>,
     /// What all of it may cost, in bytes: half of the machine's memory, as for tmpfs.
     limit: u64,
-}
-
-#[derive(Clone)]
-struct Map {
-    values: BTreeMap<Box<[u8]>, Stored>,
-    /// What the keys and values cost, in bytes.
-    used: u64,
-    changed: SystemTime,
-}
-
-#[derive(Clone)]
-struct Stored {
-    bytes: Arc<[u8]>,
-    modified: SystemTime,
+    /// The file that it is copied to when it closes.
+    save: Option<PathBuf>,
 }
 
 impl Default for Memory {
@@ -93,8 +91,7 @@ impl Memory {
 
     /// An empty map that may cost `limit` bytes.
     pub fn with_limit(limit: u64) -> Memory {
-        let map = Map { values: BTreeMap::new(), used: 0, changed: env::now() };
-        Memory { map: RwLock::new(Arc::new(map)), limit }
+        Memory { map: RwLock::new(Arc::new(Map::new(env::now()))), limit, save: None }
     }
 }
 
@@ -133,19 +130,14 @@ impl Kv for Memory {
             });
         }
         let mut map = self.map.write();
-        let mut transaction = Transaction {
-            map: Arc::make_mut(&mut map),
-            before: Vec::new(),
-            now: env::now(),
-            limit: self.limit,
-        };
+        let mut transaction = Transaction::begin(Arc::make_mut(&mut map), env::now(), self.limit);
         for (edit, body) in edits.iter().zip(bodies) {
             if let Err(error) = transaction.carry_out(edit, body) {
                 transaction.roll_back();
                 return Err(error);
             }
         }
-        transaction.map.changed = transaction.now;
+        transaction.commit();
         Ok(())
     }
 
@@ -153,8 +145,13 @@ impl Kv for Memory {
         self.map.read().changed
     }
 
+    fn watch(&self, tell: TellKey) -> Result<Watch> {
+        drop(tell);
+        Ok(Watch(Box::new(())))
+    }
+
     fn snapshot(&self) -> Result<Memory> {
-        Ok(Memory { map: RwLock::new(Arc::clone(&self.map.read())), limit: self.limit })
+        Ok(Memory { map: RwLock::new(Arc::clone(&self.map.read())), limit: self.limit, save: None })
     }
 
     fn usage(&self) -> Usage {
@@ -165,11 +162,17 @@ impl Kv for Memory {
             keys: Some(map.values.len() as u64),
         }
     }
-}
 
-impl Stored {
-    fn found(&self) -> Found {
-        Found { size: self.bytes.len() as u64, modified: self.modified }
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let save = self.save.as_ref().map(|path| ("saves to", path.display().to_string()));
+        save.into_iter().collect()
+    }
+
+    fn close(&self) -> Result<()> {
+        match &self.save {
+            Some(path) => file::save(&Arc::clone(&self.map.read()), path),
+            None => Ok(()),
+        }
     }
 }
 
@@ -188,155 +191,54 @@ fn in_memory(body: &Payload) -> Result<Arc<[u8]>> {
     Ok(bytes)
 }
 
-/// Edits under the write lock, and what there was before them.
-struct Transaction<'a> {
-    map: &'a mut Map,
-    before: Vec<(Box<[u8]>, Option<Stored>)>,
-    now: SystemTime,
-    limit: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::api::{Version, When};
 
-impl Transaction<'_> {
-    fn carry_out(&mut self, edit: &Edit<'_>, body: Arc<[u8]>) -> Result<()> {
-        match edit {
-            Edit::Put { key, when, .. } => {
-                self.check(key, when)?;
-                self.insert(key, Stored { bytes: body, modified: self.now })
-            }
-            Edit::Delete { key, when } => {
-                self.check(key, when)?;
-                self.remove(key);
-                Ok(())
-            }
-            Edit::Move { from, to, below, replace } => self.rename(from, to, below.as_ref(), *replace),
-            Edit::Expect { none, otherwise } => {
-                if self.map.any(none) {
-                    let sentence = format!("there is a key where none was expected: {none:?}");
-                    return Err(Error::new(*otherwise, sentence));
-                }
-                Ok(())
-            }
-        }
+    fn put(memory: &Memory, key: &[u8], value: &[u8]) -> Result<()> {
+        let body = Payload::of(value)?;
+        memory.write(&mut [Edit::Put { key: key.to_vec(), body: Some(&body), when: When::Always }])
     }
 
-    fn check(&self, key: &[u8], when: &When) -> Result<()> {
-        let stored = self.map.values.get(key);
-        match when {
-            When::Absent if stored.is_some() => Err(exists(key)),
-            When::Current(version)
-                if stored.is_none_or(|stored| Version::of_content(&stored.bytes) != *version) =>
-            {
-                Err(Error::new(
-                    ErrorKind::Stale,
-                    format!("\"{}\" has changed in the meantime", key.escape_ascii()),
-                ))
-            }
-            _ => Ok(()),
-        }
+    #[test]
+    fn a_full_map_refuses_what_grows_and_takes_what_shrinks() {
+        let memory = Memory::with_limit(1500);
+        put(&memory, b"a", &[1; 1000]).unwrap();
+        let refused = put(&memory, b"b", &[2; 1000]).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NoSpace);
+        assert_eq!(put(&memory, b"a", &[3; 2000]).unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!(memory.open(b"a").unwrap().unwrap().version().unwrap(), Version::of_content(&[1; 1000]));
+        put(&memory, b"a", &[4; 10]).unwrap();
+        put(&memory, b"b", &[5; 1000]).unwrap();
+        memory.write(&mut [Edit::Delete { key: b"a".to_vec(), when: When::Always }]).unwrap();
+        memory.write(&mut [Edit::Delete { key: b"b".to_vec(), when: When::Always }]).unwrap();
+        assert_eq!(memory.usage().free, Some(1500), "the account is even again");
     }
 
-    fn rename(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        below: Option<&(Vec<u8>, Vec<u8>)>,
-        replace: bool,
-    ) -> Result<()> {
-        if !replace && self.map.values.contains_key(to) {
-            return Err(exists(to));
-        }
-        let mut moves = Vec::new();
-        if self.map.values.contains_key(from) {
-            moves.push((from.to_vec(), to.to_vec()));
-        }
-        if let Some((old, new)) = below {
-            let inside = self.map.starting_with(old);
-            moves.extend(inside.map(|(key, _)| (key.to_vec(), [&**new, &key[old.len()..]].concat())));
-        }
-        if moves.is_empty() {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("there is no \"{}\" to rename", from.escape_ascii()),
-            ));
-        }
-        for (from, to) in moves {
-            if to.len() > KEY_MAX as usize {
-                return Err(Error::new(
-                    ErrorKind::NameTooLong,
-                    format!("renamed, a key would have {} bytes: at most {KEY_MAX} are possible", to.len()),
-                ));
-            }
-            if let Some(stored) = self.remove(&from) {
-                self.insert(&to, stored)?;
-            }
-        }
-        Ok(())
+    #[test]
+    fn a_failed_batch_leaves_the_account_even() {
+        let memory = Memory::with_limit(1 << 20);
+        put(&memory, b"a", b"old").unwrap();
+        put(&memory, b"p/x", b"old").unwrap();
+        let before = memory.usage();
+        let body = Payload::of(&[7; 500]).unwrap();
+        let failed = memory.write(&mut [
+            Edit::Put { key: b"a".to_vec(), body: Some(&body), when: When::Always },
+            Edit::Put { key: b"b".to_vec(), body: Some(&body), when: When::Always },
+            Edit::Put { key: b"b".to_vec(), body: None, when: When::Always },
+            Edit::Move {
+                from: b"a".to_vec(),
+                to: b"c".to_vec(),
+                below: Some((b"p/".to_vec(), b"q/".to_vec())),
+                replace: false,
+            },
+            Edit::Delete { key: b"q/x".to_vec(), when: When::Absent },
+        ]);
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::Exists);
+        assert_eq!(memory.usage(), before);
+        assert_eq!(memory.get(b"p/x").unwrap().unwrap().size, 3);
+        assert_eq!(memory.get(b"a").unwrap().unwrap().size, 3);
+        assert_eq!(memory.get(b"c").unwrap(), None);
     }
-
-    fn insert(&mut self, key: &[u8], stored: Stored) -> Result<()> {
-        let old = self.remove(key);
-        let used = self.map.used + cost(key, &stored);
-        // What does not grow is allowed in a map that is over its limit, too.
-        if used > self.limit && old.is_none_or(|old| old.bytes.len() < stored.bytes.len()) {
-            return Err(Error::new(
-                ErrorKind::NoSpace,
-                format!("the memory store is full: it holds {} bytes of at most {}", used, self.limit),
-            ));
-        }
-        self.map.used = used;
-        self.before.push((key.into(), None));
-        self.map.values.insert(key.into(), stored);
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &[u8]) -> Option<Stored> {
-        let (key, stored) = self.map.values.remove_entry(key)?;
-        self.map.used -= cost(&key, &stored);
-        self.before.push((key, Some(stored.clone())));
-        Some(stored)
-    }
-
-    fn roll_back(self) {
-        for (key, stored) in self.before.into_iter().rev() {
-            let replaced = match stored {
-                Some(stored) => {
-                    self.map.used += cost(&key, &stored);
-                    self.map.values.insert(key, stored)
-                }
-                None => {
-                    let removed = self.map.values.remove(&key);
-                    self.map.used -= removed.as_ref().map_or(0, |stored| cost(&key, stored));
-                    None
-                }
-            };
-            debug_assert!(replaced.is_none(), "each step of the log is undone once");
-        }
-    }
-}
-
-impl Map {
-    fn starting_with(&self, prefix: &[u8]) -> impl Iterator<Item = (&[u8], &Stored)> {
-        self.values
-            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
-            .map(|(key, stored)| (&**key, stored))
-            .take_while(move |(key, _)| key.starts_with(prefix))
-    }
-
-    fn any(&self, keys: &Keys) -> bool {
-        match keys {
-            Keys::At(key) => self.values.contains_key(&**key),
-            Keys::Prefix(prefix) => self.starting_with(prefix).next().is_some(),
-            Keys::Inside(prefix) => self
-                .starting_with(prefix)
-                .any(|(key, stored)| key.len() > prefix.len() || !stored.bytes.is_empty()),
-        }
-    }
-}
-
-fn cost(key: &[u8], stored: &Stored) -> u64 {
-    (key.len() + stored.bytes.len()) as u64 + ENTRY_COST
-}
-
-fn exists(key: &[u8]) -> Error {
-    Error::new(ErrorKind::Exists, format!("\"{}\" is there already", key.escape_ascii()))
 }

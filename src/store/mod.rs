@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod driver;
+#[cfg(any(feature = "memory", test))]
+pub mod dump;
 pub mod flat;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;

@@ -26,6 +26,15 @@ pub trait Kv: Send + Sync + 'static {
     /// Those of each [`Edit`]; `NameTooLong`, `NoSpace` and the like are the store's own.
     fn write(&self, edits: &mut [Edit<'_>]) -> Result<()>;
 
+    /// Whether the map could hold a value under this key, told without looking; its length has been checked.
+    ///
+    /// # Errors
+    /// `NameEncoding`, as for a key of no bytes where there can be none.
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        let _ = key;
+        Ok(())
+    }
+
     /// The last change of the whole map, by anyone, that cannot be ruled out: what directories are as new as.
     fn changed(&self) -> SystemTime {
         env::now()
@@ -143,4 +152,12 @@ pub enum Keys {
     Prefix(Vec<u8>),
     /// The same, but for the prefix itself where its value is empty: what a directory holds besides its marker.
     Inside(Vec<u8>),
+}
+
+impl Keys {
+    /// The key or prefix that they are about, for a sentence.
+    pub fn bytes(&self) -> &[u8] {
+        let (Keys::At(bytes) | Keys::Prefix(bytes) | Keys::Inside(bytes)) = self;
+        bytes
+    }
 }

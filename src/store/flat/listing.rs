@@ -15,9 +15,9 @@ use crate::error::Result;
 use crate::key::Segment;
 use crate::store::api::{Cursor, Entry, Kind, Stat};
 
-/// Entries in the first page of a call; later ones have up to [`PAGE_MAX`].
+/// Entries in a page: at first; and at most, once so many were given that collecting more than are wanted costs
+/// little.
 const PAGE_FIRST: usize = 128;
-/// Entries in a page at most.
 const PAGE_MAX: usize = 1024;
 /// Bytes of names after which a page ends.
 const NAMES_MAX: usize = 1 << 18;
@@ -77,7 +77,8 @@ struct Page<'a> {
     separator: &'a Separator,
     root: bool,
     changed: SystemTime,
-    capacity: usize,
+    /// How many entries the pages before this one had.
+    collected: usize,
     /// The names of all rows, one after the other.
     names: Vec<u8>,
     rows: Vec<Row>,
@@ -117,7 +118,7 @@ impl<'a> Page<'a> {
             separator,
             root,
             changed,
-            capacity: PAGE_FIRST / 2,
+            collected: 0,
             names: Vec::new(),
             rows: Vec::new(),
             start: Vec::new(),
@@ -131,7 +132,7 @@ impl<'a> Page<'a> {
 
     /// Empties the page, to go on at `cursor`.
     fn begin(&mut self, cursor: &Cursor, prefix: usize) {
-        self.capacity = (self.capacity * 2).min(PAGE_MAX);
+        self.collected += self.rows.len();
         self.names.clear();
         self.rows.clear();
         self.start.clear();
@@ -160,7 +161,8 @@ impl<'a> Page<'a> {
             return Step::Next; // the directory's own marker (§2.3)
         }
         let known = cut.and_then(|_| self.open.iter().rposition(|open| open.length as usize == name.len()));
-        if known.is_none() && (self.rows.len() >= self.capacity || self.names.len() >= NAMES_MAX) {
+        let capacity = (self.collected / 8).clamp(PAGE_FIRST, PAGE_MAX);
+        if known.is_none() && (self.rows.len() >= capacity || self.names.len() >= NAMES_MAX) {
             self.stopped = Some(rest.to_vec());
             return Step::Stop;
         }

@@ -165,7 +165,7 @@ fn is_local(environment: &Environment) -> bool {
 
 fn is_remote(kind: FsType) -> bool {
     // The numbers have 32 bits; some systems extend their sign.
-    REMOTE.contains(&(i64::from(kind.0) & 0xFFFF_FFFF))
+    REMOTE.contains(&(kind.0 & 0xFFFF_FFFF))
 }
 
 /// The database of this name; the main one has none.
@@ -177,7 +177,8 @@ impl Committed for Below {
     fn takes(&self, database: &[u8]) -> bool {
         let Ok(engine) = self.engine() else { return false };
         let Some(name) = named(database) else { return false };
-        matches!(engine.enter(&name), Ok(Some((_, table))) if table.flags == PLAIN)
+        !engine.order(&name).is_broken()
+            && matches!(engine.enter(&name), Ok(Some((_, table))) if table.flags == PLAIN)
     }
 
     fn opening_lock(&self) -> Option<OpeningLock<'_>> {
@@ -219,8 +220,7 @@ impl Committed for Below {
         let used = (info.me_last_pgno as u64 + 1) * self.environment.page_size;
         let in_map = (info.me_mapsize as u64).saturating_sub(used);
         let disk = nix::sys::statvfs::fstatvfs(self.environment.data_file());
-        let on_disk =
-            disk.map_or(0, |d| (d.blocks_available() as u64).saturating_mul(d.fragment_size() as u64));
+        let on_disk = disk.map_or(0, |d| d.blocks_available().saturating_mul(d.fragment_size()));
         in_map.min(on_disk)
     }
 
@@ -243,14 +243,17 @@ impl Committed for Below {
             let mut usable = Vec::with_capacity(tables.len());
             for (database, name, table) in &tables {
                 if name.flags_in(writing)? == Some(PLAIN) {
-                    usable.push((*database, *table));
+                    usable.push((*database, *table, engine.order(name)));
                 }
             }
             done.refused.clear();
             for (database, key, entry) in generation.iter() {
-                let table = usable.iter().find(|(name, _)| *name == database);
+                let table = usable.iter().find(|(name, _, _)| *name == database);
                 let kept = match table {
-                    Some((_, table)) => carry_out(writing, *table, database.is_empty(), key, entry)?,
+                    Some((_, table, order)) => {
+                        order.check(writing, *table, key).is_ok()
+                            && carry_out(writing, *table, database.is_empty(), key, entry)?
+                    }
                     None => false,
                 };
                 if !kept {

@@ -278,6 +278,7 @@ impl<C: Committed> WriteBehind<C> {
     }
 
     /// What was done so far.
+    #[cfg(test)]
     pub fn counts(&self) -> Counts {
         self.shared.gate.lock().counts
     }

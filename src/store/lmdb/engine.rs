@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 
 use super::behind::{self, Ahead};
 use super::environment::{self, Access, Ask, Environment};
+use super::order::Order;
 use super::pin::Pins;
 use super::place::Place;
 use super::registry;
 use super::table::{Name, Table};
 use super::transaction::{Reading, Transaction, Writing};
+use super::watch::Watchers;
 use super::writer::{Work, Writer};
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,8 +45,11 @@ pub struct Engine {
     threads: Vec<JoinHandle<()>>,
     writer: Arc<Writer>,
     pins: Arc<Pins>,
+    watchers: Arc<Watchers>,
     /// Handles of named databases, opened once and kept until the database is dropped.
     handles: Mutex<HashMap<Box<[u8]>, MDB_dbi>>,
+    /// What is known of the orders of databases that were used.
+    orders: Mutex<HashMap<Name, Arc<Order>>>,
     environment: Arc<Environment>,
     timeout: Duration,
 }
@@ -85,7 +90,7 @@ impl Engine {
         let deadline = Deadline::after(terms.timeout);
         let place = Place::find(path, terms.create && !terms.read_only)?;
         if place.new {
-            environment::make_data_file(&place)?;
+            environment::make_data_file(&place).inspect_err(|_| place.undo())?;
         }
         let registered = match registry::enter(environment::identity(&place)?, deadline)? {
             Ok(engine) if terms.read_only || engine.environment.access == Access::Write => return Ok(engine),
@@ -101,7 +106,8 @@ impl Engine {
         let environment = Environment::open(place, registered, ask)?;
         let pins = Pins::new(Arc::clone(&environment));
         let writer = Writer::new(Arc::clone(&environment), Arc::clone(&pins));
-        let mut threads = vec![pins.start()?];
+        let watchers = Watchers::new(Arc::clone(&environment));
+        let mut threads = vec![pins.start()?, watchers.start()?];
         if environment.access == Access::Write {
             threads.push(writer.start()?);
         }
@@ -110,7 +116,9 @@ impl Engine {
             threads,
             writer,
             pins,
+            watchers,
             handles: Mutex::new(HashMap::new()),
+            orders: Mutex::new(HashMap::new()),
             environment,
             timeout: terms.timeout,
         });
@@ -135,6 +143,51 @@ impl Engine {
         self.ahead.get()
     }
 
+    /// Who is told of changes by others.
+    pub(super) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// How often changes by others were noticed, up to now.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub(super) fn foreign_changes(&self) -> Result<u64> {
+        drop(self.begin()?);
+        Ok(self.environment.foreign_changes())
+    }
+
+    /// What `kvfs status` shows of the environment at `moment`.
+    pub(super) fn facts(&self, moment: &Moment) -> Vec<(&'static str, String)> {
+        let environment = &self.environment;
+        let mut facts = vec![("path", environment.place.shown.display().to_string())];
+        if let Moment::Fixed(snapshot) = moment {
+            facts.push(("snapshot of transaction", snapshot.id.to_string()));
+        }
+        if let Ok(id) = environment.last_transaction() {
+            facts.push(("transaction", id.to_string()));
+        }
+        if let Ok(info) = environment.info() {
+            let pages = info.me_last_pgno as u64 + 1;
+            facts.push(("pages", format!("{pages} of {} bytes", environment.page_size)));
+            facts.push(("map", format!("{} bytes reserved", info.me_mapsize)));
+            facts.push((
+                "reader slots",
+                format!("{} of {} used so far", info.me_numreaders, info.me_maxreaders),
+            ));
+        }
+        facts.push(("moments held by open files", self.pins.count().to_string()));
+        facts.push(("access", environment.access.to_string()));
+        facts.push(("changes by others noticed", environment.foreign_changes().to_string()));
+        let (commits, jobs) = self.writer.counts();
+        facts.push(("transactions written", format!("{commits} for {jobs} requests")));
+        for (name, _) in self.orders.lock().iter().filter(|(_, order)| order.is_broken()) {
+            facts.push(("order of its program's own", name.to_string()));
+        }
+        facts.extend(self.commit_facts());
+        facts
+    }
+
     /// The writer.
     pub(super) fn writer(&self) -> &Writer {
         &self.writer
@@ -143,6 +196,15 @@ impl Engine {
     /// A deadline for a request that begins now.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
+    }
+
+    /// What is known of the order of the database `name`; bounded by the handles there can be.
+    pub(super) fn order(&self, name: &Name) -> Arc<Order> {
+        let mut orders = self.orders.lock();
+        if let Some(order) = orders.get(name) {
+            return Arc::clone(order);
+        }
+        Arc::clone(orders.entry(name.clone()).or_default())
     }
 
     /// Begins a read transaction, after the map was replaced where another program has outgrown it.
@@ -286,7 +348,7 @@ impl Engine {
     pub(super) fn make_database(&self, name: &Name) -> Result<()> {
         let Name::Named(text) = name else { return Err(ErrorKind::Exists.into()) };
         let _nothing_waits = self.pass()?;
-        let mut work = |environment: &Environment| {
+        let mut work = |environment: &Arc<Environment>| {
             let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
             if writing.get(Environment::MAIN, text.as_bytes())?.is_some() {
                 return Err(Error::new(ErrorKind::Exists, format!("{name}: the main database has this key")));
@@ -309,7 +371,7 @@ impl Engine {
         let Some((reading, table)) = self.enter(name)? else { return Ok(()) };
         let Name::Named(text) = name else { return Err(ErrorKind::NotPermitted.into()) };
         drop(reading);
-        let mut work = |environment: &Environment| {
+        let mut work = |environment: &Arc<Environment>| {
             let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
             if name.flags_in(&writing)?.is_none() || self.handle(name) != Some(table.handle) {
                 return Ok(());
@@ -378,13 +440,14 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end_ahead();
         self.pins.stop();
+        self.watchers.stop();
         if !self.writer.stop() {
             tracing::warn!(
                 "{}: another program holds its write transaction, the writer waits for it in the background",
                 self.environment.place.shown.display()
             );
             // The thread keeps the environment open until then.
-            self.threads.truncate(1);
+            self.threads.truncate(2);
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

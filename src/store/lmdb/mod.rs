@@ -3,8 +3,10 @@
 mod above;
 mod behind;
 mod commit;
+mod compact;
 mod cursor;
 mod database;
+mod duplicates;
 mod edit;
 mod engine;
 mod environment;
@@ -12,6 +14,8 @@ mod failure;
 mod header;
 mod journal;
 mod lock;
+mod number;
+mod order;
 mod pending;
 mod pin;
 mod place;
@@ -19,24 +23,26 @@ mod record;
 mod recover;
 pub mod registry;
 mod resolve;
+mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod tree;
+mod unordered;
 mod value;
+mod watch;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use database::Database;
 use engine::{Engine, Moment, Terms};
 use environment::Access;
-use table::Name;
+use tree::Lmdb;
 
 use super::api::{Atomic, Caps, Pace, Rename, Store};
 use super::driver::{Driver, Location, Opening};
-use super::flat::Flat;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest value in bytes: LMDB keeps its length in 32 bits.
@@ -52,6 +58,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise,
+    own_files: &["data.mdb", "lock.mdb"],
     open,
 };
 
@@ -90,6 +97,5 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
     let engine = Engine::open(path, terms, opening)?;
     let write = !opening.read_only && engine.environment().access == Access::Write;
     let caps = Caps { write, key_max: engine.environment().key_max, ..caps() };
-    let database = Database::new(engine, Moment::Live, Name::Main);
-    Ok(Arc::new(Flat::new(database, caps, opening.separator.clone())))
+    Ok(Arc::new(Lmdb::new(engine, Moment::Live, caps, opening.separator.clone())?))
 }

@@ -1,0 +1,159 @@
+"""The goals for speed: what is computed from the medians of a run, and the bound that each is held against.
+
+A goal that is missed is said, not hidden; nothing here passes or fails a build.
+"""
+
+from statistics import median
+
+MIB = 2**20
+# The names of kvfs's subjects, and of the yardsticks that they are held against.
+LIVE, SNAPSHOT, CLOSE, ATTACHED = "kvfs", "kvfs, snapshot", "kvfs, commit close", "kvfs, others attached"
+EMPTY, EMPTY_SNAPSHOT, RAW = "empty", "empty, snapshot", "raw LMDB"
+
+
+class Numbers:
+    """The medians of a result. What was not measured raises KeyError."""
+
+    def __init__(self, result):
+        self.disk = result["machine"]["disk"]
+        self.groups = {}
+        for measured in result["measurements"]:
+            self.groups.setdefault((measured["work"], measured["subject"]), []).append(measured)
+
+    def median(self, work, subject, value):
+        return median(value(measured) for measured in self.groups[work, subject])
+
+    def rate(self, work, subject):
+        """Operations a second."""
+        return self.median(work, subject, lambda m: m["operations"] / m["seconds"])
+
+    def ratio(self, work, subject, other, other_work=None):
+        """The median of the rates' ratios, each of one repeat: a disk that is slow for a minute is so for both."""
+        ours, theirs = self.groups[work, subject], self.groups[other_work or work, other]
+        return median(
+            (a["operations"] / a["seconds"]) / (b["operations"] / b["seconds"]) for a, b in zip(ours, theirs)
+        )
+
+    def requests(self, work, subject):
+        """Requests in all; FORGETs are left out, since the kernel sends them when it pleases."""
+        return self.median(
+            work, subject, lambda m: sum(n for name, n in m["requests"].items() if "forget" not in name.lower())
+        )
+
+    def requests_each(self, work, subject):
+        count = self.median(work, subject, lambda m: m["operations"])
+        return self.requests(work, subject) / count
+
+    def processor(self, work, subject, other):
+        """The median of the ratios of the daemons' processor time, each of one repeat."""
+        pairs = zip(self.groups[work, subject], self.groups[work, other])
+        return median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs)
+
+    def growth(self, work, subject):
+        return self.median(work, subject, lambda m: m["memory_peak"] - m["memory_before"]) / MIB
+
+
+def at_least(bound):
+    return (lambda value: value >= bound), f"≥ {bound}"
+
+
+def at_most(bound, slack=0):
+    """`slack`: requests that a whole run makes once, such as the LOOKUP of the folder, as a part of one file."""
+    return (lambda value: value <= bound + slack), f"≤ {bound}"
+
+
+REPORTED = (None, "reported")
+ONE, FOUR = "create, 1 writer", "create, 4 writers"
+
+# Section, what is measured, its unit, how, and the bound.
+GOALS = [
+    ("Open, read 4 KiB, close", [
+        ("cold, snapshot: requests a file", lambda n: n.requests_each("read, cold", SNAPSHOT), at_most(2, 0.01)),
+        ("cold, snapshot: daemon's processor time ÷ the empty server's",
+         lambda n: n.processor("read, cold", SNAPSHOT, EMPTY_SNAPSHOT), at_most(1.1)),
+        ("cold, live: requests a file", lambda n: n.requests_each("read, cold", LIVE), at_most(4, 0.01)),
+        ("warm, snapshot: requests a file", lambda n: n.requests_each("read, warm", SNAPSHOT), at_most(0, 0.01)),
+        ("warm, snapshot: rate ÷ disk's", lambda n: n.ratio("read, warm", SNAPSHOT, n.disk), at_least(0.8)),
+        ("cold, live: rate ÷ the empty server's", lambda n: n.ratio("read, cold", LIVE, EMPTY), REPORTED),
+    ]),
+    ("Attributes, warm", [
+        ("requests a file", lambda n: n.requests_each("stat, warm", LIVE), at_most(0, 0.01)),
+        ("rate ÷ disk's", lambda n: n.ratio("stat, warm", LIVE, n.disk), at_least(0.9)),
+    ]),
+    ("Listing all keys", [
+        ("entries a second, in millions", lambda n: n.rate("list", LIVE) / 1e6, at_least(2)),
+        ("first entry, ms", lambda n: n.median("list", LIVE, lambda m: m["first_seconds"]) * 1e3, at_most(10)),
+        ("daemon's memory grows by, MiB", lambda n: n.growth("list", LIVE), at_most(32)),
+        ("rate ÷ the empty server's", lambda n: n.ratio("list", LIVE, EMPTY), REPORTED),
+        ("10,000 with attributes: requests", lambda n: n.requests("list with attributes", LIVE), at_most(40)),
+    ]),
+    ("A large value, read in order", [
+        ("rate ÷ the empty server's, reads of 1 MiB",
+         lambda n: n.ratio("stream, 1 MiB reads", LIVE, EMPTY), at_least(0.9)),
+        ("rate ÷ the empty server's, reads of 128 KiB",
+         lambda n: n.ratio("stream, 128 KiB reads", LIVE, EMPTY), REPORTED),
+        ("daemon's memory grows by, MiB", lambda n: n.growth("stream, 1 MiB reads", LIVE), at_most(32)),
+    ]),
+    ("Creating files of 4 KiB, nobody else attached", [
+        ("1 writer: rate ÷ the empty server's", lambda n: n.ratio(ONE, LIVE, EMPTY), at_least(0.5)),
+        ("4 writers: rate ÷ the empty server's", lambda n: n.ratio(FOUR, LIVE, EMPTY), at_least(0.5)),
+        ("1 writer: rate ÷ disk's", lambda n: n.ratio(ONE, LIVE, n.disk), REPORTED),
+        ("4 writers: rate ÷ disk's", lambda n: n.ratio(FOUR, LIVE, n.disk), REPORTED),
+        ("1 writer: rate ÷ raw LMDB's with a commit each", lambda n: n.ratio(ONE, LIVE, RAW), REPORTED),
+        ("4 writers: rate ÷ raw LMDB's with a commit each", lambda n: n.ratio(FOUR, LIVE, RAW), REPORTED),
+    ]),
+    ("Creating files of 4 KiB, each close a commit", [
+        ("--commit close, 1 writer: rate ÷ raw LMDB's", lambda n: n.ratio(ONE, CLOSE, RAW), at_least(0.9)),
+        ("--commit close, 4 writers: rate ÷ that of one",
+         lambda n: n.ratio(FOUR, CLOSE, CLOSE, ONE), at_least(3)),
+        ("others attached, 1 writer: rate ÷ raw LMDB's", lambda n: n.ratio(ONE, ATTACHED, RAW), at_least(0.9)),
+        ("others attached, 4 writers: rate ÷ that of one",
+         lambda n: n.ratio(FOUR, ATTACHED, ATTACHED, ONE), at_least(3)),
+    ]),
+    ("Mounting", [
+        ("ready after, ms", lambda n: n.median("mount", LIVE, lambda m: m["seconds"]) * 1e3, at_most(100)),
+        ("idle daemon's memory, MiB",
+         lambda n: n.median("mount", LIVE, lambda m: m["memory_idle"]) / MIB, at_most(20)),
+    ]),
+]
+
+
+def judged(result):
+    """Yields (section, what, value, bound, verdict) for each goal of the sections of which anything was measured."""
+    numbers = Numbers(result)
+    for section, rows in GOALS:
+        values = []
+        for _, compute, _ in rows:
+            try:
+                values.append(compute(numbers))
+            except KeyError:
+                values.append(None)
+        if values.count(None) == len(values):
+            continue
+        for (what, _, (holds, bound)), value in zip(rows, values):
+            what = what.replace("disk's", f"{numbers.disk}'s")
+            yield section, what, value, bound, verdict(holds, value)
+
+
+def verdict(holds, value):
+    if value is None:
+        return "not measured"
+    return "" if holds is None else "met" if holds(value) else "missed"
+
+
+def shown(value):
+    """Three figures, without a power of ten."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(result):
+    """The goals as lines for a terminal."""
+    lines, before = [], None
+    for section, what, value, bound, judgement in judged(result):
+        if section != before:
+            lines.append(f"\n{section}")
+            before = section
+        lines.append(f"  {what:62} {shown(value):>8}  {bound:9} {judgement}")
+    return "\n".join(lines)

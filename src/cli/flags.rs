@@ -1,0 +1,112 @@
+//! The flags that every command which mounts has.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use super::Failure;
+use crate::config::text::{parse_commit, parse_timeout, parse_umask};
+use crate::config::{MountSpec, Separator, Source};
+use crate::error::Error;
+use crate::logging;
+use crate::store::driver::Commit;
+
+/// What a mount can be told.
+#[derive(Debug, Args)]
+pub struct MountFlags {
+    /// Refuse every change
+    #[arg(long, short = 'r', help_heading = "What is shown")]
+    read_only: bool,
+
+    /// Show one moment of the store, read-only: for backups
+    #[arg(long, help_heading = "What is shown")]
+    snapshot: bool,
+
+    /// What splits keys into directories; `none`: each key is one file
+    ///
+    /// Any bytes, with the escapes \\ \0 \t \n \r \xHH. Without it, keys are split as is usual for the kind of store:
+    /// at `/` in LMDB.
+    #[arg(long, value_name = "S|none", help_heading = "What is shown")]
+    separator: Option<Separator>,
+
+    /// When a written file is in the store: auto, close, durable, or a time such as 50ms
+    ///
+    /// auto: closes gather for milliseconds and are committed together; no other program can look in between.
+    /// close: a close waits for its commit. durable: a close waits for the disk, too.
+    /// A time: closes within it share one commit; this mount sees them at once, other programs within that time.
+    /// fsync, `kvfs sync` and `kvfs unmount` wait for everything, always.
+    #[arg(long, value_name = "WHEN", value_parser = parse_commit, help_heading = "When it is stored")]
+    commit: Option<Commit>,
+
+    /// How long a request to the store may take [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout, help_heading = "When it is stored")]
+    timeout: Option<Duration>,
+
+    /// Fill a `memory` store from this file, in the format of mdb_dump
+    #[arg(long, value_name = "FILE", help_heading = "When it is stored")]
+    load: Option<PathBuf>,
+
+    /// Copy a `memory` store to this file when it is unmounted, in the format of mdb_dump
+    #[arg(long, value_name = "FILE", help_heading = "When it is stored")]
+    save: Option<PathBuf>,
+
+    /// Let other users look; as an ordinary user only where /etc/fuse.conf says user_allow_other
+    #[arg(long, help_heading = "Whose it is")]
+    allow_other: bool,
+
+    /// The owner that files show [default: who mounts]
+    #[arg(long, value_name = "NUMBER", help_heading = "Whose it is")]
+    uid: Option<u32>,
+
+    /// The group that files show [default: who mounts]
+    #[arg(long, value_name = "NUMBER", help_heading = "Whose it is")]
+    gid: Option<u32>,
+
+    /// Mode bits that files (0666) and directories (0777) lack [default: 022]
+    #[arg(long, value_name = "OCTAL", value_parser = parse_umask, help_heading = "Whose it is")]
+    umask: Option<u32>,
+
+    /// The options of mount(8) and /etc/fstab, and those above by the same names: ro,commit=close,x-systemd.automount
+    #[arg(short = 'o', value_name = "LIST", action = ArgAction::Append, help_heading = "Whose it is")]
+    options: Vec<String>,
+
+    /// What to log: error, warn, info, debug, trace, or kvfs::vfs=debug,... [default: $KVFS_LOG, else info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+}
+
+impl MountFlags {
+    /// What to log.
+    pub fn level(&self) -> String {
+        #[allow(clippy::disallowed_methods)]
+        let variable = || std::env::var("KVFS_LOG").ok().filter(|level| !level.is_empty());
+        self.log.clone().or_else(variable).unwrap_or_else(|| logging::LEVEL.to_owned())
+    }
+
+    /// The mount that the flags ask for, with every path absolute.
+    pub fn into_spec(self, source: &OsString, mount_point: PathBuf) -> Result<MountSpec, Failure> {
+        let source = Source::parse(source).map_err(Failure::Usage)?;
+        let mut spec = MountSpec::new(source, mount_point);
+        for list in &self.options {
+            spec.apply_options(list).map_err(Failure::Usage)?;
+        }
+        spec.read_only |= self.read_only;
+        spec.snapshot |= self.snapshot;
+        spec.allow_other |= self.allow_other;
+        spec.separator = self.separator.or(spec.separator);
+        spec.commit = self.commit.unwrap_or(spec.commit);
+        spec.timeout = self.timeout.unwrap_or(spec.timeout);
+        spec.uid = self.uid.or(spec.uid);
+        spec.gid = self.gid.or(spec.gid);
+        spec.umask = self.umask.or(spec.umask);
+        spec.load = self.load.or(spec.load);
+        spec.save = self.save.or(spec.save);
+        Ok(spec.absolute(&working_folder()?))
+    }
+}
+
+fn working_folder() -> Result<PathBuf, Error> {
+    std::path::absolute(Path::new(".")).map_err(|e| Error::io("the working folder", &e))
+}

@@ -1,0 +1,228 @@
+//! SOURCE: what is mounted, as it is written on the command line.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{MountSpec, join, text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mount_table;
+use crate::store::driver::{Driver, Location};
+use crate::store::{self, DRIVERS};
+
+/// What is mounted: SOURCE on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A kind of store and what stands after `kind:`.
+    Kind {
+        /// As in [`DRIVERS`].
+        kind: String,
+        /// Where the store is; `None` for `kind` alone.
+        location: Option<PathBuf>,
+    },
+    /// A path, whose content tells the kind.
+    Path(PathBuf),
+}
+
+impl Source {
+    /// Reads SOURCE: a URL, a known kind, `kind:location`, else a path. A path that looks like a kind or has a colon
+    /// is written `./x`.
+    ///
+    /// # Errors
+    /// `Invalid` for a kind that is not known, with those that are.
+    pub fn parse(text: &OsStr) -> Result<Source> {
+        let bytes = text.as_bytes();
+        if bytes.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, format!("an empty SOURCE; {}", known_kinds())));
+        }
+        let Some(colon) = bytes.iter().position(|&byte| byte == b':') else {
+            return Ok(match text.to_str().filter(|text| is_known(text)) {
+                Some(kind) => Source::Kind { kind: kind.to_owned(), location: None },
+                None => Source::Path(text.into()),
+            });
+        };
+        let (kind, location) = (&bytes[..colon], &bytes[colon + 1..]);
+        let Ok(kind) = str::from_utf8(kind).map(str::to_owned) else { return Ok(Source::Path(text.into())) };
+        if kind.contains('/') {
+            return Ok(Source::Path(text.into()));
+        }
+        if !is_known(&kind) {
+            return Err(unknown_kind(&kind, text));
+        }
+        if location.starts_with(b"//") {
+            let sentence = format!("a {kind} store has no URL: write {kind}:/path");
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+        if location.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{kind}: names no place; write {kind}:/path"),
+            ));
+        }
+        Ok(Source::Kind { kind, location: Some(OsStr::from_bytes(location).into()) })
+    }
+
+    /// The same with its path made absolute, from `folder` on.
+    #[must_use]
+    pub fn absolute(self, folder: &Path) -> Source {
+        match self {
+            Source::Kind { kind, location } => {
+                Source::Kind { kind, location: location.map(|path| join(folder, &path)) }
+            }
+            Source::Path(path) => Source::Path(join(folder, &path)),
+        }
+    }
+
+    /// SOURCE as it is written on the command line.
+    pub fn to_os_string(&self) -> OsString {
+        match self {
+            Source::Kind { kind, location: None } => kind.into(),
+            Source::Kind { kind, location: Some(location) } => {
+                let mut text = OsString::from(kind);
+                text.push(":");
+                text.push(location);
+                text
+            }
+            Source::Path(path) => path.into(),
+        }
+    }
+}
+
+/// As a person and the mount table see it: without secrets (§8.7). No kind of store so far has any in its source.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_os_string().to_string_lossy())
+    }
+}
+
+/// A source whose kind is known, and where it is.
+pub struct Place {
+    /// What opens it.
+    pub driver: &'static Driver,
+    location: Option<PathBuf>,
+}
+
+impl Source {
+    /// Finds the kind, by looking at a path's content where no kind is named.
+    ///
+    /// # Errors
+    /// `NotFound` or `Invalid` where nothing there is a store of a kind that this build has.
+    pub fn resolve(&self) -> Result<Place> {
+        match self {
+            Source::Kind { kind, location } => match store::driver(kind) {
+                Some(driver) => Ok(Place { driver, location: location.clone() }),
+                None => Err(unknown_kind(kind, kind.as_ref())),
+            },
+            Source::Path(path) => {
+                let what = path.display();
+                if let Err(error) = std::fs::metadata(path) {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    let why = format!(
+                        "no kind of store is called {name:?}, nor is there such a path ({what}: {error})"
+                    );
+                    return Err(Error::new(ErrorKind::NotFound, format!("{why}; {}", known_kinds())));
+                }
+                let found = DRIVERS.iter().find(|driver| (driver.recognise)(path));
+                found.map(|driver| Place { driver, location: Some(path.clone()) }).ok_or_else(|| {
+                    let sentence =
+                        format!("{what} is no store that kvfs knows by its content; {}", known_kinds());
+                    Error::new(ErrorKind::Invalid, sentence)
+                })
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Whether the store's own folder is mounted over.
+    pub fn is_in_place(&self, mount_point: &Path) -> bool {
+        let real = |path: &Path| mount_table::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.location_for(mount_point).is_some_and(|location| real(&location) == real(mount_point))
+    }
+
+    /// Where the store is: a kind with a folder and without a location is at the mount point.
+    pub fn location_for(&self, mount_point: &Path) -> Option<PathBuf> {
+        match (self.driver.location, &self.location) {
+            (Location::FolderInPlace, None) => Some(mount_point.to_owned()),
+            (_, location) => location.clone(),
+        }
+    }
+
+    /// The location that was named.
+    ///
+    /// # Errors
+    /// `Invalid` where only the kind was.
+    pub fn named_location(&self) -> Result<&Path> {
+        let kind = self.driver.kind;
+        self.location.as_deref().ok_or_else(|| {
+            let why = match self.driver.location {
+                Location::None => format!("{kind} has no place, and nothing to compact"),
+                Location::FolderInPlace => format!("which {kind}? Write {kind}:/path"),
+            };
+            Error::new(ErrorKind::Invalid, why)
+        })
+    }
+
+    /// The source as people and the mount table see it: the kind, and its place without secrets (§8.7).
+    pub fn shown(&self, mount_point: &Path) -> String {
+        match self.location_for(mount_point) {
+            Some(location) => format!("{}:{}", self.driver.kind, location.display()),
+            None => self.driver.kind.to_owned(),
+        }
+    }
+
+    /// Refuses what this kind of store does not have.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self, spec: &MountSpec) -> Result<()> {
+        let kind = self.driver.kind;
+        let placeless = self.driver.location == Location::None;
+        let sentence = match &self.location {
+            Some(location) if placeless => {
+                format!("{kind} has no place: leave out {}", location.display())
+            }
+            _ if !placeless && (spec.load.is_some() || spec.save.is_some()) => {
+                format!("--load and --save are for stores without a place; {kind} keeps its keys itself")
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Invalid, sentence))
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        text::path::serialize(Path::new(&self.to_os_string()), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Source, D::Error> {
+        let source = text::path::deserialize(deserializer)?;
+        Source::parse(source.as_os_str()).map_err(serde::de::Error::custom)
+    }
+}
+
+fn is_known(kind: &str) -> bool {
+    DRIVERS.iter().any(|driver| driver.kind == kind)
+}
+
+/// The kinds of store in this build, in words.
+pub fn known_kinds() -> String {
+    let kinds: Vec<&str> = DRIVERS.iter().map(|driver| driver.kind).collect();
+    format!("kinds of store: {} (kvfs stores tells more)", kinds.join(", "))
+}
+
+fn unknown_kind(kind: &str, text: &OsStr) -> Error {
+    // Not the whole text: the location may hold a password.
+    let path = if text.as_bytes().contains(&b'@') { "x:y" } else { &*text.to_string_lossy() };
+    let sentence = format!(
+        "no kind of store is called {kind:?}; {}; a path with a colon is written ./{path}",
+        known_kinds()
+    );
+    Error::new(ErrorKind::Invalid, sentence)
+}

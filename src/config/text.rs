@@ -1,0 +1,166 @@
+//! The values of options as text, for the command line and for text formats.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::driver::Commit;
+
+/// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a day.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_commit(text: &str) -> Result<Commit> {
+    Ok(match text {
+        "auto" => Commit::Auto,
+        "close" => Commit::Close,
+        "durable" => Commit::Durable,
+        _ => match humantime::parse_duration(text) {
+            Ok(time) if !time.is_zero() && time <= Duration::from_secs(86400) => Commit::Within(time),
+            _ => {
+                let sentence = format!(
+                    "commit {text:?}: there are auto, close, durable, or a time up to 1d such as 50ms"
+                );
+                return Err(Error::new(ErrorKind::Invalid, sentence));
+            }
+        },
+    })
+}
+
+/// The text that [`parse_commit`] reads.
+pub fn commit_text(commit: Commit) -> String {
+    match commit {
+        Commit::Auto => "auto".to_owned(),
+        Commit::Close => "close".to_owned(),
+        Commit::Durable => "durable".to_owned(),
+        Commit::Within(time) => humantime::format_duration(time).to_string(),
+    }
+}
+
+/// Reads the deadline of requests: a time such as `30s`, from 10 ms to a day.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_timeout(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(time) if (Duration::from_millis(10)..=Duration::from_secs(86400)).contains(&time) => Ok(time),
+        _ => {
+            let sentence = format!("timeout {text:?}: write a time from 10ms to 1d, such as 30s");
+            Err(Error::new(ErrorKind::Invalid, sentence))
+        }
+    }
+}
+
+/// Reads how long a command waits: a time such as `10s`; `0s` does not wait at all.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_wait(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= Duration::from_secs(86400) => Ok(time),
+        _ => {
+            let sentence = format!("timeout {text:?}: write a time up to 1d, such as 10s, or 0s");
+            Err(Error::new(ErrorKind::Invalid, sentence))
+        }
+    }
+}
+
+/// Reads a umask: octal digits.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_umask(text: &str) -> Result<u32> {
+    match parse_number("umask", text, 8)? {
+        umask if umask <= 0o777 => Ok(umask),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("umask {text:?}: at most 777"))),
+    }
+}
+
+pub(super) fn parse_number(name: &str, text: &str, radix: u32) -> Result<u32> {
+    let kind = if radix == 8 { "octal digits" } else { "a number" };
+    u32::from_str_radix(text, radix)
+        .map_err(|_| Error::new(ErrorKind::Invalid, format!("{name} {text:?}: write {kind}")))
+}
+
+/// Paths in text formats: a string, or an array of bytes where it is not UTF-8.
+pub mod path {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    /// Writes a path.
+    ///
+    /// # Errors
+    /// The format's.
+    pub fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => Form::Text(text.to_owned()),
+            None => Form::Bytes(path.as_os_str().as_bytes().to_owned()),
+        }
+        .serialize(serializer)
+    }
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// The format's.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Text(text) => text.into(),
+            Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
+}
+
+/// As [`path`], where there may be none.
+pub(super) mod optional_path {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Wrapped(#[serde(with = "path")] PathBuf);
+
+    pub fn serialize<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.clone().map(Wrapped).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
+    }
+}
+
+/// [`Commit`] as [`parse_commit`] reads it.
+pub(super) mod commit {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(commit: &Commit, serializer: S) -> Result<S::Ok, S::Error> {
+        commit_text(*commit).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Commit, D::Error> {
+        parse_commit(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A deadline as [`parse_timeout`] reads it.
+pub(super) mod duration {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        humantime::format_duration(*time).to_string().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        parse_timeout(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,214 @@
+//! Other programs' changes, told to the kernel from a thread of their own (§6.4), and how long the kernel may keep
+//! what it was told (§6.2).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use super::Vfs;
+use super::node::{Ino, Table};
+use crate::key::Key;
+use crate::name;
+use crate::store::api::{Caps, Event, Tell, Watch};
+
+/// What is never changed by anyone may be kept for a day.
+const FOREVER: Duration = Duration::from_secs(86_400);
+/// Where the store tells of changes and the kernel can be told in time.
+const WATCHED: Duration = Duration::from_secs(3_600);
+/// Where the store tells of changes and the kernel knows more than can be told of in time (§6.2).
+const CROWDED: Duration = Duration::from_millis(50);
+/// Where the store does not tell.
+const UNWATCHED: Duration = Duration::from_secs(1);
+/// How many inodes can be invalidated one by one within a few milliseconds.
+const TELLABLE: usize = 5_000;
+
+/// What the kernel may keep, and for how long.
+#[derive(Debug)]
+pub struct Trust {
+    immutable: bool,
+    watched: AtomicBool,
+    /// Whether the kernel drops every name at one word (Linux 6.16 and later).
+    epochs: AtomicBool,
+    ttl: AtomicU64,
+}
+
+impl Trust {
+    pub(super) fn new(caps: &Caps) -> Trust {
+        Trust {
+            immutable: caps.immutable,
+            watched: AtomicBool::new(false),
+            epochs: AtomicBool::new(true),
+            ttl: AtomicU64::new(UNWATCHED.as_millis() as u64),
+        }
+    }
+
+    /// Whether nothing ever changes.
+    pub fn is_immutable(&self) -> bool {
+        self.immutable
+    }
+
+    /// Says whether the kernel drops every name at one word.
+    pub fn allow_epochs(&self, can: bool) {
+        self.epochs.store(can, Ordering::Relaxed);
+    }
+
+    /// How long the kernel may keep it that there is nothing of a name. No inode stands for an absent name, so one
+    /// by one they cannot be told of.
+    pub fn ttl_of_absence(&self) -> Duration {
+        let inodes = if self.epochs.load(Ordering::Relaxed) { 0 } else { usize::MAX };
+        self.ttl(inodes)
+    }
+
+    /// How long the kernel may keep a name or an attribute while it knows this many inodes.
+    pub fn ttl(&self, inodes: usize) -> Duration {
+        if self.immutable {
+            FOREVER
+        } else if !self.watched.load(Ordering::Relaxed) {
+            Duration::from_millis(self.ttl.load(Ordering::Relaxed))
+        } else if self.epochs.load(Ordering::Relaxed) || inodes < TELLABLE {
+            WATCHED
+        } else {
+            CROWDED
+        }
+    }
+}
+
+/// The way to the kernel, for notifications. Implemented by the door, and by tests.
+pub trait Kernel: Send + 'static {
+    /// Every name the kernel knows must be looked up again. False where the kernel cannot do that.
+    fn new_epoch(&self) -> bool;
+    /// This name must be looked up again.
+    fn forget_name(&self, parent: Ino, name: &[u8]);
+    /// The attributes and pages of this inode are not to be trusted.
+    fn forget_inode(&self, ino: Ino);
+}
+
+/// Watches the store and tells the kernel, until it drops.
+pub struct Invalidator {
+    // Dropped in this order: no more events, then the thread's queue ends.
+    _watch: Option<Watch>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// At most this many events wait; more are one "everything".
+const QUEUE: usize = 1_024;
+
+impl Invalidator {
+    /// Starts watching. A store that does not tell is trusted for a short time only, which is no error.
+    pub fn start(vfs: &Arc<Vfs>, kernel: Box<dyn Kernel>) -> Invalidator {
+        let none = Invalidator { _watch: None, thread: None };
+        if vfs.trust.immutable || !vfs.caps.watch {
+            return none;
+        }
+        let (sender, receiver) = mpsc::sync_channel::<Event>(QUEUE);
+        let overflow = Arc::new(AtomicBool::new(false));
+        let tell: Tell = {
+            let overflow = Arc::clone(&overflow);
+            Arc::new(move |event| {
+                if sender.try_send(event).is_err() {
+                    overflow.store(true, Ordering::Release);
+                }
+            })
+        };
+        let thread = {
+            let vfs = Arc::downgrade(vfs);
+            std::thread::Builder::new().name("kvfs-invalidate".into()).spawn(move || {
+                while let Ok(mut event) = receiver.recv() {
+                    let Some(vfs) = vfs.upgrade() else { return };
+                    if overflow.swap(false, Ordering::AcqRel) {
+                        event = Event::Everything;
+                    }
+                    vfs.tell_kernel(&*kernel, &event);
+                }
+            })
+        };
+        match (vfs.store.watch(tell), thread) {
+            (Ok(watch), Ok(thread)) => {
+                vfs.trust.watched.store(true, Ordering::Relaxed);
+                Invalidator { _watch: Some(watch), thread: Some(thread) }
+            }
+            (Err(error), _) => {
+                tracing::warn!("changes by other programs show after a second: {error}");
+                none
+            }
+            (_, Err(error)) => {
+                tracing::warn!("changes by other programs show after a second: {error}");
+                none
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Invalidator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Invalidator")
+    }
+}
+
+impl Drop for Invalidator {
+    fn drop(&mut self) {
+        self._watch = None;
+        if let Some(thread) = self.thread.take() {
+            // The queue's sender went with the watch, so the thread ends after its last event.
+            drop(thread);
+        }
+    }
+}
+
+impl Vfs {
+    fn tell_kernel(&self, kernel: &dyn Kernel, event: &Event) {
+        self.tell_of(kernel, event);
+        self.counters.invalidations.fetch_add(1, Ordering::Release);
+    }
+
+    fn tell_of(&self, kernel: &dyn Kernel, event: &Event) {
+        match event {
+            Event::Key(key) => {
+                let known = known_path(&self.table.lock(), key);
+                for (parent, name, ino) in known {
+                    kernel.forget_name(parent, &name);
+                    if let Some(ino) = ino {
+                        kernel.forget_inode(ino);
+                    }
+                }
+            }
+            Event::Everything => {
+                if self.trust.epochs.load(Ordering::Relaxed) {
+                    if kernel.new_epoch() {
+                        return;
+                    }
+                    self.trust.epochs.store(false, Ordering::Relaxed);
+                }
+                let known: Vec<_> = {
+                    let table = self.table.lock();
+                    table.iter().map(|(ino, node)| (ino, node.parent, node.name.clone())).collect()
+                };
+                for (ino, parent, name) in known {
+                    if ino != super::node::ROOT {
+                        kernel.forget_name(parent, &name);
+                    }
+                    kernel.forget_inode(ino);
+                }
+            }
+        }
+    }
+}
+
+/// The names on the way to `key` that the kernel may hold, present or absent.
+fn known_path(table: &Table, key: &Key) -> Vec<(Ino, Vec<u8>, Option<Ino>)> {
+    let mut known = Vec::new();
+    let mut at = super::node::ROOT;
+    for segment in key.segments() {
+        let encoded = name::encode(segment);
+        let child = table.child(at, &encoded);
+        known.push((at, encoded.into_owned(), child));
+        match child {
+            Some(child) => at = child,
+            None => return known,
+        }
+    }
+    if let Some(value) = table.child(at, name::VALUE) {
+        known.push((at, name::VALUE.to_vec(), Some(value)));
+    }
+    known
+}

@@ -1,0 +1,162 @@
+//! POSIX over one [`Store`]: inodes, directories, handles, buffers, and what lives in the mount alone.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `node` | the inodes that the kernel knows |
+//! | `lookup` | names to keys and back |
+//! | `dir` | listings |
+//! | `handle` | open files: reading, writing |
+//! | `put` | how written bytes reach the store |
+//! | `buffer` | the bytes of a file being written |
+//! | `mutate` | making, removing and renaming names |
+//! | `attr`, `xattr` | attributes |
+//! | `overlay` | what lives in the mount alone |
+//! | `invalidate` | other programs' changes, told to the kernel |
+//! | `report` | counts |
+//!
+//! Lock order: `tree` → `Buffer::putting` → `Buffer::state` → `overlay` → `table` or `handles`. The last three are
+//! never held across a call of the store.
+
+pub mod attr;
+pub mod buffer;
+pub mod dir;
+pub mod handle;
+pub mod invalidate;
+pub mod lookup;
+pub mod mutate;
+pub mod node;
+pub mod overlay;
+pub mod put;
+pub mod report;
+pub mod xattr;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::{Caps, Store};
+use buffer::Buffer;
+use dir::DirectoryHandle;
+use handle::Handle;
+use node::{Ino, Place, Table};
+use overlay::Overlay;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Thread.
+    pub pid: u32,
+}
+
+/// How a store shows as files.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Owner of everything that has no owner of its own.
+    pub uid: u32,
+    /// Group of everything that has none of its own.
+    pub gid: u32,
+    /// Permission bits of files.
+    pub file_mode: u32,
+    /// Permission bits of directories.
+    pub directory_mode: u32,
+    /// Whether nothing may be changed.
+    pub read_only: bool,
+    /// The deadline of every request (§8.1).
+    pub timeout: Duration,
+    /// What to call the store in the spool and in errors, without secrets.
+    pub source: String,
+}
+
+/// POSIX over one store.
+pub struct Vfs {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) caps: Caps,
+    pub(crate) options: Options,
+    pub(crate) started: SystemTime,
+    /// Written by whoever moves a directory, read by whoever puts a file: a put goes to the key of now.
+    tree: RwLock<()>,
+    overlay: RwLock<Overlay>,
+    table: Mutex<Table>,
+    handles: Mutex<HashMap<u64, Arc<Handle>>>,
+    directories: Mutex<HashMap<u64, Arc<Mutex<DirectoryHandle>>>>,
+    next_handle: AtomicU64,
+    /// Callers whose open was answered `Stale`, and when.
+    sent_back: Mutex<HashMap<u32, std::time::Instant>>,
+    /// What is counted for `kvfs status`.
+    pub counters: report::Counters,
+    /// What the kernel may keep, and for how long.
+    pub trust: invalidate::Trust,
+}
+
+impl Vfs {
+    /// A file system over `store`.
+    pub fn new(store: Arc<dyn Store>, options: Options) -> Arc<Vfs> {
+        let caps = store.caps().clone();
+        Arc::new(Vfs {
+            trust: invalidate::Trust::new(&caps),
+            caps,
+            store,
+            options,
+            started: env::now(),
+            tree: RwLock::new(()),
+            overlay: RwLock::new(Overlay::default()),
+            table: Mutex::new(Table::new()),
+            handles: Mutex::new(HashMap::new()),
+            directories: Mutex::new(HashMap::new()),
+            next_handle: AtomicU64::new(1),
+            sent_back: Mutex::new(HashMap::new()),
+            counters: report::Counters::default(),
+        })
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether nothing can be changed through this mount.
+    pub fn is_read_only(&self) -> bool {
+        self.options.read_only || !self.caps.write
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::new(ErrorKind::ReadOnly, "the mount is read-only"));
+        }
+        Ok(())
+    }
+
+    /// How long the kernel may keep an attribute or a name (§6.2).
+    pub fn ttl(&self) -> Duration {
+        self.trust.ttl(self.table.lock().len())
+    }
+
+    fn place(&self, ino: Ino) -> Result<Place> {
+        self.table.lock().place(ino).ok_or_else(|| ErrorKind::Stale.into())
+    }
+
+    fn place_and_buffer(&self, ino: Ino) -> Result<(Place, Option<Arc<Buffer>>)> {
+        let table = self.table.lock();
+        let place = table.place(ino).ok_or(ErrorKind::Stale)?;
+        Ok((place, table.get(ino).and_then(|node| node.buffer.clone())))
+    }
+
+    fn buffer_of(&self, ino: Ino) -> Option<Arc<Buffer>> {
+        self.table.lock().get(ino)?.buffer.clone()
+    }
+}
+
+impl std::fmt::Debug for Vfs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vfs").field("kind", &self.caps.kind).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,302 @@
+//! What lives in the mount alone, for its life: attributes, symbolic links, directories kept after their last file
+//! went (§2.4), files created and not yet put. A tree like the store's, so that a rename moves a whole branch.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::key::{Key, Segment};
+use crate::name;
+
+/// Attributes that were set, or that writing set; what is `None` follows the mount and the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Last access.
+    pub atime: Option<SystemTime>,
+    /// Last change of the content, with what guards it.
+    pub mtime: Option<Guarded>,
+    /// Last change of content or attributes.
+    pub ctime: Option<SystemTime>,
+    /// Extended attributes, by their full names.
+    pub xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
+}
+
+/// A time of change, and the content it belongs to (§5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// The time.
+    pub time: SystemTime,
+    /// When it was last known to be true: a store that changed later must be asked.
+    pub known: SystemTime,
+    /// Length in bytes and hash of the content; `None` for a directory.
+    pub content: Option<(u64, u64)>,
+    /// Whether somebody set it; otherwise writing did.
+    pub asked: bool,
+}
+
+/// What the mount knows of one key.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Attributes of the value's file.
+    pub file: Option<Box<Attributes>>,
+    /// Attributes of the directory.
+    pub directory: Option<Box<Attributes>>,
+    /// The target, where the key is a symbolic link.
+    pub symlink: Option<Box<[u8]>>,
+    /// Whether a directory is here although the store has none.
+    pub kept: bool,
+    /// Whether a file is here that was created and is not in the store yet.
+    pub new: bool,
+    /// How many links, new files and kept directories there are here and below.
+    inside: i64,
+    /// By file name.
+    children: BTreeMap<Box<[u8]>, Record>,
+}
+
+impl Record {
+    fn is_empty(&self) -> bool {
+        self.file.is_none()
+            && self.directory.is_none()
+            && self.symlink.is_none()
+            && !self.kept
+            && !self.new
+            && self.children.is_empty()
+    }
+
+    fn own(&self) -> i64 {
+        i64::from(self.symlink.is_some()) + i64::from(self.new) + i64::from(self.kept)
+    }
+
+    /// Whether the mount shows something here that the store may not have.
+    pub fn shows(&self) -> Option<Shown> {
+        if self.symlink.is_some() {
+            Some(Shown::Symlink)
+        } else if self.new {
+            Some(Shown::File)
+        } else if self.inside > 0 {
+            Some(Shown::Directory)
+        } else {
+            None
+        }
+    }
+
+    fn count(&self, of: &dyn Fn(&Record) -> bool) -> usize {
+        usize::from(of(self)) + self.children.values().map(|child| child.count(of)).sum::<usize>()
+    }
+}
+
+/// What the mount alone shows at a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A file not yet put.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// A directory.
+    Directory,
+}
+
+/// Everything that lives in the mount alone.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    root: Record,
+}
+
+/// What would be lost with the mount, for its report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Keys with a mode, owner, time or extended attribute that was set.
+    pub attributes: usize,
+    /// Symbolic links.
+    pub symlinks: usize,
+    /// Directories that stay although their last key may be gone (§2.4).
+    pub directories: usize,
+}
+
+impl Overlay {
+    /// What is known of this key.
+    pub fn get(&self, key: &Key) -> Option<&Record> {
+        if self.root.children.is_empty() && !key.is_root() {
+            return None;
+        }
+        key.segments().try_fold(&self.root, |record, segment| record.children.get(&*name::encode(segment)))
+    }
+
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Record> {
+        key.segments()
+            .try_fold(&mut self.root, |record, segment| record.children.get_mut(&*name::encode(segment)))
+    }
+
+    /// Changes what lives at this key, and keeps the counts above it right.
+    pub fn change(&mut self, key: &Key, change: impl FnOnce(&mut Record)) {
+        let record = self.at(key);
+        let before = record.own();
+        change(record);
+        let delta = record.own() - before;
+        self.count_along(key, delta);
+        self.prune(key);
+    }
+
+    /// Adds `delta` to the counts from the root to `key`.
+    fn count_along(&mut self, key: &Key, delta: i64) {
+        if delta == 0 {
+            return;
+        }
+        let mut record = &mut self.root;
+        record.inside += delta;
+        for segment in key.segments() {
+            record = record.children.entry(name::encode(segment).as_ref().into()).or_default();
+            record.inside += delta;
+        }
+    }
+
+    fn at(&mut self, key: &Key) -> &mut Record {
+        key.segments().fold(&mut self.root, |record, segment| {
+            record.children.entry(name::encode(segment).as_ref().into()).or_default()
+        })
+    }
+
+    /// Attributes of the file, or of the directory, at this key, made if they are new.
+    pub fn attributes(&mut self, key: &Key, directory: bool) -> &mut Attributes {
+        let record = self.at(key);
+        if directory { record.directory.get_or_insert_default() } else { record.file.get_or_insert_default() }
+    }
+
+    /// The file names that the mount alone shows below this directory.
+    pub fn shown(&self, directory: &Key) -> Vec<(Box<[u8]>, Shown)> {
+        match self.get(directory) {
+            Some(record) if record.inside > 0 => record
+                .children
+                .iter()
+                .filter_map(|(name, child)| Some((name.clone(), child.shows()?)))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Forgets the file at this key.
+    pub fn remove_file(&mut self, key: &Key) {
+        if self.get_mut(key).is_some() {
+            self.change(key, |record| (record.file, record.symlink, record.new) = (None, None, false));
+        }
+    }
+
+    /// Forgets the directory at this key and whatever was set below it; the value's file at the key stays.
+    pub fn remove_directory(&mut self, key: &Key) {
+        let Some(record) = self.get_mut(key) else { return };
+        record.directory = None;
+        record.kept = false;
+        record.children.clear();
+        let delta = record.own() - record.inside;
+        self.count_along(key, delta);
+        self.prune(key);
+    }
+
+    /// Moves what is known of the file at `from` to `to`.
+    pub fn rename_file(&mut self, from: &Key, to: &Key) {
+        let (mut file, mut symlink, mut new) = (None, None, false);
+        if self.get_mut(from).is_some() {
+            self.change(from, |record| {
+                (file, symlink, new) =
+                    (record.file.take(), record.symlink.take(), std::mem::take(&mut record.new));
+            });
+        }
+        if file.is_some() || symlink.is_some() || new || self.get_mut(to).is_some() {
+            self.change(to, |record| (record.file, record.symlink, record.new) = (file, symlink, new));
+        }
+    }
+
+    /// Moves what is known of the directory at `from`, and of all below, to `to`.
+    pub fn rename_tree(&mut self, from: &Key, to: &Key) {
+        self.remove_directory(to);
+        self.remove_file(to);
+        let Some(record) = self.get_mut(from) else { return };
+        let mut moved = std::mem::take(record);
+        let inside = std::mem::take(&mut moved.inside);
+        self.count_along(from, -inside);
+        // `count_along` above ran over a record that is empty now and holds `-inside` alone.
+        if let Some(emptied) = self.get_mut(from) {
+            emptied.inside = 0;
+        }
+        self.prune(from);
+        *self.at(to) = moved;
+        self.count_along(to, inside);
+        self.prune(to);
+    }
+
+    /// The directories that stay although their last key may be gone, at most `most` of them.
+    pub fn kept(&self, most: usize) -> Vec<Key> {
+        fn collect(record: &Record, key: &Key, most: usize, kept: &mut Vec<Key>) {
+            if record.kept && kept.len() < most {
+                kept.push(key.clone());
+            }
+            for (name, child) in record.children.iter().filter(|(_, child)| child.inside > 0) {
+                if let Some((bytes, word)) = name::decode(name) {
+                    collect(child, &key.child(Segment { bytes: &bytes, word }), most, kept);
+                }
+            }
+        }
+        let mut kept = Vec::new();
+        collect(&self.root, &Key::root(), most, &mut kept);
+        kept
+    }
+
+    /// What would be lost with the mount. Times that writing set do not count: the store's own take their place.
+    pub fn counts(&self) -> Counts {
+        let set = |a: &Option<Box<Attributes>>| {
+            a.as_ref().is_some_and(|a| {
+                a.mode.is_some()
+                    || a.uid.is_some()
+                    || a.gid.is_some()
+                    || a.mtime.is_some_and(|mtime| mtime.asked)
+                    || !a.xattrs.is_empty()
+            })
+        };
+        Counts {
+            attributes: self.root.count(&|record| set(&record.file) || set(&record.directory)),
+            symlinks: self.root.count(&|record| record.symlink.is_some()),
+            directories: self.root.count(&|record| record.kept),
+        }
+    }
+
+    /// Drops records without content, from `key` up.
+    fn prune(&mut self, key: &Key) {
+        let mut at = key.clone();
+        while let Some(last) = at.last().map(|segment| name::encode(segment).into_owned()) {
+            at.pop();
+            let Some(parent) = self.get_mut(&at) else { continue };
+            if parent.children.get(&*last).is_some_and(Record::is_empty) {
+                parent.children.remove(&*last);
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renamed_tree_takes_along_what_the_mount_knows() {
+        let mut overlay = Overlay::default();
+        let key = |path: &str| Key::of(path.split('/').map(str::as_bytes));
+        overlay.change(&key("a/b/link"), |record| record.symlink = Some(b"x"[..].into()));
+        overlay.attributes(&key("a/b"), true).mode = Some(0o700);
+        overlay.rename_tree(&key("a/b"), &key("c"));
+        assert!(overlay.get(&key("a")).is_none());
+        assert_eq!(overlay.shown(&key("c")), vec![(b"link"[..].into(), Shown::Symlink)]);
+        assert_eq!(overlay.counts(), Counts { attributes: 1, symlinks: 1, directories: 0 });
+        assert_eq!(overlay.shown(&Key::root()), vec![(b"c"[..].into(), Shown::Directory)]);
+        overlay.remove_file(&key("c/link"));
+        overlay.remove_directory(&key("c"));
+        assert!(overlay.root.is_empty());
+        assert_eq!(overlay.root.inside, 0);
+    }
+}

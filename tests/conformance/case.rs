@@ -1,0 +1,193 @@
+//! A store to try, and short ways to ask it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvfs::error::{ErrorKind, Result};
+use kvfs::key::{Key, Segment};
+use kvfs::payload::Payload;
+use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
+use kvfs::store::driver;
+use kvfs::store::driver::{Commit, Driver, Location, Opening};
+use tempfile::TempDir;
+
+/// An empty store of one kind.
+pub struct Case {
+    pub store: Arc<dyn Store>,
+    driver: &'static Driver,
+    opening: Opening,
+    folder: TempDir,
+}
+
+/// A key of these segments.
+pub fn key<const N: usize>(segments: [&[u8]; N]) -> Key {
+    Key::of(segments)
+}
+
+/// A key of text, cut at slashes: `a//b` has an empty segment in the middle.
+pub fn path(path: &str) -> Key {
+    Key::of(path.split('/').map(str::as_bytes))
+}
+
+/// All bytes of an open value.
+pub fn bytes_of(value: &dyn Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    value.read(0, value.len(), &mut |piece| bytes.extend_from_slice(piece)).unwrap();
+    bytes
+}
+
+/// The kind of failure, where there is one.
+pub fn failure<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+impl Case {
+    /// Opens an empty store, if this build has its kind.
+    pub fn open(kind: &str, commit: Commit) -> Option<Case> {
+        let Some(driver) = driver(kind) else {
+            eprintln!("skipped: this build has no store of kind {kind}");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let opening = Opening {
+            location: (driver.location != Location::None).then(|| folder.path().to_owned()),
+            read_only: false,
+            create: true,
+            separator: Some(b"/".to_vec()),
+            commit,
+            timeout: Duration::from_secs(30),
+            load: None,
+            save: None,
+        };
+        let store = (driver.open)(&opening).unwrap();
+        Some(Case { store, driver, opening, folder })
+    }
+
+    pub fn caps(&self) -> &Caps {
+        self.store.caps()
+    }
+
+    /// Another store of the same kind, empty.
+    pub fn another(&self) -> Case {
+        Case::open(self.driver.kind, self.opening.commit).unwrap()
+    }
+
+    /// Whether what is put is still there when the store is opened again.
+    pub fn lasts(&self) -> bool {
+        self.driver.location != Location::None
+    }
+
+    /// Closes the store and opens it again, changed as `change` says.
+    pub fn reopened(self, change: impl FnOnce(&mut Opening)) -> Case {
+        let Case { store, driver, mut opening, folder } = self;
+        store.sync().unwrap();
+        store.close().unwrap();
+        drop(store);
+        change(&mut opening);
+        let store = (driver.open)(&opening).unwrap();
+        Case { store, driver, opening, folder }
+    }
+
+    /// Whether the store has a place for the key whose one segment has no bytes.
+    pub fn holds_the_empty_key(&self) -> bool {
+        let other = self.another();
+        other.try_put(&key([b""]), b"v", When::Always).is_ok()
+    }
+
+    pub fn try_put(&self, key: &Key, value: &[u8], when: When) -> Result<()> {
+        let body = Payload::of(value).unwrap();
+        self.store.apply(&mut [Change::Put { key, body: &body, when }])
+    }
+
+    pub fn put(&self, key: &Key, value: &[u8]) {
+        self.try_put(key, value, When::Always).unwrap();
+    }
+
+    pub fn put_all<'a>(&self, keys: impl IntoIterator<Item = &'a Key>, value: &[u8]) {
+        let body = Payload::of(value).unwrap();
+        let mut puts: Vec<_> =
+            keys.into_iter().map(|key| Change::Put { key, body: &body, when: When::Always }).collect();
+        for batch in puts.chunks_mut(1000) {
+            self.store.apply(batch).unwrap();
+        }
+    }
+
+    pub fn try_delete(&self, key: &Key, when: When) -> Result<()> {
+        self.store.apply(&mut [Change::Delete { key, when }])
+    }
+
+    pub fn delete(&self, key: &Key) {
+        self.try_delete(key, When::Always).unwrap();
+    }
+
+    pub fn rename(&self, from: &Key, to: &Key, tree: bool, replace: bool) -> Result<()> {
+        self.store.apply(&mut [Change::Rename { from, to, tree, replace }])
+    }
+
+    pub fn make(&self, key: &Key) -> Result<()> {
+        self.store.apply(&mut [Change::Branch { key }])
+    }
+
+    pub fn remove(&self, key: &Key) -> Result<()> {
+        self.store.apply(&mut [Change::RemoveBranch { key }])
+    }
+
+    pub fn kind(&self, key: &Key) -> Option<Kind> {
+        self.store.stat(key).unwrap().map(|stat| stat.kind)
+    }
+
+    pub fn value(&self, key: &Key) -> Option<Vec<u8>> {
+        self.store.open(key).unwrap().map(|value| bytes_of(&*value))
+    }
+
+    /// The next `count` entries of a listing.
+    pub fn next(&self, dir: &Key, cursor: &mut Cursor, count: usize) -> Vec<(Vec<u8>, Stat)> {
+        let mut entries = Vec::new();
+        self.store
+            .list(dir, cursor, &mut |entry| {
+                if entries.len() == count {
+                    return ControlFlow::Break(());
+                }
+                entries.push((entry.segment.bytes.to_vec(), entry.stat));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        entries
+    }
+
+    /// All entries of a directory, each once.
+    pub fn entries(&self, dir: &Key) -> BTreeMap<Vec<u8>, Stat> {
+        let mut cursor = Cursor::default();
+        let mut entries = BTreeMap::new();
+        while !cursor.done {
+            for (name, stat) in self.next(dir, &mut cursor, 3000) {
+                assert!(entries.insert(name, stat).is_none(), "given twice in {dir:?}");
+            }
+        }
+        entries
+    }
+
+    pub fn names(&self, dir: &Key) -> Vec<Vec<u8>> {
+        self.entries(dir).into_keys().collect()
+    }
+
+    /// All values of the store, found by listing.
+    pub fn walk(&self) -> BTreeMap<Key, Vec<u8>> {
+        let mut values = BTreeMap::new();
+        let mut ahead = vec![Key::root()];
+        while let Some(dir) = ahead.pop() {
+            for (name, stat) in self.entries(&dir) {
+                let key = dir.child(Segment::plain(&name));
+                if stat.kind.has_value() {
+                    values.insert(key.clone(), self.value(&key).unwrap());
+                }
+                if stat.kind.is_directory() {
+                    ahead.push(key);
+                }
+            }
+        }
+        values
+    }
+}

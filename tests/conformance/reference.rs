@@ -1,0 +1,104 @@
+//! What a flat store is, in the plainest words: values by key, and a key that ends in an empty segment is a marker
+//! where its value is empty.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kvfs::error::ErrorKind;
+use kvfs::key::{Key, Segment};
+use kvfs::store::api::Kind;
+
+type Outcome = Result<(), ErrorKind>;
+
+#[derive(Clone, Debug, Default)]
+pub struct Reference {
+    pub values: BTreeMap<Key, Vec<u8>>,
+}
+
+fn marker(dir: &Key) -> Key {
+    dir.child(Segment::plain(b""))
+}
+
+impl Reference {
+    fn below<'a>(&'a self, dir: &'a Key) -> impl Iterator<Item = (&'a Key, &'a Vec<u8>)> {
+        self.values.iter().filter(move |(key, _)| key.len() > dir.len() && key.starts_with(dir))
+    }
+
+    /// What keeps a directory from being removed: all below it but an empty marker.
+    fn inside(&self, dir: &Key) -> bool {
+        self.below(dir).any(|(key, value)| *key != marker(dir) || !value.is_empty())
+    }
+
+    pub fn kind(&self, key: &Key) -> Option<Kind> {
+        let below = key.is_root() || self.below(key).next().is_some();
+        match (self.values.contains_key(key), below) {
+            (true, true) => Some(Kind::Both),
+            (true, false) => Some(Kind::Leaf),
+            (false, true) => Some(Kind::Branch),
+            (false, false) => None,
+        }
+    }
+
+    pub fn names(&self, dir: &Key) -> BTreeSet<Vec<u8>> {
+        let hidden = |key: &Key, value: &[u8]| !dir.is_root() && value.is_empty() && *key == marker(dir);
+        self.below(dir)
+            .filter(|(key, value)| !hidden(key, value))
+            .filter_map(|(key, _)| Some(key.segment(dir.len())?.bytes.to_vec()))
+            .collect()
+    }
+
+    pub fn put(&mut self, key: &Key, value: &[u8], absent: bool) -> Outcome {
+        if absent && self.values.contains_key(key) {
+            return Err(ErrorKind::Exists);
+        }
+        self.values.insert(key.clone(), value.to_vec());
+        Ok(())
+    }
+
+    pub fn rename(&mut self, from: &Key, to: &Key, tree: bool, replace: bool) -> Outcome {
+        if from == to || (tree && to.starts_with(from)) {
+            return Err(ErrorKind::Invalid);
+        }
+        if tree && replace && self.inside(to) {
+            return Err(ErrorKind::NotEmpty);
+        }
+        if tree && !replace && self.below(to).next().is_some() {
+            return Err(ErrorKind::Exists);
+        }
+        if !replace && self.values.contains_key(to) {
+            return Err(ErrorKind::Exists);
+        }
+        let moved: Vec<Key> = self
+            .values
+            .keys()
+            .filter(|key| *key == from || (tree && key.starts_with(from)))
+            .cloned()
+            .collect();
+        if moved.is_empty() {
+            return Err(ErrorKind::NotFound);
+        }
+        for old in moved {
+            let mut new = to.clone();
+            old.below(from.len()).segments().for_each(|segment| new.push(segment));
+            if let Some(value) = self.values.remove(&old) {
+                self.values.insert(new, value);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn make(&mut self, dir: &Key) -> Outcome {
+        if self.kind(dir).is_some() {
+            return Err(ErrorKind::Exists);
+        }
+        self.values.insert(marker(dir), Vec::new());
+        Ok(())
+    }
+
+    pub fn remove(&mut self, dir: &Key) -> Outcome {
+        if self.values.contains_key(dir) || self.inside(dir) {
+            return Err(ErrorKind::NotEmpty);
+        }
+        self.values.remove(&marker(dir));
+        Ok(())
+    }
+}

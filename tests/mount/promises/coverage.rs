@@ -1,0 +1,74 @@
+//! Every promise has a test, or a reason why it has none yet.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{LIMIT, skip, watched};
+
+const SEMANTICS: &str = include_str!("../../../src/SEMANTICS.md");
+
+/// Sections and sentences that hold for the stores there are.
+fn holds(section: u32, sentence: u32) -> bool {
+    matches!(section, 1..=4 | 6 | 8) || (section == 5 && sentence >= 6)
+}
+
+/// Promises without a test, and why.
+const WITHOUT: [(&str, &str); 2] = [
+    ("4.7", "scratch names are for stores with types and for network stores, and there is none yet"),
+    ("8.2", "a connection can be lost by network stores alone, and there is none yet"),
+];
+
+/// The numbered sentences of SEMANTICS.md: a line that begins with `N.M` and a space.
+fn promises() -> BTreeSet<(u32, u32)> {
+    SEMANTICS
+        .lines()
+        .filter_map(|line| {
+            let (section, sentence) = line.split_once(' ')?.0.split_once('.')?;
+            Some((section.parse().ok()?, sentence.parse().ok()?))
+        })
+        .collect()
+}
+
+/// The promises that functions named `promise_N_M_...` quote, anywhere below `folder`.
+fn quoted(folder: &Path) -> BTreeSet<(u32, u32)> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(quoted(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            found.extend(source.split("fn promise_").skip(1).filter_map(|rest| {
+                let mut numbers = rest.split('_').map(str::parse);
+                Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+            }));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_promise_is_quoted_by_a_test_or_excused() {
+    watched(LIMIT, |_| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        if fs::metadata(root.join("tests/mount")).is_err() {
+            skip("the sources are not readable here");
+        }
+        let promises = promises();
+        assert!(promises.len() > 50, "SEMANTICS.md is written differently: {promises:?}");
+        let mut quoted = quoted(&root.join("tests"));
+        quoted.extend(self::quoted(&root.join("src")));
+        let unknown: Vec<_> = quoted.difference(&promises).collect();
+        assert!(unknown.is_empty(), "tests quote promises that are not there: {unknown:?}");
+        let excused: BTreeSet<String> = WITHOUT.iter().map(|(number, _)| (*number).to_owned()).collect();
+        for (section, sentence) in
+            promises.into_iter().filter(|&(section, sentence)| holds(section, sentence))
+        {
+            let number = format!("{section}.{sentence}");
+            let tested = quoted.contains(&(section, sentence));
+            assert!(tested || excused.contains(&number), "no test quotes {number}");
+            assert!(!(tested && excused.contains(&number)), "{number} has a test and an excuse");
+        }
+    });
+}
