@@ -678,9 +678,8 @@ fn wait_for_opening_lock(lock_file: &File, deadline: Deadline) -> Result<()> {
 /// map, which held readers would forbid. LMDB writes a map larger than the recorded one into the next meta
 /// page; see DESIGN.md for what that means to other programs.
 fn map_size(data_file: &File, header: Option<&Header>, asked: Option<u64>) -> u64 {
-    let disk = nix::sys::statvfs::fstatvfs(data_file).map_or(0, |disk| {
-        disk.blocks().saturating_mul(disk.fragment_size()).next_multiple_of(MAP_MIN)
-    });
+    let disk = nix::sys::statvfs::fstatvfs(data_file)
+        .map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size()).next_multiple_of(MAP_MIN));
     let recorded = header.map_or(0, |header| header.map_size.min(MAP_MAX));
     let used = header.map_or(0, |header| (header.last_page + 1) * header.page_size);
     let mut size = asked.unwrap_or_else(|| disk.clamp(MAP_MIN, MAP_MAX).max(recorded));
