@@ -14,7 +14,7 @@ use super::lock::OpeningLock;
 use super::pending::{Bytes, Entry, Generation};
 use super::record::Identity;
 use super::recover::{Recovered, recover};
-use super::resolve::{Committed, Done, Held, Terms};
+use super::resolve::{Committed, Done, Held};
 use super::table::{Name, Table, in_map_as_database};
 use super::transaction::{Transaction, Writing};
 use super::writer::Work;
@@ -224,7 +224,7 @@ impl Committed for Below {
         in_map.min(on_disk)
     }
 
-    fn commit(&self, generation: &Generation, terms: Terms) -> Result<Done> {
+    fn commit(&self, generation: &Generation, follows: Option<u64>) -> Result<Done> {
         let engine = self.engine()?;
         let mut tables: Vec<(&Bytes, Name, Table)> = Vec::new();
         for database in generation.databases() {
@@ -236,7 +236,7 @@ impl Committed for Below {
         let opened = self.environment.handles_opened();
         let mut done = Done::default();
         let mut work = |writing: &mut Writing<'_>| {
-            if terms.follows.is_some_and(|follows| follows + 1 != writing.id()) {
+            if follows.is_some_and(|follows| follows + 1 != writing.id()) {
                 return Err(Error::new(ErrorKind::Stale, "another program has committed in the meantime"));
             }
             // A database may have gone, or be of another kind now.
@@ -252,7 +252,7 @@ impl Committed for Below {
                 let kept = match table {
                     Some((_, table, order)) => {
                         order.check(writing, *table, key).is_ok()
-                            && carry_out(writing, *table, database.is_empty(), key, entry, terms.bases)?
+                            && carry_out(writing, *table, database.is_empty(), key, entry)?
                     }
                     None => false,
                 };
@@ -292,29 +292,18 @@ fn held<'a>(value: Option<&'a [u8]>, key: &[u8], main: bool) -> Held<'a> {
 }
 
 /// Puts or deletes one entry; `false` where its condition does not hold, or a named database is in its place.
-fn carry_out(
-    writing: &mut Writing<'_>,
-    table: Table,
-    main: bool,
-    key: &[u8],
-    entry: &Entry,
-    bases: bool,
-) -> Result<bool> {
-    let (present, ours, holds) = match held(writing.get(table.handle, key)?, key, main) {
-        Held::Other => return Ok(false),
-        Held::Nothing => (false, entry.value.is_none(), !matches!(entry.base, When::Current(_))),
-        Held::Value(value) => {
-            let ours = bases && entry.value.as_deref() == Some(value);
-            let holds = !bases
-                || match &entry.base {
-                    When::Always => true,
-                    When::Absent => false,
-                    When::Current(version) => Version::of_content(value) == *version,
-                };
-            (true, ours, holds)
+fn carry_out(writing: &mut Writing<'_>, table: Table, main: bool, key: &[u8], entry: &Entry) -> Result<bool> {
+    let now = held(writing.get(table.handle, key)?, key, main);
+    let (present, holds) = match (now, &entry.base) {
+        (Held::Other, _) => return Ok(false),
+        (Held::Nothing, base) => (false, !matches!(base, When::Current(_)) || entry.value.is_none()),
+        (Held::Value(_), When::Always) => (true, true),
+        (Held::Value(value), base) => {
+            let expected = matches!(base, When::Current(version) if Version::of_content(value) == *version);
+            (true, expected || entry.value.as_deref() == Some(value))
         }
     };
-    if bases && !holds && !ours {
+    if !holds {
         return Ok(false);
     }
     match &entry.value {

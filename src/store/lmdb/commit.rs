@@ -278,6 +278,7 @@ impl<C: Committed> WriteBehind<C> {
     }
 
     /// What was done so far.
+    #[cfg(test)]
     pub fn counts(&self) -> Counts {
         self.shared.gate.lock().counts
     }
@@ -348,7 +349,7 @@ impl<C: Committed> Shared<C> {
             }
             let pending = self.pending.read();
             let too_much = !pending.has_room(entries, bytes)
-                || (pending.sealed().is_some() && pending.open().bytes() >= gate.generation_max);
+                || (pending.sealed().is_some() && pending.open_bytes() >= gate.generation_max);
             drop(pending);
             let now = env::instant();
             match (self.within, gate.turn) {
@@ -418,7 +419,7 @@ impl<C: Committed> Shared<C> {
         for change in &changes {
             pending.insert(&change.database, &change.key, Entry::from(change));
         }
-        let large = pending.open().bytes() >= gate.generation_max;
+        let large = pending.open_bytes() >= gate.generation_max;
         drop(pending);
         gate.room -= room;
         gate.counts.accepted += 1;

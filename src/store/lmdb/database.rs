@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::edit;
 use super::engine::{Engine, Moment, Snapshot};
 use super::environment::Access;
-use super::pending::{Entry, Pending};
+use super::pending::Pending;
 use super::table::{Name, Table, in_map_as_database, is_database};
 use super::transaction::{Reading, Transaction};
 use super::value::{Held, Opened, Slot, Unguarded};
@@ -121,7 +121,7 @@ pub(super) fn scan(
 
 impl Kv for Database {
     fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        if let Some(found) = self.waiting(|pending, name| pending.get(name, key).map(Entry::found)) {
+        if let Some(found) = self.waiting(|pending, name| pending.get(name, key).map(|entry| entry.found())) {
             return Ok(found);
         }
         let found = self.engine.look(&self.moment, &self.name, |reading, table| {
@@ -133,7 +133,7 @@ impl Kv for Database {
     }
 
     fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
-        if let Some(value) = self.waiting(|pending, name| pending.get(name, key).map(|e| e.value.clone())) {
+        if let Some(value) = self.waiting(|pending, name| pending.get(name, key).map(|e| e.value)) {
             return Ok(value.map(|bytes| Box::new(SharedBytes(bytes)) as Box<dyn Value>));
         }
         keep_value(&self.engine, &self.moment, &self.name, |reading, table| {
@@ -142,11 +142,17 @@ impl Kv for Database {
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
-        let above = self.waiting(|pending, name| Some(pending.from(name, from))).unwrap_or_default();
-        if above.is_empty() {
-            return scan(&self.engine, &self.moment, &self.name, from, each);
+        let below = |each: &mut dyn FnMut(&[u8], Found) -> Step| {
+            scan(&self.engine, &self.moment, &self.name, from, each)
+        };
+        let above = self.waiting(|pending, name| {
+            let mut above = pending.above(name, from);
+            (!above.is_empty()).then_some(above)
+        });
+        match above {
+            Some(above) => above.merge(below, each),
+            None => below(each),
         }
-        above.merge(|each| scan(&self.engine, &self.moment, &self.name, from, each), each)
     }
 
     fn write(&self, edits: &mut [Edit<'_>]) -> Result<()> {
@@ -164,6 +170,13 @@ impl Kv for Database {
             Some(behind) => behind.write(self.name.as_bytes(), edits, now),
             None => now(edits),
         }
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        if key.is_empty() {
+            return Err(Error::new(ErrorKind::NameEncoding, "LMDB has no empty key"));
+        }
+        Ok(())
     }
 
     fn changed(&self) -> SystemTime {

@@ -1,5 +1,6 @@
 //! `lmdb`: LMDB environments, shared with other programs.
 
+mod above;
 mod behind;
 mod commit;
 mod compact;

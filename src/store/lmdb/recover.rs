@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::pending::{Bytes, Entry, Generation, Pending};
+use super::pending::{Bytes, Entry, Generation};
 use super::record::{Batch, Leftover};
-use super::resolve::{Committed, Held, Terms};
+use super::resolve::{Committed, Held};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::spool::Spool;
@@ -65,7 +65,7 @@ pub fn recover<C: Committed>(
     let replayed = match replayable(committed, batches, last).filter(|_| ours) {
         Some((from, to)) => {
             let generation = generation_of(&batches[from..to]);
-            match committed.commit(&generation, Terms { follows: Some(last), bases: true }) {
+            match committed.commit(&generation, Some(last)) {
                 Ok(done) => {
                     recovered.replayed = (generation.len() - done.refused.len()) as u64;
                     true
@@ -113,11 +113,11 @@ fn replayable<C: Committed>(committed: &C, batches: &[Batch], last: u64) -> Opti
 
 /// What `batches` come to, in order.
 fn generation_of(batches: &[Batch]) -> Generation {
-    let mut pending = Pending::default();
+    let mut generation = Generation::default();
     for change in batches.iter().flat_map(|batch| &batch.changes) {
-        pending.insert(&change.database, &change.key, Entry::from(change));
+        generation.insert(&change.database, &change.key, Entry::from(change));
     }
-    pending.take_open()
+    generation
 }
 
 /// Whether the environment holds `value` under `key`; `None`: nothing.

@@ -24,15 +24,6 @@ pub enum Held<'a> {
     Other,
 }
 
-/// Under which terms a generation is committed, besides its own changes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Terms {
-    /// The transaction that must be the last one; `Stale` otherwise, and nothing is committed.
-    pub follows: Option<u64>,
-    /// Whether each [`Entry::base`] must hold still; an entry whose base does not is left out.
-    pub bases: bool,
-}
-
 /// What a commit did.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -66,9 +57,14 @@ pub trait Committed: Send + Sync + 'static {
     /// How many bytes of new pages surely fit, in the map and on the disk.
     fn room(&self) -> u64;
 
-    /// Commits the changes in one transaction, synced as this store promises. Waits for a program that has the
-    /// write transaction until the store's deadline.
-    fn commit(&self, generation: &Generation, terms: Terms) -> Result<Done>;
+    /// Commits the changes in one transaction, synced as this store promises. An entry whose [`Entry::base`] does not
+    /// hold any more is left out, unless its value is there already. Waits for a program that has the write
+    /// transaction until the store's deadline.
+    ///
+    /// # Errors
+    /// `Stale` when `follows` is not the last transaction; `TimedOut`, `NoSpace` and the like. Nothing is committed
+    /// then, as far as anybody can tell.
+    fn commit(&self, generation: &Generation, follows: Option<u64>) -> Result<Done>;
 
     /// The key of a record as the mount shows it, for the spool.
     fn key_of(&self, database: &[u8], key: &[u8]) -> Key;
@@ -189,9 +185,11 @@ impl<C: Committed + ?Sized> Resolver<'_, C> {
         if key.is_empty() || key.len() > self.committed.key_max() {
             return Err(Refusal::Direct);
         }
-        let earlier =
-            self.changes.iter().rev().find(|change| *change.key == *key).map(|change| &change.value);
-        let waiting = earlier.or_else(|| self.pending.get(self.database, key).map(|entry| &entry.value));
+        let earlier = self.changes.iter().rev().find(|change| *change.key == *key);
+        let waiting = match earlier {
+            Some(change) => Some(change.value.clone()),
+            None => self.pending.get(self.database, key).map(|entry| entry.value),
+        };
         if let Some(value) = waiting {
             value.as_deref().into_iter().for_each(with);
             return Ok(value.is_some());
@@ -245,7 +243,7 @@ impl<C: Committed + ?Sized> Resolver<'_, C> {
             any = key.starts_with(prefix);
             Step::Stop
         };
-        let above = self.pending.from(self.database, prefix);
+        let above = self.pending.above(self.database, prefix);
         above.merge(|each| self.committed.scan(self.database, prefix, each), &mut see)?;
         Ok(any)
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::store::lmdb::journal::{Journal, Side};
 use crate::store::lmdb::pending::{Bytes, Entry, Generation};
 use crate::store::lmdb::recover::{self, Failures};
-use crate::store::lmdb::resolve::{Committed, Done, Terms};
+use crate::store::lmdb::resolve::{Committed, Done};
 
 impl<C: Committed> Shared<C> {
     /// The committer: commits each generation when it is due, until the end.
@@ -39,9 +39,8 @@ impl<C: Committed> Shared<C> {
         self.changed.notify_all();
         let began = env::instant();
         gate.commit_began = Some(began);
-        let terms = Terms { follows: None, bases: self.within.is_some() };
         let result = loop {
-            match MutexGuard::unlocked(gate, || self.committed.commit(&sealed, terms)) {
+            match MutexGuard::unlocked(gate, || self.committed.commit(&sealed.read(), None)) {
                 // Another program sits on the write transaction. What waits is bounded, so it may go on waiting.
                 Err(error) if error.kind() == ErrorKind::TimedOut && !gate.closing => {
                     tracing::warn!("{}: {error}", self.committed.name());
@@ -52,6 +51,7 @@ impl<C: Committed> Shared<C> {
         gate.commit_began = None;
         match result {
             Ok(done) => {
+                let sealed = sealed.read();
                 gate.learn(sealed.bytes(), began.elapsed());
                 self.committed_one(gate, &sealed, side, &done);
             }
@@ -99,9 +99,7 @@ impl<C: Committed> Shared<C> {
         let mut all_kept = true;
         loop {
             let Some(sealed) = self.pending.read().sealed().cloned() else { break };
-            // Others may commit from here on: what was checked is checked again.
-            let terms = Terms { follows: None, bases: true };
-            let (failed, kept) = MutexGuard::unlocked(gate, || self.retry(&sealed, terms));
+            let (failed, kept) = MutexGuard::unlocked(gate, || self.retry(&sealed.read()));
             all_kept &= kept;
             gate.failed.extend(failed);
             let mut pending = self.pending.write();
@@ -120,8 +118,8 @@ impl<C: Committed> Shared<C> {
 
     /// Commits a generation once more, and keeps what still fails: the keys that did, and whether all their bytes
     /// are safe elsewhere than in the journal.
-    fn retry(&self, sealed: &Generation, terms: Terms) -> (Failures, bool) {
-        match self.committed.commit(sealed, terms) {
+    fn retry(&self, sealed: &Generation) -> (Failures, bool) {
+        match self.committed.commit(sealed, None) {
             Ok(done) => self.keep_refused(sealed, &done),
             Err(error) => self.keep_all(sealed.iter(), &error),
         }

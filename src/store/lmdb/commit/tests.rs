@@ -16,7 +16,7 @@ use crate::store::lmdb::lock::OpeningLock;
 use crate::store::lmdb::pending::Generation;
 use crate::store::lmdb::record::Identity;
 use crate::store::lmdb::recover::{Recovered, recover};
-use crate::store::lmdb::resolve::{Done, Held, Terms};
+use crate::store::lmdb::resolve::{Done, Held};
 
 /// An environment in memory that fails and stalls when it is told to.
 struct Fake {
@@ -98,14 +98,14 @@ impl Committed for Arc<Fake> {
         if self.full.load(Ordering::SeqCst) { 0 } else { u64::MAX }
     }
 
-    fn commit(&self, generation: &Generation, terms: Terms) -> Result<Done> {
+    fn commit(&self, generation: &Generation, follows: Option<u64>) -> Result<Done> {
         let _stall = self.stall.lock();
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
             return Err(Error::new(ErrorKind::NoSpace, "the map is full"));
         }
         let mut map = self.map.lock();
         let last = self.transaction.load(Ordering::SeqCst);
-        if terms.follows.is_some_and(|follows| follows != last) {
+        if follows.is_some_and(|follows| follows != last) {
             return Err(ErrorKind::Stale.into());
         }
         let mut done = Done { transaction: last + 1, refused: Vec::new() };
@@ -117,7 +117,7 @@ impl Committed for Arc<Fake> {
                 When::Current(version) => present.as_ref() == Some(version),
             };
             match &entry.value {
-                _ if terms.bases && !holds => done.refused.push((Arc::clone(database), Arc::clone(key))),
+                _ if !holds => done.refused.push((Arc::clone(database), Arc::clone(key))),
                 Some(value) => drop(map.insert(key.to_vec(), value.to_vec())),
                 None => drop(map.remove(&**key)),
             }
@@ -201,7 +201,7 @@ impl Bench {
 
     fn seen(&self, key: &[u8]) -> Option<Vec<u8>> {
         match self.behind.pending().get(b"", key) {
-            Some(entry) => entry.value.as_deref().map(<[u8]>::to_vec),
+            Some(entry) => entry.value.map(|value| value.to_vec()),
             None => self.fake.value(key),
         }
     }
