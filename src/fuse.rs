@@ -238,7 +238,7 @@ fn file_attr(attr: &Attr) -> FileAttr {
         kind: file_type(&attr.what),
         perm: (attr.mode & 0o7777) as u16,
         // A directory with one link is one whose subdirectories are not counted: `find` then looks at each.
-        nlink: 1,
+        nlink: attr.links,
         uid: attr.uid,
         gid: attr.gid,
         rdev: 0,
@@ -320,6 +320,7 @@ impl Filesystem for Door {
                     mode: 0,
                     uid: 0,
                     gid: 0,
+                    links: 0,
                     atime: UNIX_EPOCH,
                     mtime: UNIX_EPOCH,
                     ctime: UNIX_EPOCH,

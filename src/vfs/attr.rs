@@ -1,6 +1,7 @@
 //! Attributes of a file or directory: what the store knows, what was set in the mount, what is being written.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use twox_hash::{XxHash3_64, xxhash3_64};
@@ -30,6 +31,8 @@ pub struct Attr {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Names it has: one, or none once it was removed.
+    pub links: u32,
     /// Last access.
     pub atime: SystemTime,
     /// Last change of the content.
@@ -97,13 +100,22 @@ impl Vfs {
             let state = buffer.state.read();
             (state.len(), state.modified, state.dirty)
         });
+        // While handles read a version, its size is the file's: of what is read, not of what came after (§3.1).
+        let reading = match written {
+            None => self.reading(ino).map(|value| value.len()),
+            Some(_) => None,
+        };
         let stat = match (&written, stat) {
             (_, Some(stat)) => Some(stat),
             (Some((_, _, true)), None) => None,
             _ if matches!(place.what, What::Symlink(_)) => None,
-            _ if !place.linked => self.stat_of_unlinked(ino),
+            _ if !place.linked => None,
             _ => self.stat(place)?,
         };
+        let absent = stat.is_none() && written.is_none() && reading.is_none();
+        if absent && place.what == What::File && place.linked {
+            return Err(ErrorKind::NotFound.into());
+        }
         let directory = place.what == What::Directory;
         let mut attr = Attr {
             ino,
@@ -111,7 +123,10 @@ impl Vfs {
             size: match &place.what {
                 What::Directory => 0,
                 What::Symlink(target) => target.len() as u64,
-                What::File => written.map_or(stat.map_or(0, |stat| stat.size), |(len, _, _)| len),
+                What::File => written
+                    .map(|(len, _, _)| len)
+                    .or(reading)
+                    .unwrap_or_else(|| stat.map_or(0, |stat| stat.size)),
             },
             mode: match &place.what {
                 What::Directory => self.options.directory_mode,
@@ -120,6 +135,7 @@ impl Vfs {
             },
             uid: self.options.uid,
             gid: self.options.gid,
+            links: u32::from(place.linked),
             atime: self.started,
             mtime: stat.map_or(self.started, |stat| stat.modified),
             ctime: stat.map_or(self.started, |stat| stat.modified),
@@ -137,12 +153,6 @@ impl Vfs {
         Ok(attr)
     }
 
-    /// What open handles of an unlinked file read: the version that they have open.
-    fn stat_of_unlinked(&self, ino: Ino) -> Option<Stat> {
-        let reading = self.table.lock().get(ino)?.reading.as_ref()?.upgrade()?;
-        Some(Stat { kind: Kind::Leaf, size: reading.len(), modified: self.started })
-    }
-
     /// The attributes of a name in a listing, for which there is no node yet.
     pub(super) fn attr_of_entry(&self, ino: Ino, place: &Place, stat: Stat) -> Attr {
         let directory = place.what == What::Directory;
@@ -153,6 +163,7 @@ impl Vfs {
             mode: if directory { self.options.directory_mode } else { self.options.file_mode },
             uid: self.options.uid,
             gid: self.options.gid,
+            links: u32::from(place.linked),
             atime: self.started,
             mtime: stat.modified,
             ctime: stat.modified,
@@ -310,6 +321,10 @@ impl Vfs {
             (What::Directory, Some(stat)) if stat.kind == Kind::Leaf => None,
             (_, stat) => stat,
         })
+    }
+
+    fn reading(&self, ino: Ino) -> Option<Arc<dyn Value>> {
+        self.table.lock().get(ino)?.reading.as_ref()?.upgrade()
     }
 
     fn tell(&self, ino: Ino, size: u64) {

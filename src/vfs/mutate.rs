@@ -10,6 +10,7 @@ use super::{Caller, Vfs};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+use crate::name;
 use crate::store::api::{Change, Kind, Rename, Stat, When};
 
 impl Vfs {
@@ -22,6 +23,9 @@ impl Vfs {
         let place = self.place(parent)?;
         if !place.linked {
             return Err(ErrorKind::NotFound.into());
+        }
+        if name.len() > name::NAME_MAX {
+            return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
         }
         let target = self.target(&place, name).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("no key has the file name \"{}\"", name.escape_ascii()))
@@ -336,6 +340,9 @@ impl Vfs {
         to: &Target,
         replaced: Option<(What, Option<Stat>)>,
     ) -> Result<()> {
+        if to.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
+        }
         if to.key.starts_with(&from.key) {
             return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
         }

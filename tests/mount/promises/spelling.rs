@@ -112,7 +112,7 @@ fn promise_1_4_the_empty_key_is_a_file_in_memory_and_impossible_in_lmdb() {
         drop(memory);
         let lmdb = Mount::of(place, Kind::Apart, source(place, "store", &[]), "second", &[]);
         refused(libc::ENOENT, "lookup", fs::metadata(lmdb.at("%empty")));
-        assert!(fs::write(lmdb.at("%empty"), "no").is_err(), "LMDB has no empty key");
+        assert!(fs::File::create(lmdb.at("%empty")).is_err(), "LMDB has no empty key");
         assert_eq!(lmdb.bash("ls -A"), "");
     });
 }
@@ -132,7 +132,7 @@ fn promise_1_5_a_percent_sign_is_escaped_only_where_it_would_be_misread() {
         (b"%252500", b"%2500"),
         (b"a%252Fb", b"a%2Fb"),
         (b"%252E", b"%2E"),
-        (b"%252E%2E", b"%2E%2E"),
+        (b"%252E%252E", b"%2E%2E"),
         (b"%25252E", b"%252E"),
         (b"%25empty", b"%empty"),
         (b"%2525empty", b"%25empty"),
