@@ -172,6 +172,13 @@ impl Kv for Database {
         }
     }
 
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        if key.is_empty() {
+            return Err(Error::new(ErrorKind::NameEncoding, "LMDB has no empty key"));
+        }
+        Ok(())
+    }
+
     fn changed(&self) -> SystemTime {
         self.moment.changed(&self.engine)
     }

@@ -15,6 +15,7 @@ use super::table::{Name, Table};
 use super::transaction::{Transaction, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
+use crate::payload::Payload;
 use crate::store::api::{Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Value, Version, When};
 
 /// A database with `MDB_DUPSORT`.
@@ -143,14 +144,7 @@ impl Duplicates {
     }
 
     fn put(&self, writing: &mut Writing<'_>, table: Table, key: &[u8], value: &[u8]) -> Result<()> {
-        let longest = writing.environment().key_max as usize;
-        if key.is_empty() {
-            return Err(Error::new(ErrorKind::NameEncoding, "LMDB has no empty key"));
-        }
-        if key.len() > longest || value.len() > longest {
-            let sentence = format!("keys and values of this database have at most {longest} bytes");
-            return Err(Error::new(ErrorKind::NameTooLong, sentence));
-        }
+        fits(writing, key, value)?;
         if value.is_empty() && !only_marker(writing, table, key)? {
             return Err(Error::new(ErrorKind::Unsupported, "LMDB has no empty value beside others"));
         }
@@ -208,6 +202,19 @@ impl Duplicates {
         from.done = true;
         Ok(())
     }
+}
+
+/// That LMDB can hold a key and a duplicate of these lengths.
+fn fits(transaction: &impl Transaction, key: &[u8], value: &[u8]) -> Result<()> {
+    let longest = transaction.environment().key_max as usize;
+    if key.is_empty() {
+        return Err(Error::new(ErrorKind::NameEncoding, "LMDB has no empty key"));
+    }
+    if key.len() > longest || value.len() > longest {
+        let sentence = format!("keys and values of this database have at most {longest} bytes");
+        return Err(Error::new(ErrorKind::NameTooLong, sentence));
+    }
+    Ok(())
 }
 
 /// How keys and values are written as segments.
@@ -340,6 +347,36 @@ impl Store for Duplicates {
         self.engine.change(&self.name, &mut |writing, table| {
             changes.iter().try_for_each(|change| self.change(writing, table, change))
         })
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        let checked = self.engine.look(&self.moment, &self.name, |reading, table| {
+            let at = locate(forms(reading, table)?, key);
+            let (key, value) = match &at {
+                At::Key(key) => (&key[..], &[][..]),
+                At::Value(key, value) => (&key[..], &value[..]),
+                At::Root | At::Nowhere => {
+                    let what = "its files are values in the directory of their key";
+                    return Err(Error::new(ErrorKind::NameEncoding, format!("{}: {what}", self.name)));
+                }
+            };
+            fits(reading, key, value)
+        })?;
+        checked.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn raw_key(&self, key: &Key, _directory: bool) -> Vec<u8> {
+        let raw = self.engine.look(&self.moment, &self.name, |reading, table| {
+            Ok(match locate(forms(reading, table)?, key) {
+                At::Key(bytes) | At::Value(_, bytes) => bytes,
+                At::Root | At::Nowhere => Vec::new(),
+            })
+        });
+        raw.ok().flatten().unwrap_or_default()
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        Version::of_payload(body).map(Some)
     }
 
     fn sync(&self) -> Result<()> {

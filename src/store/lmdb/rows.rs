@@ -6,7 +6,8 @@ use super::database::Database;
 use super::number::Form;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
-use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, When};
+use crate::payload::Payload;
+use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, Version, When};
 use crate::store::flat::{Edit, Kv, Step};
 
 /// A database with `MDB_INTEGERKEY` or `MDB_REVERSEKEY`.
@@ -126,6 +127,24 @@ impl Store for Rows {
             }
         }
         if edits.is_empty() { Ok(()) } else { self.kv.write(&mut edits) }
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        let stored = self.fitting(key)?;
+        if stored.len() > self.caps.key_max as usize {
+            let sentence =
+                format!("a key of {} bytes: LMDB holds at most {}", stored.len(), self.caps.key_max);
+            return Err(Error::new(ErrorKind::NameTooLong, sentence));
+        }
+        self.kv.check_key(&stored)
+    }
+
+    fn raw_key(&self, key: &Key, _directory: bool) -> Vec<u8> {
+        self.stored(key).ok().flatten().unwrap_or_default()
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        Version::of_payload(body).map(Some)
     }
 
     fn sync(&self) -> Result<()> {

@@ -24,11 +24,14 @@ use super::table::Name;
 use super::unordered::Unordered;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
-use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Tell, Usage, Value, Watch};
+use crate::payload::Payload;
+use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Tell, Usage, Value, Version, Watch};
 use crate::store::flat::Flat;
 
 /// Names of databases kept from one listing to the next; with more, each listing looks for them anew.
 const NAMES_MAX: usize = 4096;
+/// Flags of a main database with which LMDB allows no others.
+const NO_DATABASES: u32 = lmdb_sys::MDB_DUPSORT | lmdb_sys::MDB_INTEGERKEY;
 /// The part of the root's listing that has the named databases; the main database's keys come before it.
 const DATABASES: u32 = 1;
 
@@ -209,19 +212,20 @@ impl Lmdb {
         Ok(())
     }
 
+    /// The name of the database at `key`, which LMDB could hold.
+    fn check_name(&self, key: &Key) -> Result<Name> {
+        let bytes = key.last().map_or(&[][..], |segment| segment.bytes);
+        if bytes.len() > self.caps.key_max as usize {
+            let sentence = "the name of an LMDB database is a key of the main one, and as long at most";
+            return Err(Error::new(ErrorKind::NameTooLong, sentence));
+        }
+        Name::to_make(bytes)
+    }
+
     /// Makes or drops a named database.
     fn change_database(&self, change: &Change<'_>) -> Result<()> {
         let result = match change {
-            Change::Branch { key } => {
-                let bytes = key.segment(0).map_or(&[][..], |segment| segment.bytes);
-                if bytes.len() > self.caps.key_max as usize {
-                    return Err(Error::new(
-                        ErrorKind::NameTooLong,
-                        "the name of an LMDB database is a key of it",
-                    ));
-                }
-                self.engine.make_database(&Name::to_make(bytes)?)
-            }
+            Change::Branch { key } => self.engine.make_database(&self.check_name(key)?),
             Change::RemoveBranch { key } => match self.place(key) {
                 Place::In(name, _) => self.engine.drop_database(&name),
                 Place::Nowhere => Ok(()),
@@ -361,6 +365,37 @@ impl Store for Lmdb {
     fn sync(&self) -> Result<()> {
         self.engine.settle()?;
         self.engine.environment().sync()
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        let sentence = "no LMDB database has this name, and no key this type";
+        let Place::In(name, rest) = self.place(key) else {
+            return Err(Error::new(ErrorKind::NameEncoding, sentence));
+        };
+        if is_database(key) {
+            return match self.engine.environment().main_flags() & NO_DATABASES {
+                0 => self.check_name(key).map(drop),
+                _ => Err(Error::new(ErrorKind::Invalid, "this environment cannot have named databases")),
+            };
+        }
+        match self.shown(&name)? {
+            Some(store) => store.check_key(&rest),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        if is_database(key) {
+            return key.last().map(|segment| segment.bytes.to_vec()).unwrap_or_default();
+        }
+        match self.enter(key) {
+            Ok(Some((store, rest))) => store.raw_key(&rest, directory),
+            _ => Vec::new(),
+        }
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        Version::of_payload(body).map(Some)
     }
 
     fn watch(&self, tell: Tell) -> Result<Watch> {

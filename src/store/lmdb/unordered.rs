@@ -187,7 +187,21 @@ impl Store for Unordered {
         })
     }
 
+    fn check_key(&self, _: &Key) -> Result<()> {
+        self.refuse()
+    }
+
+    fn raw_key(&self, key: &Key, _directory: bool) -> Vec<u8> {
+        key.last().map(|segment| segment.bytes.to_vec()).unwrap_or_default()
+    }
+
     fn apply(&self, _: &mut [Change<'_>]) -> Result<()> {
+        self.refuse()
+    }
+}
+
+impl Unordered {
+    fn refuse(&self) -> Result<()> {
         Err(Error::new(
             ErrorKind::ReadOnly,
             format!(
