@@ -427,6 +427,6 @@ impl Store for Lmdb {
     }
 
     fn close(&self) -> Result<()> {
-        self.engine.settle()
+        self.engine.put_away()
     }
 }
