@@ -50,19 +50,29 @@ impl Vfs {
     /// `NotFound`, also for a name that no segment is spelled as (§1.2); what the store answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
         let (place, known) = {
-            let table = self.table.lock();
+            let mut table = self.table.lock();
             let place = table.place(parent).ok_or(ErrorKind::Stale)?;
             let known = table.child(parent, name).and_then(|ino| {
-                let node = table.get(ino)?;
-                Some((ino, table.place(ino)?, node.buffer.clone(), node.reading.clone()))
+                let place = table.place(ino)?;
+                let node = table.get_mut(ino)?;
+                // Counted now: were the node dropped before the answer, its number could be another file's by then.
+                node.lookups += u64::from(node.buffer.is_some());
+                Some((ino, place, node.buffer.clone(), node.reading.clone()))
             });
             (place, known)
         };
         // What is being written is there, whatever the store has yet.
         if let Some((ino, child, Some(buffer), _)) = &known {
-            if !self.is_superseded(*ino, child, buffer)? {
-                self.count_lookup(*ino);
-                return self.attr(*ino, child, Some(buffer), None);
+            let answer = self.is_superseded(*ino, child, buffer).and_then(|superseded| {
+                if superseded { Ok(None) } else { self.attr(*ino, child, Some(buffer), None).map(Some) }
+            });
+            match answer {
+                Ok(Some(attr)) => return Ok(attr),
+                Ok(None) => self.forget(*ino, 1),
+                Err(error) => {
+                    self.forget(*ino, 1);
+                    return Err(error);
+                }
             }
             // Handles go on with what they have; the name is what another program made of it (§6.1).
             self.table.lock().detach(*ino);
@@ -148,12 +158,6 @@ impl Vfs {
             node.told = attr.size;
         }
         attr
-    }
-
-    fn count_lookup(&self, ino: Ino) {
-        if let Some(node) = self.table.lock().get_mut(ino) {
-            node.lookups += 1;
-        }
     }
 
     /// A `%more` directory is there while a name in the directory starts with its prefix (§1.8).

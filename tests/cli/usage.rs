@@ -107,3 +107,20 @@ fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is_one() {
         assert!(String::from_utf8(output.stderr).unwrap().contains("No space left"));
     });
 }
+
+#[test]
+fn mount_8_and_fstab_find_a_helper() {
+    watched(LIMIT, |place| {
+        crate::harness::needs_root("mount(8)");
+        let script = r#"
+            ln -s "$KVFS" outside/mount.kvfs
+            outside/mount.kvfs memory m -n -v -o rw,noatime,_netdev,nofail,x-systemd.automount,commit=close -t kvfs
+            grep " $PLACE/m " /proc/self/mountinfo | grep -c 'fuse.kvfs memory rw'; echo 1 > m/f; umount m
+            outside/mount.kvfs memory m -f; ls m | wc -l
+            outside/mount.kvfs memory m -o ro; touch m/f 2>&1 | grep -o Read-only; umount m"#;
+        let out = place.bash(place.folder(), script);
+        assert_eq!(out, "1\n0\nRead-only\n");
+        let mut helper = place.command(place.at("outside/mount.kvfs"));
+        assert_eq!(finish(helper.args(["memory", "m", "-o", "sideways"])).code, 2);
+    });
+}

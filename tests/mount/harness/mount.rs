@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -80,8 +81,8 @@ impl Mount {
     #[track_caller]
     pub fn start(&mut self) {
         assert!(self.daemon.is_none(), "mounted already");
-        fs::create_dir_all(&self.point).unwrap();
         if plain() {
+            fs::create_dir_all(&self.point).unwrap();
             return;
         }
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
@@ -94,7 +95,9 @@ impl Mount {
             if let Some(status) = self.daemon.as_mut()?.try_wait().unwrap() {
                 return Some(Err(status));
             }
-            mounts_below(&point).iter().find(|mount| mount.kind == "fuse.kvfs").map(|_| Ok(()))
+            // The folder below and a dead mount that is about to be cleaned up do not count.
+            let device = nix::sys::stat::minor(fs::metadata(&point).ok()?.dev()) as u32;
+            mounts_below(&point).iter().find(|mount| mount.minor == device).map(|_| Ok(()))
         };
         if let Err(status) = until(PATIENCE, "it is mounted", ready) {
             self.daemon = None;
@@ -213,7 +216,8 @@ impl Mount {
         let mut all = vec![std::ffi::OsStr::new("mount")];
         all.extend_from_slice(arguments);
         let finished = place.kvfs(all);
-        assert_eq!(mounts_below(place.folder()).len(), before, "something was mounted: {finished:?}");
+        let after = mounts_below(place.folder()).len();
+        assert_eq!(after, before, "{} was mounted: {finished:?}", arguments[0].display());
         finished
     }
 }

@@ -30,7 +30,7 @@ fn promise_2_6_what_stays_is_listed_exactly_once() {
         let mut seen: BTreeMap<OsString, u32> = BTreeMap::new();
         for (position, entry) in fs::read_dir(mount.at("big")).unwrap().enumerate() {
             *seen.entry(entry.unwrap().file_name()).or_default() += 1;
-            if position % 500 == 0 {
+            if position % 500 == 0 && position < 20_000 {
                 // Others come and go before and behind; odd numbers stay.
                 foreign.put(format!("big/{position:06}x"), "new");
                 foreign.delete(format!("big/{:06}", position * 2 % 20_000));
