@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvfs::env::Folders;
+use kvfs::error::ErrorKind;
 use kvfs::key::Key;
 use kvfs::payload::Payload;
 use kvfs::spool::Spool;
@@ -341,17 +342,34 @@ fn echo(commit: Commit) {
         let line = line.unwrap();
         match *line.split(' ').collect::<Vec<_>>() {
             ["put", key, value] => {
-                put(&*store, key.as_bytes(), value.as_bytes());
-                say("accepted");
+                let (key, body) = (Key::of([key.as_bytes()]), Payload::of(value.as_bytes()).unwrap());
+                let put = Change::Put { key: &key, body: &body, when: When::Always };
+                say(store
+                    .apply(&mut [put])
+                    .map_or_else(|error| error.to_string(), |()| "accepted".to_owned()));
             }
             ["get", key] => {
                 let value = get(&*store, key.as_bytes()).unwrap_or_default();
                 say(String::from_utf8(value).unwrap());
             }
+            ["compact"] => say(store.compact().is_ok()),
+            ["fill"] => fill(&*store),
             _ => say(fact(&*store, "commit")),
         }
     }
     store.close().unwrap();
+}
+
+/// Puts until there is no room, and says how many were accepted.
+fn fill(store: &dyn Store) {
+    let body = Payload::of(&[b'f'; 3000]).unwrap();
+    for number in 0.. {
+        let key = Key::of([format!("fill-{number}").as_bytes()]);
+        if let Err(error) = store.apply(&mut [Change::Put { key: &key, body: &body, when: When::Always }]) {
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+            return say(number);
+        }
+    }
 }
 
 #[test]
@@ -401,6 +419,63 @@ fn s8_3_a_change_by_another_program_after_the_kill_is_not_overwritten_and_ours_i
     let mut bytes = String::new();
     std::io::Read::read_to_string(&mut file, &mut bytes).unwrap();
     assert_eq!(bytes, "ours");
+}
+
+#[test]
+fn s8_3_a_kill_after_a_compaction_loses_nothing_either() {
+    let stage = Stage::new();
+    let mut daemon = stage.spawn("role_echo_within_an_hour");
+    assert_eq!(daemon.hear().as_deref(), Some("ready"));
+    for (order, answer) in [("put k before", "accepted"), ("compact", "true"), ("put k after", "accepted")] {
+        daemon.tell(order);
+        assert_eq!(daemon.hear().as_deref(), Some(answer));
+    }
+    daemon.kill();
+    assert!(dump_has(&stage.store(), "k", "before"), "what was pending is committed before it is compacted");
+    let mut heir = stage.spawn("role_echo_auto");
+    assert_eq!(heir.hear().as_deref(), Some("ready"));
+    heir.tell("get k");
+    assert_eq!(heir.hear().as_deref(), Some("after"));
+    heir.ends_well();
+    assert_eq!(Spool::at(&stage.state()).list().unwrap(), []);
+}
+
+/// Needs the right to mount a small file system; without it there is nothing to see.
+#[test]
+fn s4_8_on_a_full_disk_the_close_says_so_and_nothing_accepted_is_missing() {
+    let stage = Stage::new();
+    std::fs::create_dir(stage.store()).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "kvfs-test"])
+        .arg(stage.store())
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let _unmount = Unmount(stage.store());
+    let mut daemon = stage.spawn("role_echo_auto");
+    assert_eq!(daemon.hear().as_deref(), Some("ready"));
+    daemon.tell("fill");
+    let accepted: u64 = daemon.hear().unwrap().parse().unwrap();
+    assert!(accepted > 100, "{accepted} fitted into 4 MiB");
+    daemon.tell("put k after-all");
+    let _either = daemon.hear();
+    daemon.ends_well();
+    let dump = Command::new("mdb_dump").arg("-p").arg(stage.store()).output().unwrap();
+    let dump = String::from_utf8_lossy(&dump.stdout);
+    for number in 0..accepted {
+        assert!(dump.contains(&format!("\n fill-{number}\n")), "{number} of {accepted}");
+    }
+    assert_eq!(Spool::at(&stage.state()).list().unwrap(), []);
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Engine {
             Ok(())
         };
         self.writer().submit(deadline, Work::Alone(&mut work))?;
+        self.follow_data_file();
         Ok(sizes)
     }
 

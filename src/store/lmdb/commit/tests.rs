@@ -12,6 +12,7 @@ use crate::key::Key;
 use crate::payload::Payload;
 use crate::store::api::{Version, When};
 use crate::store::flat::{Found, Keys, Step};
+use crate::store::lmdb::journal::Side;
 use crate::store::lmdb::lock::OpeningLock;
 use crate::store::lmdb::pending::Generation;
 use crate::store::lmdb::record::Identity;
@@ -151,7 +152,7 @@ fn open_lock_file(state: &Path) -> File {
 }
 
 fn identity() -> Identity {
-    Identity { device: 1, inode: 2, path: "/fake".into() }
+    Identity { device: 1, inode: 2, born: 3, path: "/fake".into() }
 }
 
 fn bench(within: Option<Duration>) -> Bench {
