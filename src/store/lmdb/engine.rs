@@ -77,10 +77,10 @@ pub(super) struct Snapshot {
 }
 
 impl Moment {
-    /// The last change of anything that cannot be ruled out.
+    /// The last change by others that cannot be ruled out: what directories are as new as, since a mount knows what
+    /// came and went through it.
     pub(super) fn changed(&self, engine: &Engine) -> SystemTime {
-        let (foreign, times) = self.times(engine);
-        foreign.max(times.last())
+        self.times(engine).0
     }
 
     /// The last change of `key` in the database `name` that cannot be ruled out.

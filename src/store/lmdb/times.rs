@@ -24,14 +24,13 @@ pub(super) struct Times {
 struct Written {
     /// No key that is not in `keys` was written after this.
     others: SystemTime,
-    last: SystemTime,
     keys: HashMap<u64, SystemTime>,
 }
 
 impl Default for Times {
     fn default() -> Times {
         let begin = SystemTime::UNIX_EPOCH;
-        let written = Written { others: begin, last: begin, keys: HashMap::new() };
+        let written = Written { others: begin, keys: HashMap::new() };
         Times { written: Arc::new(RwLock::new(written)) }
     }
 }
@@ -46,7 +45,6 @@ impl Times {
     pub(super) fn write(&self, name: &[u8], edits: &[Edit<'_>]) {
         let now = env::now();
         let mut written = self.written.write();
-        written.last = now;
         for edit in edits {
             match edit {
                 Edit::Put { key, .. } | Edit::Delete { key, .. } => written.note(name, key, now),
@@ -69,11 +67,6 @@ impl Times {
             return written.others;
         }
         written.keys.get(&hash(name, key)).copied().unwrap_or(written.others)
-    }
-
-    /// When we last wrote anything.
-    pub(super) fn last(&self) -> SystemTime {
-        self.written.read().last
     }
 }
 
