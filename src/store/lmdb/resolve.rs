@@ -214,6 +214,8 @@ impl<C: Committed + ?Sized> Resolver<'_, C> {
     }
 
     fn rename(&mut self, from: &[u8], to: &[u8], replace: bool) -> Result<(), Refusal> {
+        let target = if replace { When::Always } else { When::Absent };
+        self.check(to, &target)?;
         let mut moved: Option<Result<Bytes, Refusal>> = None;
         self.value(from, &mut |bytes| {
             let fits = bytes.len() as u64 <= VALUE_MAX;
@@ -223,8 +225,6 @@ impl<C: Committed + ?Sized> Resolver<'_, C> {
             let sentence = format!("there is no \"{}\" to rename", from.escape_ascii());
             return Err(Error::new(ErrorKind::NotFound, sentence).into());
         };
-        let target = if replace { When::Always } else { When::Absent };
-        self.check(to, &target)?;
         let source = When::Current(Version::of_content(&bytes));
         self.change(to, Some(bytes), target);
         self.change(from, None, source);
