@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -85,6 +84,7 @@ impl Mount {
             fs::create_dir_all(&self.point).unwrap();
             return;
         }
+        let before: Vec<u32> = mounts_below(&self.point).iter().map(|mount| mount.id).collect();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = self.place.command(binary());
         command.arg("mount").arg("--foreground").args(&self.options).arg(&self.source).arg(&self.point);
@@ -95,14 +95,14 @@ impl Mount {
             if let Some(status) = self.daemon.as_mut()?.try_wait().unwrap() {
                 return Some(Err(status));
             }
-            // The folder below and a dead mount that is about to be cleaned up do not count.
-            let device = nix::sys::stat::minor(fs::metadata(&point).ok()?.dev()) as u32;
-            mounts_below(&point).iter().find(|mount| mount.minor == device).map(|_| Ok(()))
+            // A dead mount that is about to be cleaned up does not count.
+            mounts_below(&point).iter().find(|mount| !before.contains(&mount.id)).map(|_| Ok(()))
         };
         if let Err(status) = until(PATIENCE, "it is mounted", ready) {
             self.daemon = None;
             panic!("the mount of {} ended with {status}: {}", self.source.display(), self.log());
         }
+        fs::read_dir(&self.point).unwrap();
         fs::metadata(&self.point).unwrap();
     }
 
