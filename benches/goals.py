@@ -119,29 +119,41 @@ GOALS = [
 
 
 def judged(result):
-    """Yields (section, what, value, bound, verdict) for each goal whose numbers are there."""
+    """Yields (section, what, value, bound, verdict) for each goal of the sections of which anything was measured."""
     numbers = Numbers(result)
     for section, rows in GOALS:
-        for what, compute, (holds, bound) in rows:
+        values = []
+        for _, compute, _ in rows:
             try:
-                value = compute(numbers)
+                values.append(compute(numbers))
             except KeyError:
-                continue
-            verdict = "" if holds is None else "met" if holds(value) else "missed"
-            yield section, what.replace("disk's", f"{numbers.disk}'s"), value, bound, verdict
+                values.append(None)
+        if values.count(None) == len(values):
+            continue
+        for (what, _, (holds, bound)), value in zip(rows, values):
+            what = what.replace("disk's", f"{numbers.disk}'s")
+            yield section, what, value, bound, verdict(holds, value)
+
+
+def verdict(holds, value):
+    if value is None:
+        return "not measured"
+    return "" if holds is None else "met" if holds(value) else "missed"
 
 
 def shown(value):
     """Three figures, without a power of ten."""
+    if value is None:
+        return "-"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(result):
     """The goals as lines for a terminal."""
     lines, before = [], None
-    for section, what, value, bound, verdict in judged(result):
+    for section, what, value, bound, judgement in judged(result):
         if section != before:
             lines.append(f"\n{section}")
             before = section
-        lines.append(f"  {what:62} {shown(value):>8}  {bound:9} {verdict}")
+        lines.append(f"  {what:62} {shown(value):>8}  {bound:9} {judgement}")
     return "\n".join(lines)

@@ -277,7 +277,7 @@ class Kvfs(Mounted):
             subprocess.run(self.command(), check=True, stdin=subprocess.DEVNULL)
             seconds = time.monotonic() - start
             time.sleep(0.5)
-            return seconds, memory_of(find(self.status(), "pid"))
+            return seconds, memory_of(find(self.status(), "process"))
         finally:
             subprocess.run([self.run.programs["kvfs"], "unmount", str(self.mountpoint)], check=False)
             unmount(self.mountpoint)

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::{self, Deadline, Folders};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mount_table;
 
 /// The longest line that is read, in bytes.
 const LINE_MAX: u64 = 1 << 20;
@@ -29,10 +30,12 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUESTS_MAX: usize = 16;
 /// How long a daemon that ends waits for its last answers to leave.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long a new daemon waits for one that has unmounted there already, and is closing its store.
+const LAST_DAEMON: Duration = Duration::from_secs(10);
 
 /// What can be asked of a running mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
     /// How it is: [`crate::mount::Status`].
     Status,
@@ -165,22 +168,35 @@ pub struct Address {
 }
 
 impl Address {
-    /// Binds the socket of the mount at this path; one that a dead daemon left is replaced.
+    /// Binds the socket of the mount at this path; one that a dead daemon left is replaced, and one whose mount has
+    /// ended or not yet begun is waited for.
     ///
     /// # Errors
     /// `Busy` when a running daemon has it.
     pub fn take(mount_point: &Path) -> Result<Address> {
         let path = socket(mount_point);
         env::private_folder(&Folders::get().runtime)?;
-        let _turn = turn()?;
-        if remove_dead(&path) == Found::Live {
-            let sentence = format!(
-                "a running kvfs has {} already: end it with `kvfs unmount {}`",
-                mount_point.display(),
-                mount_point.display()
-            );
-            return Err(Error::new(ErrorKind::Busy, sentence));
+        let deadline = Deadline::after(LAST_DAEMON);
+        loop {
+            let turn = turn()?;
+            if remove_dead(&path) == Found::Nothing {
+                return Address::bind(path);
+            }
+            drop(turn);
+            let is_mounted = mount_table::at(mount_point)?.is_some_and(|entry| entry.is_kvfs());
+            if is_mounted || deadline.passed() {
+                let sentence = format!(
+                    "a running kvfs has {} already: end it with `kvfs unmount {}`",
+                    mount_point.display(),
+                    mount_point.display()
+                );
+                return Err(Error::new(ErrorKind::Busy, sentence));
+            }
+            thread::park_timeout(Duration::from_millis(5));
         }
+    }
+
+    fn bind(path: PathBuf) -> Result<Address> {
         let listener = short(&path).and_then(|(_folder, short)| {
             let listener = UnixListener::bind(&short)?;
             fs::set_permissions(&short, Permissions::from_mode(0o600))?;

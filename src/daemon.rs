@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,6 +24,9 @@ use crate::{control, mount_table};
 const BUSY_RETRY: Duration = Duration::from_millis(500);
 /// What a daemon that is told to hurry leaves its mounts to put their last bytes.
 const HURRY: Duration = Duration::from_secs(5);
+
+/// As many files as a daemon may have open, where the system lets it.
+const FILES_MAX: u64 = 1 << 20;
 
 /// All that a daemon is told, by its standard input: the command line would show it to everybody (§8.7).
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +45,10 @@ impl Orders {
     /// The log file of a mount in the background.
     pub fn log_file(mount_point: &Path) -> PathBuf {
         let path = mount_table::absolute(mount_point).unwrap_or_else(|_| mount_point.to_owned());
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+        // For people who look for it; the hash is what makes it this mount's.
+        let name: String = name.chars().map(plain).take(64).collect();
         Folders::get().logs().join(format!("{name}-{}.log", control::hash(&path)))
     }
 }
@@ -67,6 +74,7 @@ impl Daemon {
     /// # Errors
     /// As for [`Mount::start`].
     pub fn start(spec: MountSpec, log: Option<PathBuf>) -> Result<Daemon> {
+        raise_file_limit();
         // Before the mount, so that no signal kills a daemon that has one.
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| Error::io("signals", &e))?;
         let path = mount_table::absolute(&spec.mount_point).map_err(|e| {
@@ -123,6 +131,15 @@ impl Daemon {
                 }
             }
         })
+    }
+}
+
+/// Every open file that is written may hold a descriptor of its own, and the usual limit is for interactive programs.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(FILES_MAX), hard));
+    if let Err(errno) = raised {
+        tracing::debug!("the limit of open files stays: {errno}");
     }
 }
 

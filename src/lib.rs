@@ -21,6 +21,7 @@ pub mod error;
 pub mod fresh;
 pub mod fuse;
 pub mod key;
+pub mod layer;
 pub mod logging;
 pub mod mount;
 pub mod mount_point;

@@ -15,6 +15,7 @@ use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fresh::Fresh;
 use crate::fuse::{self, Session};
+use crate::layer::own_files::OwnFiles;
 use crate::mount_point::{MountPoint, keep_off_store};
 use crate::mount_users;
 use crate::store::api::{Pace, Store};
@@ -102,7 +103,8 @@ impl Mount {
         let fresh = location.as_deref().map(Fresh::look);
         let shown = place.shown(point.path());
         let store = (place.driver.open)(&opening(&spec, place, location))?;
-        let mounted = Parts::compose(spec, shown, store.clone()).and_then(|parts| {
+        let own_files = if place.is_in_place(point.path()) { place.driver.own_files } else { &[] };
+        let mounted = Parts::compose(spec, shown, store.clone(), own_files).and_then(|parts| {
             let session = parts.mount(device, point)?;
             Ok((parts, session))
         });
@@ -361,8 +363,16 @@ struct Parts {
 }
 
 impl Parts {
-    fn compose(spec: MountSpec, source: String, store: Arc<dyn Store>) -> Result<Parts> {
-        let shown = if spec.snapshot { store.clone().snapshot()? } else { store.clone() };
+    fn compose(
+        spec: MountSpec,
+        source: String,
+        store: Arc<dyn Store>,
+        own_files: &'static [&'static str],
+    ) -> Result<Parts> {
+        let mut shown = if spec.snapshot { store.clone().snapshot()? } else { store.clone() };
+        if !own_files.is_empty() {
+            shown = Arc::new(OwnFiles::new(shown, own_files));
+        }
         let (file_mode, directory_mode) = spec.modes();
         let options = vfs::Options {
             uid: spec.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw()),

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mount_table;
 
 /// How long a mount may take to say that it lives.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a mount says when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,12 @@ pub enum Health {
     Live,
     /// Its daemon is gone: every call fails.
     Dead,
-    /// No answer within 2 s: its daemon hangs, or is stopped.
+    /// No answer in time: its daemon hangs, or is stopped.
     Hung,
 }
 
-/// Asks the file system at `path`, from a thread of its own: an answer of a FUSE mount may never come.
-pub fn health(path: &Path) -> Health {
+/// Asks the file system at `path` and waits no longer than `time`, from a thread of its own: an answer of a FUSE mount may never come.
+pub fn health(path: &Path, time: Duration) -> Health {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return Health::Live };
     let (answer, answered) = mpsc::sync_channel(1);
     // statfs, since the kernel answers stat from its cache for a while after the daemon died.
@@ -41,7 +41,7 @@ pub fn health(path: &Path) -> Health {
     if asking.is_err() {
         return Health::Hung;
     }
-    match answered.recv_timeout(ANSWER_TIMEOUT) {
+    match answered.recv_timeout(time) {
         Ok(Some(Errno::ENOTCONN | Errno::ECONNABORTED)) => Health::Dead,
         Ok(_) => Health::Live,
         Err(_) => Health::Hung,
@@ -164,7 +164,7 @@ fn clean_up(path: &Path) -> Result<()> {
             // An ordinary file system may be mounted there: what is in it is judged like any folder.
             return Ok(());
         }
-        match (health(path), entry.is_kvfs()) {
+        match (health(path, ANSWER_TIMEOUT), entry.is_kvfs()) {
             (Health::Dead, true) => {
                 tracing::info!("{}: cleaning up a mount whose daemon is dead", path.display());
                 device::unmount(path, Unmount::Detach)

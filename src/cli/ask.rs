@@ -16,7 +16,7 @@ use crate::mount_table::{self, MountEntry};
 /// How often a command that waits looks what for.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a daemon may take to say how it is: `kvfs status` answers within a second, whatever they do.
-const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
+pub const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// How the mount behind `socket` is.
 ///

@@ -135,21 +135,23 @@ fn run_in(path: &Path, command: &[OsString]) -> Result<u8> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Error::new(ErrorKind::Invalid, "no command"));
     };
+    let child = match Command::new(program).args(arguments).current_dir(path).env("KVFS_MOUNT", path).spawn()
+    {
+        Ok(child) => child,
+        Err(error) => {
+            output::tell(format_args!("{}: {error}", program.to_string_lossy()));
+            return Ok(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 });
+        }
+    };
+    // After the spawn, since a program starts with the signals blocked that its parent has blocked.
     let failed = |e: nix::Error| Error::io("signals", &e.into());
     let mut mask: SigSet = PASSED_ON.into_iter().collect();
     mask.add(Signal::SIGCHLD);
-    // Before the command starts, so that none is missed; it starts with none blocked.
     let before = SigSet::thread_get_mask().map_err(failed)?;
     mask.thread_block().map_err(failed)?;
-    let code = match Command::new(program).args(arguments).current_dir(path).env("KVFS_MOUNT", path).spawn() {
-        Ok(child) => SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)
-            .map_err(failed)
-            .and_then(|signals| wait(child, &signals)),
-        Err(error) => {
-            output::tell(format_args!("{}: {error}", program.to_string_lossy()));
-            Ok(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
-        }
-    };
+    let code = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)
+        .map_err(failed)
+        .and_then(|signals| wait(child, &signals));
     before.thread_set_mask().map_err(failed)?;
     code
 }

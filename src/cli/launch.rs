@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use crate::config::MountSpec;
 use crate::daemon::{Orders, Report};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mount_point::{Health, health};
+use crate::mount_point::{ANSWER_TIMEOUT, Health, health};
 use crate::mount_table;
 
 use super::Failure;
@@ -72,7 +72,7 @@ fn report(daemon: &mut Child) -> Option<Report> {
 /// Sees for itself that the mount is there and answers.
 fn check(path: &Path) -> Result<()> {
     let there = mount_table::at(path)?.is_some_and(|entry| entry.is_kvfs());
-    if there && health(path) == Health::Live {
+    if there && health(path, ANSWER_TIMEOUT) == Health::Live {
         return Ok(());
     }
     let sentence = format!("{} was mounted, but does not answer; see kvfs status", path.display());

@@ -11,6 +11,7 @@ use super::{Failure, Outcome, ask, output};
 use crate::control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount::Status as Live;
+use crate::mount_point::{Health, health};
 use crate::mount_table::{self, MountEntry};
 use crate::spool::{Kept, Spool};
 
@@ -19,7 +20,7 @@ const AT_ONCE: usize = 64;
 
 /// Show what is mounted, and how it is
 ///
-/// Every mount of this user, with its source, its daemon, its log, what its store tells, and requests by operation;
+/// Every mount of kvfs, with its source, its daemon, its log, what its store tells, and requests by operation;
 /// and how many values are kept for `kvfs recover`. It answers within a second, also when a daemon hangs.
 #[derive(Debug, Args)]
 pub struct Status {
@@ -52,7 +53,7 @@ enum State {
     Silent,
     /// Its daemon is gone.
     Dead,
-    /// It is another user's.
+    /// It has no control socket here: another user's, or one with another runtime folder.
     Foreign,
 }
 
@@ -92,8 +93,8 @@ fn look_at(entry: &MountEntry) -> Found {
     let (state, live) = match ask::status(&socket) {
         Ok(live) => (State::Live, Some(live)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let ours = entry.user.is_none_or(|user| user == nix::unistd::geteuid().as_raw());
-            (if ours { State::Dead } else { State::Foreign }, None)
+            let dead = health(&entry.mount_point, ask::STATUS_TIMEOUT) == Health::Dead;
+            (if dead { State::Dead } else { State::Foreign }, None)
         }
         Err(_) => (State::Silent, None),
     };
@@ -141,7 +142,7 @@ fn block(found: &Found) -> String {
             State::Dead => {
                 format!("its daemon died: kvfs unmount {place} cleans up, and so does mounting again")
             }
-            State::Foreign => "another user's".to_owned(),
+            State::Foreign => "another user's, or mounted with another KVFS_RUNTIME_DIR".to_owned(),
             State::Live | State::Silent => "its daemon does not answer".to_owned(),
         };
         return format!("{head}\n  {what}");

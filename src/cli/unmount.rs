@@ -11,7 +11,7 @@ use crate::control::{self, Request};
 use crate::device;
 use crate::error::ErrorKind;
 use crate::mount::Ending;
-use crate::mount_point::{Health, health};
+use crate::mount_point::{ANSWER_TIMEOUT, Health, health};
 use crate::mount_table::{self, MountEntry};
 use crate::store;
 use crate::store::driver::Location;
@@ -37,7 +37,7 @@ impl Unmount {
     pub fn run(self) -> Outcome {
         let path = mount_table::absolute(&self.folder)?;
         let entry = ask::mount_at(&path)?;
-        if health(&path) == Health::Dead {
+        if health(&path, ANSWER_TIMEOUT) == Health::Dead {
             device::unmount(&path, device::Unmount::Detach)?;
             control::tidy(&control::socket(&path));
             output::tell(format_args!(

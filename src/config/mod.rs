@@ -215,3 +215,64 @@ fn split_options(list: &str) -> Vec<String> {
     }
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> MountSpec {
+        MountSpec::new(Source::parse("memory".as_ref()).unwrap(), "m".into())
+    }
+
+    #[test]
+    fn options_of_mount_8_are_taken() {
+        let mut spec = spec();
+        spec.apply_options("rw,nosuid,_netdev,x-systemd.automount,,ro,commit=50ms,timeout=5s,allow-other")
+            .unwrap();
+        spec.apply_options(r"uid=7,gid=8,umask=027,separator=\,,noexec,load=a\,b").unwrap();
+        assert!(spec.read_only && spec.allow_other && spec.no_exec && !spec.snapshot);
+        assert_eq!(spec.commit, Commit::Within(Duration::from_millis(50)));
+        assert_eq!(spec.timeout, Duration::from_secs(5));
+        assert_eq!((spec.uid, spec.gid, spec.modes()), (Some(7), Some(8), (0o640, 0o750)));
+        assert_eq!(spec.separator, Some(Separator::Bytes(b",".to_vec())));
+        assert_eq!(spec.load, Some("a,b".into()));
+    }
+
+    #[test]
+    fn unknown_options_are_refused_with_those_that_are_known() {
+        for list in
+            ["sideways", "ro=1", "commit", "commit=soon", "uid=root", "umask=1777", "timeout=0s", "suid"]
+        {
+            let error = spec().apply_options(list).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{list}");
+        }
+        assert!(spec().apply_options("sideways").unwrap_err().to_string().contains("allow_other"));
+    }
+
+    #[test]
+    fn paths_become_absolute() {
+        let mut spec = spec();
+        spec.save = Some("./saved".into());
+        spec.load = Some("/l".into());
+        let spec = spec.absolute(Path::new("/home/ada"));
+        assert_eq!(spec.mount_point, Path::new("/home/ada/m"));
+        assert_eq!(spec.save.as_deref(), Some(Path::new("/home/ada/saved")));
+        assert_eq!(spec.load.as_deref(), Some(Path::new("/l")));
+    }
+
+    #[test]
+    fn orders_reach_the_daemon_unchanged() {
+        use std::os::unix::ffi::OsStrExt;
+        let mut spec = spec();
+        spec.mount_point = std::ffi::OsStr::from_bytes(b"/not \xff utf-8").into();
+        spec.separator = Some(Separator::Bytes(b"\0\\\xff:".to_vec()));
+        spec.commit = Commit::Within(Duration::from_millis(1500));
+        spec.save = Some("/saved".into());
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<MountSpec>(&text).unwrap(), spec);
+        let short = r#"{"source": "memory", "mount-point": "/m"}"#;
+        let read: MountSpec = serde_json::from_str(short).unwrap();
+        assert_eq!(read, MountSpec::new(Source::parse("memory".as_ref()).unwrap(), "/m".into()));
+        assert!(serde_json::from_str::<MountSpec>(&short.replace("mount-point", "mount_point")).is_err());
+    }
+}

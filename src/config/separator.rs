@@ -97,3 +97,39 @@ impl From<Separator> for String {
         separator.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_are_bytes() {
+        let bytes = |text: &str| text.parse::<Separator>().unwrap().into_bytes();
+        assert_eq!(bytes(r"\0\t\n\r\\\x41:"), Some(b"\0\t\n\r\\A:".to_vec()));
+        assert_eq!(bytes("·"), Some("·".as_bytes().to_vec()));
+        assert_eq!(bytes("none"), None);
+        for wrong in ["", r"\", r"\q", r"\x4", r"\xzz", r"\x·"] {
+            assert!(wrong.parse::<Separator>().is_err(), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_separator_is_read_as_it_was_written(bytes in prop::collection::vec(any::<u8>(), 1..9)) {
+            let separator = Separator::Bytes(bytes);
+            prop_assert_eq!(separator.to_string().parse::<Separator>().unwrap(), separator);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            drop(text.parse::<Separator>());
+        }
+    }
+
+    #[test]
+    fn a_separator_may_be_called_none() {
+        let separator = Separator::Bytes(b"none".to_vec());
+        assert_eq!(separator.to_string().parse::<Separator>().unwrap(), separator);
+    }
+}

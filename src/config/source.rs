@@ -226,3 +226,39 @@ fn unknown_kind(kind: &str, text: &OsStr) -> Error {
     );
     Error::new(ErrorKind::Invalid, sentence)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Source> {
+        Source::parse(text.as_ref())
+    }
+
+    fn kind(location: Option<&str>) -> Source {
+        Source::Kind { kind: "memory".to_owned(), location: location.map(PathBuf::from) }
+    }
+
+    #[test]
+    fn sources_are_read_in_the_order_of_the_design() {
+        assert_eq!(parse("memory").unwrap(), kind(None));
+        assert_eq!(parse("memory:./x:y%20").unwrap(), kind(Some("./x:y%20")));
+        for path in ["./memory", "./a:b", "folder/a:b", "model.safetensors", "/memory"] {
+            assert_eq!(parse(path).unwrap(), Source::Path(path.into()));
+        }
+        for wrong in ["", "nosuch:x", "nosuch://u:secret@host", "memory:", "memory://x", "a:b"] {
+            let error = parse(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{wrong:?}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn sources_are_written_as_they_are_read() {
+        for text in ["memory", "memory:/x", "/some/path", "./x:y"] {
+            assert_eq!(parse(text).unwrap().to_os_string(), OsString::from(text));
+        }
+        let absolute = parse("memory:./x").unwrap().absolute(Path::new("/home"));
+        assert_eq!(absolute, kind(Some("/home/x")));
+    }
+}

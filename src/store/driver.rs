@@ -21,6 +21,8 @@ pub struct Driver {
     pub separator: &'static str,
     /// Whether the file or folder at this path is a store of this kind, told by its content.
     pub recognise: fn(&std::path::Path) -> bool,
+    /// The files in its folder, which nobody may make in a mount that covers it.
+    pub own_files: &'static [&'static str],
     /// Opens it.
     pub open: fn(&Opening) -> Result<Arc<dyn Store>>,
 }

@@ -66,11 +66,11 @@ impl<K: Kv> Flat<K> {
     /// The flat key under which `key` will be made.
     fn fitting(&self, key: &Key) -> Result<Vec<u8>> {
         let flat = self.separator.join(key).ok_or_else(|| self.impossible(key))?;
-        self.check_length(&flat)?;
+        self.check_flat(&flat)?;
         Ok(flat)
     }
 
-    fn check_length(&self, flat: &[u8]) -> Result<()> {
+    fn check_flat(&self, flat: &[u8]) -> Result<()> {
         if flat.len() > self.caps.key_max as usize {
             return Err(Error::new(
                 ErrorKind::NameTooLong,
@@ -82,7 +82,7 @@ impl<K: Kv> Flat<K> {
                 ),
             ));
         }
-        Ok(())
+        self.kv.check_key(flat)
     }
 
     fn impossible(&self, key: &Key) -> Error {
@@ -176,7 +176,7 @@ impl<K: Kv> Flat<K> {
         }
         let value = self.fitting(key)?;
         let marker = self.separator.below(key).ok_or_else(|| self.impossible(key))?;
-        self.check_length(&marker)?;
+        self.check_flat(&marker)?;
         edits.push(Edit::Expect { none: Keys::At(value), otherwise: ErrorKind::Exists });
         edits.push(Edit::Expect { none: Keys::Prefix(marker.clone()), otherwise: ErrorKind::Exists });
         edits.push(Edit::Put { key: marker, body: None, when: When::Always });

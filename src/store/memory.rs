@@ -32,6 +32,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise: |_| false,
+    own_files: &[],
     open,
 };
 
@@ -141,7 +142,7 @@ impl Kv for Memory {
     }
 
     fn changed(&self) -> SystemTime {
-        self.map.read().changed
+        self.map.read().made
     }
 
     fn watch(&self, tell: TellKey) -> Result<Watch> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -10,6 +11,7 @@ use super::buffer::Buffer;
 use super::lookup::Shared;
 use super::node::{Ino, Place, What};
 use super::{Caller, Vfs};
+use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::When;
 
@@ -71,6 +73,11 @@ pub struct Mode {
     pub exclusive: bool,
 }
 
+/// A caller that was sent back comes again within this time.
+const SENT_BACK: Duration = Duration::from_secs(1);
+/// So many callers are remembered before those that did not come again are forgotten.
+const SENT_BACK_MOST: usize = 256;
+
 /// Values from this length on are streamed past the kernel's pages, which is twice as fast.
 const STREAMED: u64 = 4 << 20;
 
@@ -111,7 +118,7 @@ impl Vfs {
         let mut opened = Opened { handle: 0, keep: true, direct: false, silent: !mode.write };
         let mut value = None;
         if let Some(buffer) = &buffer {
-            if self.is_superseded(ino, &place, buffer)? && self.send_back(ino) {
+            if self.is_superseded(ino, &place, buffer)? && self.send_back(caller) {
                 return Err(ErrorKind::Stale.into());
             }
         } else {
@@ -119,9 +126,9 @@ impl Vfs {
             let stat = self.stat(&place)?;
             let found = self.store.open(&place.key)?.map(Shared::from);
             let (Some(stat), Some(found)) = (stat, found) else {
-                return Err(self.vanished(ino));
+                return Err(self.vanished(caller));
             };
-            let admitted = self.admit(ino, &place, found, stat.modified)?;
+            let admitted = self.admit(caller, ino, &place, found, stat.modified)?;
             (opened.keep, opened.direct) = (admitted.keep, admitted.direct);
             value = Some(admitted.value);
         }
@@ -133,18 +140,22 @@ impl Vfs {
             self.truncate(ino, &place, 0, true)?;
         }
         opened.handle = self.new_handle(caller, ino, mode, value);
+        self.sent_back.lock().remove(&caller.pid);
         Ok(opened)
     }
 
-    /// Opens an inode whose name went to another file, or to none, between the kernel's lookup and its open. A
-    /// writer's name is looked up again by the kernel; a reader gets what has the name now, past the pages: the kernel looks
-    /// up but once, and a name that is only ever replaced must never seem absent (§4.5).
+    /// Opens an inode whose name went to another file, or to none, between the kernel's lookup and its open: the kernel
+    /// looks the name up again. Where that happens once more, a reader gets what has the name now, past the pages, since
+    /// a name that is only ever replaced must never seem absent (§4.5).
     fn open_replaced(&self, caller: Caller, ino: Ino, place: &Place, mode: Mode) -> Result<Opened> {
-        if mode.write || mode.truncate {
+        let again = self.send_back(caller);
+        if again || mode.write || mode.truncate {
             return Err(ErrorKind::Stale.into());
         }
         let value = Shared::from(self.store.open(&place.key)?.ok_or(ErrorKind::NotFound)?);
-        if let Some(node) = self.table.lock().get_mut(ino) {
+        if let Some(node) = self.table.lock().get_mut(ino)
+            && node.reading.as_ref().is_none_or(|reading| reading.strong_count() == 0)
+        {
             node.reading = Some(Arc::downgrade(&value));
         }
         let handle = self.new_handle(caller, ino, mode, Some(value));
@@ -152,19 +163,29 @@ impl Vfs {
     }
 
     /// The error for an inode whose key is gone: the kernel looks the name up again.
-    fn vanished(&self, ino: Ino) -> Error {
-        if self.send_back(ino) { ErrorKind::Stale.into() } else { ErrorKind::NotFound.into() }
+    fn vanished(&self, caller: Caller) -> Error {
+        if self.send_back(caller) { ErrorKind::Stale.into() } else { ErrorKind::NotFound.into() }
     }
 
-    /// Whether the kernel is to look the name of this inode up again: it does so once for each `Stale`.
-    fn send_back(&self, ino: Ino) -> bool {
-        self.table.lock().get_mut(ino).is_some_and(|node| !std::mem::replace(&mut node.sent_back, true))
+    /// Whether the kernel is to look the name up again for this caller: it does so once for each open that is answered
+    /// `Stale`, so the second time the caller must get an answer.
+    fn send_back(&self, caller: Caller) -> bool {
+        let mut sent_back = self.sent_back.lock();
+        if sent_back.remove(&caller.pid).is_some_and(|since| since.elapsed() < SENT_BACK) {
+            return false;
+        }
+        if sent_back.len() >= SENT_BACK_MOST {
+            sent_back.retain(|_, since| since.elapsed() < SENT_BACK);
+        }
+        sent_back.insert(caller.pid, env::instant());
+        true
     }
 
     /// Decides how a version may be read through this inode: whether the kernel's pages are of it, and whether it
     /// must bypass them. `Stale` sends the kernel back to look the name up, once.
     fn admit(
         &self,
+        caller: Caller,
         ino: Ino,
         place: &Place,
         found: Shared,
@@ -189,14 +210,13 @@ impl Vfs {
         let mut table = self.table.lock();
         let node = table.get_mut(ino).ok_or(ErrorKind::Stale)?;
         if !same_as_open || told != found.len() {
-            if !std::mem::replace(&mut node.sent_back, true) {
+            drop(table);
+            if self.send_back(caller) {
                 return Err(ErrorKind::Stale.into());
             }
             // The kernel came back and the value changed once more: this handle reads past the pages.
-            node.sent_back = false;
             return Ok(Admitted { value: found, keep: false, direct: true });
         }
-        node.sent_back = false;
         let keep = node.pages == Some(modified);
         node.pages = Some(modified);
         // One value for all handles: it is known as long as any of them reads it.

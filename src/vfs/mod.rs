@@ -89,6 +89,8 @@ pub struct Vfs {
     handles: Mutex<HashMap<u64, Arc<Handle>>>,
     directories: Mutex<HashMap<u64, Arc<Mutex<DirectoryHandle>>>>,
     next_handle: AtomicU64,
+    /// Callers whose open was answered `Stale`, and when.
+    sent_back: Mutex<HashMap<u32, std::time::Instant>>,
     /// What is counted for `kvfs status`.
     pub counters: report::Counters,
     /// What the kernel may keep, and for how long.
@@ -111,6 +113,7 @@ impl Vfs {
             handles: Mutex::new(HashMap::new()),
             directories: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
+            sent_back: Mutex::new(HashMap::new()),
             counters: report::Counters::default(),
         })
     }

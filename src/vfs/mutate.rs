@@ -340,6 +340,9 @@ impl Vfs {
         to: &Target,
         replaced: Option<(What, Option<Stat>)>,
     ) -> Result<()> {
+        if to.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
+        }
         if to.key.starts_with(&from.key) {
             return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
         }

@@ -69,8 +69,6 @@ pub struct Node {
     pub pages: Option<SystemTime>,
     /// The version that open handles read, while there are any.
     pub reading: Option<Weak<dyn Value>>,
-    /// Whether the last open was sent back to look the name up again.
-    pub sent_back: bool,
 }
 
 impl Node {
@@ -88,7 +86,6 @@ impl Node {
             told: 0,
             pages: None,
             reading: None,
-            sent_back: false,
         }
     }
 

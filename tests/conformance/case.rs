@@ -45,7 +45,7 @@ pub fn failure<T>(result: Result<T>) -> Option<ErrorKind> {
 
 impl Case {
     /// Opens an empty store, if this build has its kind.
-    pub fn open(kind: &str) -> Option<Case> {
+    pub fn open(kind: &str, commit: Commit) -> Option<Case> {
         let Some(driver) = driver(kind) else {
             eprintln!("skipped: this build has no store of kind {kind}");
             return None;
@@ -56,7 +56,7 @@ impl Case {
             read_only: false,
             create: true,
             separator: Some(b"/".to_vec()),
-            commit: Commit::default(),
+            commit,
             timeout: Duration::from_secs(30),
             load: None,
             save: None,
@@ -71,7 +71,7 @@ impl Case {
 
     /// Another store of the same kind, empty.
     pub fn another(&self) -> Case {
-        Case::open(self.driver.kind).unwrap()
+        Case::open(self.driver.kind, self.opening.commit).unwrap()
     }
 
     /// Whether what is put is still there when the store is opened again.

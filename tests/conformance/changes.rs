@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use kvfs::error::ErrorKind;
 use kvfs::key::Key;
+use kvfs::key::Segment;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Atomic, Change, Kind, Rename, Version, When};
 
-use crate::case::{Case, bytes_of, failure, path};
+use crate::case::{Case, bytes_of, failure, key, path};
 
 fn version(case: &Case, key: &Key) -> Version {
     case.store.open(key).unwrap().unwrap().version().unwrap()
@@ -275,4 +276,100 @@ pub fn what_was_put_is_there_when_opened_again(case: &Case) {
     let lasts = case.lasts();
     let again = case.reopened(|opening| opening.create = false);
     assert_eq!(again.walk(), if lasts { before } else { Default::default() });
+}
+
+/// §1.9: what `check_key` allows can be put, and what it refuses is refused in the same words.
+pub fn a_key_is_checked_without_being_put(case: &Case) {
+    let longest = case.caps().key_max as usize;
+    let typed = Key::root().child(Segment { bytes: b"", word: kvfs::key::Word::Raw });
+    let keys = [
+        path("a"),
+        path("a/b"),
+        path("a/"),
+        path("/"),
+        key([b""]),
+        key([b"\xFF\0"]),
+        key([b"with/separator"]),
+        key([&vec![b'k'; longest]]),
+        key([&vec![b'k'; longest + 1]]),
+        key([&vec![b'k'; longest - 1], b""]),
+        key([&vec![b'k'; longest - 1], b"x"]),
+        typed,
+        Key::root(),
+    ];
+    for key in keys {
+        let checked = failure(case.store.check_key(&key));
+        assert_eq!(checked, failure(case.try_put(&key, b"v", When::Always)), "{key:?}");
+        assert_eq!(case.value(&key).is_some(), checked.is_none(), "{key:?}");
+    }
+    assert_eq!(case.store.raw_key(&path("a/b"), false), b"a/b");
+    assert_eq!(case.store.raw_key(&path("a/b"), true), b"a/b/");
+}
+
+pub fn the_version_of_a_payload_is_the_version_of_its_value(case: &Case) {
+    for value in [&b""[..], b"small", &vec![9; 3 << 20]] {
+        let body = Payload::of(value).unwrap();
+        if let Some(told) = case.store.version_of(&body).unwrap() {
+            case.put(&path("k"), value);
+            assert_eq!(told, version(case, &path("k")));
+        }
+    }
+}
+
+/// §1.1.
+pub fn another_separator_makes_other_names(case: &Case) {
+    let case = case.another().reopened(|opening| opening.separator = Some(b"::".to_vec()));
+    let (nested, slashed) = (key([b"a", b"b/c", b":d"]), key([b"/"]));
+    case.put_all([&nested, &slashed], b"v");
+    assert_eq!(case.walk().into_keys().collect::<Vec<_>>(), [slashed, nested.clone()]);
+    assert_eq!(case.store.raw_key(&nested, false), b"a::b/c:::d");
+    let refused = failure(case.try_put(&key([b"x::y"]), b"v", When::Always));
+    assert_eq!(refused, Some(ErrorKind::Invalid));
+}
+
+/// §1.1.
+pub fn without_a_separator_every_key_is_one_name(case: &Case) {
+    let case = case.another().reopened(|opening| opening.separator = None);
+    assert!(!case.caps().branches);
+    let (one, other) = (key([b"a/b"]), key([b"a"]));
+    case.put_all([&one, &other], b"v");
+    assert_eq!(case.names(&Key::root()), [&b"a"[..], b"a/b"]);
+    assert_eq!(case.kind(&other), Some(Kind::Leaf));
+    assert_eq!(failure(case.try_put(&path("a/b"), b"v", When::Always)), Some(ErrorKind::Invalid));
+    assert_eq!(failure(case.make(&path("dir"))), Some(ErrorKind::Unsupported));
+    if case.caps().rename == Rename::Tree {
+        case.rename(&other, &key([b"c"]), true, false).unwrap();
+        assert_eq!(case.names(&Key::root()), [&b"a/b"[..], b"c"]);
+    }
+}
+
+/// A watch tells of other programs: what this store did itself, the mount knows.
+pub fn its_own_changes_are_not_told(case: &Case) {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let events = Arc::clone(&told);
+    let watch = case.store.watch(Arc::new(move |event| events.lock().unwrap().push(event)));
+    if !case.caps().watch {
+        assert_eq!(failure(watch), Some(ErrorKind::Unsupported));
+        return;
+    }
+    let watch = watch.unwrap();
+    for n in 0..20 {
+        case.put(&path(&format!("{n}")), b"v");
+    }
+    case.store.sync().unwrap();
+    drop(watch);
+    assert_eq!(*told.lock().unwrap(), []);
+}
+
+/// §5.8.
+pub fn usage_counts_keys(case: &Case) {
+    let before = case.store.usage();
+    case.put_all([&path("a"), &path("b/c")], b"v");
+    case.store.sync().unwrap();
+    let after = case.store.usage();
+    assert!(before.total.zip(before.free).is_none_or(|(total, free)| free <= total));
+    // It may be a little behind, since it is told from memory.
+    if let (Some(before), Some(after)) = (before.keys, after.keys) {
+        assert!((before..=before + 2).contains(&after), "{before} and 2 more are {after}");
+    }
 }

@@ -12,9 +12,10 @@ mod reference;
 mod values;
 
 macro_rules! conformance {
-    ($($kind:ident)*) => { $(
-        mod $kind {
-            conformance!(@tests stringify!($kind), listing:
+    ($($name:ident: $kind:literal, $commit:expr;)*) => { $(
+        mod $name {
+            use kvfs::store::driver::Commit;
+            conformance!(@tests $kind, $commit, listing:
                 the_root_is_there_and_empty,
                 a_listing_gives_what_stat_says,
                 a_listing_that_stops_goes_on_where_it_stopped,
@@ -22,7 +23,7 @@ macro_rules! conformance {
                 an_empty_marker_is_not_listed_and_a_full_one_is,
                 ten_thousand_keys_are_listed_once_each,
                 what_stays_is_given_once_while_others_come_and_go);
-            conformance!(@tests stringify!($kind), values:
+            conformance!(@tests $kind, $commit, values:
                 what_is_put_is_read_back,
                 any_range_is_cut_at_the_end,
                 an_open_value_stays_as_it_was,
@@ -34,7 +35,7 @@ macro_rules! conformance {
                 types_that_the_store_has_not_are_refused_and_absent,
                 readers_beside_writers_see_whole_values,
                 a_value_is_as_new_as_its_last_change);
-            conformance!(@tests stringify!($kind), changes:
+            conformance!(@tests $kind, $commit, changes:
                 conditions_are_checked,
                 a_batch_is_all_or_nothing,
                 changes_of_a_batch_follow_each_other,
@@ -49,17 +50,28 @@ macro_rules! conformance {
                 only_an_empty_directory_is_removed,
                 a_read_only_store_refuses_every_change,
                 a_snapshot_stays_as_it_was,
-                what_was_put_is_there_when_opened_again);
-            conformance!(@tests stringify!($kind), model: the_store_does_as_the_reference_does);
+                what_was_put_is_there_when_opened_again,
+                a_key_is_checked_without_being_put,
+                the_version_of_a_payload_is_the_version_of_its_value,
+                another_separator_makes_other_names,
+                without_a_separator_every_key_is_one_name,
+                its_own_changes_are_not_told,
+                usage_counts_keys);
+            conformance!(@tests $kind, $commit, model: the_store_does_as_the_reference_does);
         }
     )* };
-    (@tests $kind:expr, $module:ident: $($test:ident),* $(,)?) => { $(
+    (@tests $kind:expr, $commit:expr, $module:ident: $($test:ident),* $(,)?) => { $(
         #[test]
         fn $test() {
-            let Some(case) = crate::case::Case::open($kind) else { return };
+            let Some(case) = crate::case::Case::open($kind, $commit) else { return };
             crate::$module::$test(&case);
         }
     )* };
 }
 
-conformance! { memory lmdb }
+conformance! {
+    memory: "memory", Commit::Auto;
+    lmdb: "lmdb", Commit::Auto;
+    lmdb_close: "lmdb", Commit::Close;
+    lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));
+}

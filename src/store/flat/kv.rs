@@ -26,6 +26,15 @@ pub trait Kv: Send + Sync + 'static {
     /// Those of each [`Edit`]; `NameTooLong`, `NoSpace` and the like are the store's own.
     fn write(&self, edits: &mut [Edit<'_>]) -> Result<()>;
 
+    /// Whether the map could hold a value under this key, told without looking; its length has been checked.
+    ///
+    /// # Errors
+    /// `NameEncoding`, as for a key of no bytes where there can be none.
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        let _ = key;
+        Ok(())
+    }
+
     /// The last change of the whole map, by anyone, that cannot be ruled out: what directories are as new as.
     fn changed(&self) -> SystemTime {
         env::now()

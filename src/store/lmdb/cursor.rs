@@ -81,18 +81,6 @@ impl<'t> Cursor<'t> {
         let bytes: &'t [u8] = if has_value { unsafe { slice_of(&found) } } else { &[] };
         Ok(Some((at, bytes)))
     }
-
-    /// How many duplicates the current key has.
-    ///
-    /// # Errors
-    /// LMDB's.
-    pub fn duplicates(&mut self) -> Result<usize> {
-        let mut count = 0;
-        // SAFETY: the cursor is open in a running transaction and stands on a record; `count` outlives the call.
-        let code = unsafe { lmdb_sys::mdb_cursor_count(self.raw.as_ptr(), &raw mut count) };
-        check(code, "counting duplicates")?;
-        Ok(count)
-    }
 }
 
 impl Drop for Cursor<'_> {

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::edit;
-use super::engine::{Engine, Moment};
+use super::engine::{Engine, Moment, Snapshot};
 use super::environment::Access;
-use super::table::{Name, in_map_as_database, is_database};
-use super::transaction::Transaction;
+use super::pending::Pending;
+use super::table::{Name, Table, in_map_as_database, is_database};
+use super::transaction::{Reading, Transaction};
 use super::value::{Held, Opened, Slot, Unguarded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::Value;
+use crate::store::api::{SharedBytes, Value};
 use crate::store::flat::{Edit, Found, Kv, Step};
 
 /// Values up to this many bytes are copied when they are opened: cheaper than holding their moment.
 const COPY_MAX: usize = 4 << 10;
 
-/// A database whose keys are in the order of their bytes, each with one value.
+/// A database in which each key has one value, in the order that LMDB gives its keys.
 pub(super) struct Database {
     engine: Arc<Engine>,
     moment: Moment,
@@ -33,31 +34,32 @@ impl Database {
         self.name == Name::Main && in_map_as_database(key, value)
     }
 
-    fn found(&self, value: &[u8]) -> Found {
-        Found { size: value.len() as u64, modified: self.changed() }
+    /// Looks at what waits for its commit, of this database; before a transaction begins, so that a value which is
+    /// committed in between is not missed. `None` where nothing does.
+    fn waiting<R>(&self, look: impl FnOnce(&Pending, &[u8]) -> Option<R>) -> Option<R> {
+        let behind = self.engine.behind().filter(|_| matches!(self.moment, Moment::Live))?;
+        look(&behind.pending(), self.name.as_bytes())
     }
 }
 
-/// Opens the value of `key` in the database `name` as of `moment`; `hides` tells records that are no values.
-pub(super) fn open_value(
+/// Opens the value that `find` points out in the database `name` as of `moment`, and keeps it readable.
+pub(super) fn keep_value(
     engine: &Arc<Engine>,
     moment: &Moment,
     name: &Name,
-    key: &[u8],
-    hides: impl Fn(&[u8]) -> bool,
+    find: impl Fn(&Reading, Table) -> Result<Option<&[u8]>>,
 ) -> Result<Option<Box<dyn Value>>> {
     if let Moment::Fixed(snapshot) = moment {
         let held = engine.look(moment, name, |reading, table| {
-            let value = reading.get(table.handle, key)?.filter(|value| !hides(value));
+            let keep = || Arc::<Snapshot>::clone(snapshot);
             // SAFETY: the pages of the snapshot's moment are not reused while its transaction runs, and the last
             // clone of the snapshot ends it.
-            Ok(value
-                .map(|value| unsafe { Held::new(value, Arc::<super::engine::Snapshot>::clone(snapshot)) }))
+            Ok(find(reading, table)?.map(|value| unsafe { Held::new(value, keep()) }))
         })?;
         return Ok(held.flatten().map(|held| boxed(Arc::new(Slot::new(held)))));
     }
     let Some((reading, table)) = engine.enter(name)? else { return Ok(None) };
-    let Some(value) = reading.get(table.handle, key)?.filter(|value| !hides(value)) else { return Ok(None) };
+    let Some(value) = find(&reading, table)? else { return Ok(None) };
     if engine.environment().access == Access::Unlocked {
         return Ok(Some(Box::new(Unguarded {
             environment: Arc::clone(engine.environment()),
@@ -69,16 +71,59 @@ pub(super) fn open_value(
     if value.len() <= COPY_MAX {
         return Ok(Some(boxed(Arc::new(Slot::new(Held::copy(value))))));
     }
-    let slot = engine.pins().hold(reading, |reading| reading.get(table.handle, key))?;
-    Ok(slot.map(boxed))
+    let value: *const [u8] = value;
+    // SAFETY: the value is in the map, of the moment of `reading`, which the pin goes on holding.
+    let slot = unsafe { engine.pins().hold(reading, value) };
+    Ok(Some(boxed(slot)))
+}
+
+/// Whether the key `next` may come after `key` in a database with these flags.
+fn follows(reading: &impl Transaction, table: Table, key: &[u8], next: &[u8]) -> bool {
+    if table.flags & (lmdb_sys::MDB_INTEGERKEY | lmdb_sys::MDB_REVERSEKEY) == 0 {
+        return key < next;
+    }
+    reading.compare(table.handle, key, next).is_lt()
 }
 
 fn boxed(slot: Arc<Slot>) -> Box<dyn Value> {
     Box::new(Opened(slot))
 }
 
+/// Hands out what is committed in the database `name` as of `moment`, from `from` on.
+pub(super) fn scan(
+    engine: &Engine,
+    moment: &Moment,
+    name: &Name,
+    from: &[u8],
+    each: &mut dyn FnMut(&[u8], Found) -> Step,
+) -> Result<()> {
+    engine.look(moment, name, |reading, table| {
+        let modified = moment.changed(engine);
+        let mut cursor = reading.cursor(table.handle)?;
+        let mut at = cursor.seek(from)?;
+        while let Some((key, value)) = at {
+            let hidden = *name == Name::Main && is_database((key, value));
+            let step =
+                if hidden { Step::Next } else { each(key, Found { size: value.len() as u64, modified }) };
+            at = match step {
+                Step::Next => cursor.go(lmdb_sys::MDB_NEXT)?,
+                Step::Seek(to) => cursor.seek(&to)?,
+                Step::Stop => break,
+            };
+            if at.is_some_and(|(next, _)| !follows(reading, table, key, next)) {
+                return Err(engine.order(name).met_disorder());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
 impl Kv for Database {
     fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        if let Some(found) = self.waiting(|pending, name| pending.get(name, key).map(|entry| entry.found())) {
+            return Ok(found);
+        }
         let found = self.engine.look(&self.moment, &self.name, |reading, table| {
             let value = reading.get(table.handle, key)?;
             Ok(value.filter(|value| !self.hides(key, value)).map(|value| value.len() as u64))
@@ -88,27 +133,26 @@ impl Kv for Database {
     }
 
     fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
-        open_value(&self.engine, &self.moment, &self.name, key, |value| self.hides(key, value))
+        if let Some(value) = self.waiting(|pending, name| pending.get(name, key).map(|e| e.value)) {
+            return Ok(value.map(|bytes| Box::new(SharedBytes(bytes)) as Box<dyn Value>));
+        }
+        keep_value(&self.engine, &self.moment, &self.name, |reading, table| {
+            Ok(reading.get(table.handle, key)?.filter(|value| !self.hides(key, value)))
+        })
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
-        self.engine.look(&self.moment, &self.name, |reading, table| {
-            let modified = self.changed();
-            let mut cursor = reading.cursor(table.handle)?;
-            let mut at = cursor.seek(from)?;
-            while let Some((key, value)) = at {
-                let hidden = self.name == Name::Main && is_database((key, value));
-                let step =
-                    if hidden { Step::Next } else { each(key, Found { size: value.len() as u64, modified }) };
-                at = match step {
-                    Step::Next => cursor.go(lmdb_sys::MDB_NEXT)?,
-                    Step::Seek(to) => cursor.seek(&to)?,
-                    Step::Stop => break,
-                };
-            }
-            Ok(())
-        })?;
-        Ok(())
+        let below = |each: &mut dyn FnMut(&[u8], Found) -> Step| {
+            scan(&self.engine, &self.moment, &self.name, from, each)
+        };
+        let above = self.waiting(|pending, name| {
+            let mut above = pending.above(name, from);
+            (!above.is_empty()).then_some(above)
+        });
+        match above {
+            Some(above) => above.merge(below, each),
+            None => below(each),
+        }
     }
 
     fn write(&self, edits: &mut [Edit<'_>]) -> Result<()> {
@@ -116,19 +160,39 @@ impl Kv for Database {
             return Err(Error::new(ErrorKind::ReadOnly, "this environment is open for reading only"));
         }
         let main = self.name == Name::Main;
-        self.engine.change(&self.name, &mut |writing, table| {
-            edits.iter().try_for_each(|edit| edit::carry_out(writing, table.handle, main, edit))
-        })
-    }
-
-    fn changed(&self) -> SystemTime {
-        match &self.moment {
-            Moment::Live => self.engine.environment().modified(),
-            Moment::Fixed(snapshot) => snapshot.modified,
+        let order = self.engine.order(&self.name);
+        let now = |edits: &mut [Edit<'_>]| {
+            self.engine.change_now(&self.name, &mut |writing, table| {
+                edits.iter().try_for_each(|edit| edit::carry_out(writing, table, main, &order, edit))
+            })
+        };
+        match self.engine.behind() {
+            Some(behind) => behind.write(self.name.as_bytes(), edits, now),
+            None => now(edits),
         }
     }
 
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        if key.is_empty() {
+            return Err(Error::new(ErrorKind::NameEncoding, "LMDB has no empty key"));
+        }
+        Ok(())
+    }
+
+    fn changed(&self) -> SystemTime {
+        self.moment.changed(&self.engine)
+    }
+
     fn sync(&self) -> Result<()> {
+        self.engine.settle()?;
         self.engine.environment().sync()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        self.engine.commit_facts()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.engine.settle()
     }
 }

@@ -1,23 +1,23 @@
 //! The edits of a flat map, carried out in a write transaction.
 
-use lmdb_sys::MDB_dbi;
-
 use super::environment::Environment;
-use super::table::{in_map_as_database, is_database};
+use super::order::Order;
+use super::table::{Table, in_map_as_database, is_database};
 use super::transaction::{Transaction, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Version, When};
 use crate::store::flat::{Edit, Keys};
 
-/// Carries out `edit` in `database`; in the main one, records of named databases are no values and stay.
+/// Carries out `edit` in `table`; in the main database, records of named databases are no values and stay.
 pub(super) fn carry_out(
     writing: &mut Writing<'_>,
-    database: MDB_dbi,
+    table: Table,
     main: bool,
+    order: &Order,
     edit: &Edit<'_>,
 ) -> Result<()> {
-    let mut target = Target { writing, database, main };
+    let mut target = Target { writing, table, main, order };
     match edit {
         Edit::Put { key, body, when } => {
             target.check(key, when)?;
@@ -26,7 +26,7 @@ pub(super) fn carry_out(
         Edit::Delete { key, when } => {
             target.check(key, when)?;
             if target.is_value(key)? {
-                target.writing.delete(database, key, None)?;
+                target.writing.delete(table.handle, key, None)?;
             }
             Ok(())
         }
@@ -43,13 +43,14 @@ pub(super) fn carry_out(
 
 struct Target<'w, 'e> {
     writing: &'w mut Writing<'e>,
-    database: MDB_dbi,
+    table: Table,
     main: bool,
+    order: &'w Order,
 }
 
 impl Target<'_, '_> {
     fn value(&self, key: &[u8]) -> Result<Option<&[u8]>> {
-        let value = self.writing.get(self.database, key)?;
+        let value = self.writing.get(self.table.handle, key)?;
         Ok(value.filter(|value| !(self.main && in_map_as_database(key, value))))
     }
 
@@ -88,13 +89,13 @@ impl Target<'_, '_> {
                 format!("\"{}\" is a named database, and cannot be a value too", key.escape_ascii()),
             ));
         }
-        Ok(())
+        self.order.check(self.writing, self.table, key)
     }
 
     fn put(&mut self, key: &[u8], body: Option<&Payload>) -> Result<()> {
         self.fits(key)?;
         let length = usize::try_from(body.map_or(0, Payload::len)).unwrap_or(usize::MAX);
-        self.writing.put_with(self.database, key, length, |room| {
+        self.writing.put_with(self.table.handle, key, length, |room| {
             let mut filled = 0;
             if let Some(body) = body {
                 body.pieces(&mut |piece| {
@@ -141,14 +142,14 @@ impl Target<'_, '_> {
 
     fn move_value(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
         self.fits(to)?;
-        self.writing.copy(self.database, from, to)?;
-        self.writing.delete(self.database, from, None)?;
+        self.writing.copy(self.table.handle, from, to)?;
+        self.writing.delete(self.table.handle, from, None)?;
         Ok(())
     }
 
     /// The first value whose key is not below `from` and starts with `prefix`.
     fn next_value(&self, from: &[u8], prefix: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut cursor = self.writing.cursor(self.database)?;
+        let mut cursor = self.writing.cursor(self.table.handle)?;
         let mut at = cursor.seek(from)?;
         while let Some(record) = at {
             if !record.0.starts_with(prefix) {

@@ -3,22 +3,26 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use lmdb_sys::MDB_dbi;
 use parking_lot::Mutex;
 
+use super::behind::{self, Ahead};
 use super::environment::{self, Access, Ask, Environment};
+use super::order::Order;
 use super::pin::Pins;
 use super::place::Place;
 use super::registry;
 use super::table::{Name, Table};
 use super::transaction::{Reading, Transaction, Writing};
+use super::watch::Watchers;
 use super::writer::{Work, Writer};
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::driver::Opening;
 
 /// How an environment is opened for a mount.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +39,17 @@ pub struct Terms {
 
 /// An open environment with its writer, its pins and its handles.
 pub struct Engine {
+    /// Puts ahead of their commit; ends first, while the writer works still. Set once, before anybody has the engine.
+    ahead: OnceLock<Ahead>,
     /// Before the environment, which the threads hold too.
     threads: Vec<JoinHandle<()>>,
     writer: Arc<Writer>,
     pins: Arc<Pins>,
+    watchers: Arc<Watchers>,
     /// Handles of named databases, opened once and kept until the database is dropped.
     handles: Mutex<HashMap<Box<[u8]>, MDB_dbi>>,
+    /// What is known of the orders of databases that were used.
+    orders: Mutex<HashMap<Name, Arc<Order>>>,
     environment: Arc<Environment>,
     timeout: Duration,
 }
@@ -62,16 +71,26 @@ pub(super) struct Snapshot {
     pub(super) modified: SystemTime,
 }
 
+impl Moment {
+    /// The last change that cannot be ruled out.
+    pub(super) fn changed(&self, engine: &Engine) -> SystemTime {
+        match self {
+            Moment::Live => engine.environment.modified(),
+            Moment::Fixed(snapshot) => snapshot.modified,
+        }
+    }
+}
+
 impl Engine {
     /// The environment at `path`: the one that this process has open already, or opened now.
     ///
     /// # Errors
     /// One sentence: what the path is instead, who holds it, which right is missing.
-    pub fn open(path: &Path, terms: Terms) -> Result<Arc<Engine>> {
+    pub fn open(path: &Path, terms: Terms, opening: &Opening) -> Result<Arc<Engine>> {
         let deadline = Deadline::after(terms.timeout);
         let place = Place::find(path, terms.create && !terms.read_only)?;
         if place.new {
-            environment::make_data_file(&place)?;
+            environment::make_data_file(&place).inspect_err(|_| place.undo())?;
         }
         let registered = match registry::enter(environment::identity(&place)?, deadline)? {
             Ok(engine) if terms.read_only || engine.environment.access == Access::Write => return Ok(engine),
@@ -87,18 +106,24 @@ impl Engine {
         let environment = Environment::open(place, registered, ask)?;
         let pins = Pins::new(Arc::clone(&environment));
         let writer = Writer::new(Arc::clone(&environment), Arc::clone(&pins));
-        let mut threads = vec![pins.start()?];
+        let watchers = Watchers::new(Arc::clone(&environment));
+        let mut threads = vec![pins.start()?, watchers.start()?];
         if environment.access == Access::Write {
             threads.push(writer.start()?);
         }
         let engine = Arc::new(Engine {
+            ahead: OnceLock::new(),
             threads,
             writer,
             pins,
+            watchers,
             handles: Mutex::new(HashMap::new()),
+            orders: Mutex::new(HashMap::new()),
             environment,
             timeout: terms.timeout,
         });
+        let ahead = behind::start(&engine, opening)?;
+        engine.ahead.get_or_init(|| ahead);
         engine.environment.publish(&engine);
         Ok(engine)
     }
@@ -113,6 +138,56 @@ impl Engine {
         &self.pins
     }
 
+    /// What is accepted ahead of its commit; `None` until the engine was opened.
+    pub(super) fn ahead(&self) -> Option<&Ahead> {
+        self.ahead.get()
+    }
+
+    /// Who is told of changes by others.
+    pub(super) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// How often changes by others were noticed, up to now.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub(super) fn foreign_changes(&self) -> Result<u64> {
+        drop(self.begin()?);
+        Ok(self.environment.foreign_changes())
+    }
+
+    /// What `kvfs status` shows of the environment at `moment`.
+    pub(super) fn facts(&self, moment: &Moment) -> Vec<(&'static str, String)> {
+        let environment = &self.environment;
+        let mut facts = vec![("path", environment.place.shown.display().to_string())];
+        if let Moment::Fixed(snapshot) = moment {
+            facts.push(("snapshot of transaction", snapshot.id.to_string()));
+        }
+        if let Ok(id) = environment.last_transaction() {
+            facts.push(("transaction", id.to_string()));
+        }
+        if let Ok(info) = environment.info() {
+            let pages = info.me_last_pgno as u64 + 1;
+            facts.push(("pages", format!("{pages} of {} bytes", environment.page_size)));
+            facts.push(("map", format!("{} bytes reserved", info.me_mapsize)));
+            facts.push((
+                "reader slots",
+                format!("{} of {} used so far", info.me_numreaders, info.me_maxreaders),
+            ));
+        }
+        facts.push(("moments held by open files", self.pins.count().to_string()));
+        facts.push(("access", environment.access.to_string()));
+        facts.push(("changes by others noticed", environment.foreign_changes().to_string()));
+        let (commits, jobs) = self.writer.counts();
+        facts.push(("transactions written", format!("{commits} for {jobs} requests")));
+        for (name, _) in self.orders.lock().iter().filter(|(_, order)| order.is_broken()) {
+            facts.push(("order of its program's own", name.to_string()));
+        }
+        facts.extend(self.commit_facts());
+        facts
+    }
+
     /// The writer.
     pub(super) fn writer(&self) -> &Writer {
         &self.writer
@@ -121,6 +196,15 @@ impl Engine {
     /// A deadline for a request that begins now.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
+    }
+
+    /// What is known of the order of the database `name`; bounded by the handles there can be.
+    pub(super) fn order(&self, name: &Name) -> Arc<Order> {
+        let mut orders = self.orders.lock();
+        if let Some(order) = orders.get(name) {
+            return Arc::clone(order);
+        }
+        Arc::clone(orders.entry(name.clone()).or_default())
     }
 
     /// Begins a read transaction, after the map was replaced where another program has outgrown it.
@@ -221,11 +305,22 @@ impl Engine {
         self.environment.opened_handle();
     }
 
-    /// Carries out `job` on the database `name` in a write transaction shared with others.
+    /// Carries out `job` on the database `name` in a write transaction shared with others, after all that was
+    /// accepted ahead of its commit.
     ///
     /// # Errors
     /// `NotFound` without such a database; `TimedOut`; what the job returns, and what the commit does.
     pub(super) fn change(
+        &self,
+        name: &Name,
+        job: &mut (dyn FnMut(&mut Writing<'_>, Table) -> Result<()> + Send),
+    ) -> Result<()> {
+        let _nothing_waits = self.pass()?;
+        self.change_now(name, job)
+    }
+
+    /// As [`Engine::change`], where nothing is pending.
+    pub(super) fn change_now(
         &self,
         name: &Name,
         job: &mut (dyn FnMut(&mut Writing<'_>, Table) -> Result<()> + Send),
@@ -252,7 +347,8 @@ impl Engine {
     /// `Exists` where a database or a value has the name.
     pub(super) fn make_database(&self, name: &Name) -> Result<()> {
         let Name::Named(text) = name else { return Err(ErrorKind::Exists.into()) };
-        let mut work = |environment: &Environment| {
+        let _nothing_waits = self.pass()?;
+        let mut work = |environment: &Arc<Environment>| {
             let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
             if writing.get(Environment::MAIN, text.as_bytes())?.is_some() {
                 return Err(Error::new(ErrorKind::Exists, format!("{name}: the main database has this key")));
@@ -271,10 +367,11 @@ impl Engine {
     /// `NotEmpty`; `Busy` while snapshots are mounted, since LMDB gives up the handle at once.
     pub(super) fn drop_database(&self, name: &Name) -> Result<()> {
         let deadline = self.deadline();
+        let _nothing_waits = self.pass()?;
         let Some((reading, table)) = self.enter(name)? else { return Ok(()) };
         let Name::Named(text) = name else { return Err(ErrorKind::NotPermitted.into()) };
         drop(reading);
-        let mut work = |environment: &Environment| {
+        let mut work = |environment: &Arc<Environment>| {
             let (mut writing, _one_at_a_time) = self.write_with_handles(environment)?;
             if name.flags_in(&writing)?.is_none() || self.handle(name) != Some(table.handle) {
                 return Ok(());
@@ -313,6 +410,7 @@ impl Engine {
     /// # Errors
     /// `Exhausted` with more named databases than handles.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
+        self.settle()?;
         loop {
             let reading = self.begin()?;
             let mut unopened = Vec::new();
@@ -340,14 +438,16 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.end_ahead();
         self.pins.stop();
+        self.watchers.stop();
         if !self.writer.stop() {
             tracing::warn!(
                 "{}: another program holds its write transaction, the writer waits for it in the background",
                 self.environment.place.shown.display()
             );
             // The thread keeps the environment open until then.
-            self.threads.truncate(1);
+            self.threads.truncate(2);
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

@@ -45,6 +45,16 @@ pub enum Access {
     Unlocked,
 }
 
+impl std::fmt::Display for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Access::Write => "read and write",
+            Access::Read => "read",
+            Access::Unlocked => "read, without a lock file",
+        })
+    }
+}
+
 /// How an environment is to be opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
@@ -118,20 +128,14 @@ impl Environment {
     /// # Errors
     /// A sentence that says what is wrong with the file, the lock file, their permissions or the disk.
     pub(super) fn open(place: Place, registered: Registered, ask: Ask) -> Result<Arc<Environment>> {
-        let shown = place.shown.display();
-        let (data_file, writable) = open_data(&place, ask.read_only)?;
-        let header = if place.new { None } else { Some(Header::read(&data_file, &place.shown_data())?) };
-        if header.is_some_and(|header| header.is_short()) {
-            tracing::info!("{shown}: the data file is shorter than its pages in use");
-        }
-        let (lock_file, access) = open_lock(&place, ask.read_only, writable)?;
-        if let Some(lock_file) = &lock_file {
-            let found = lock_file.metadata().map_err(|e| Error::io(&shown, &e))?;
-            registered.set_lock_file((found.dev(), found.ino()));
-            wait_for_opening_lock(lock_file, ask.deadline).map_err(|e| e.context(&shown))?;
-        }
-        let map_size = map_size(&data_file, header.as_ref(), ask.map_size);
-        let raw = open_raw(&place, access, map_size)?;
+        let opened = match open_files(&place, &registered, ask) {
+            Ok(opened) => opened,
+            Err(error) => {
+                place.undo();
+                return Err(error);
+            }
+        };
+        let Files { data_file, lock_file, header, access, raw } = opened;
         let modified = data_file.metadata().and_then(|found| found.modified()).unwrap_or(UNIX_EPOCH);
         let environment = Arc::new(Environment {
             raw: RwLock::new(Some(raw)),
@@ -171,10 +175,8 @@ impl Environment {
                 );
             }
         }
-        let transaction = self.read_uncounted()?;
-        // Opening the main database sets its comparison, which every use of it needs.
-        let main = transaction.open_database(None)?;
-        let flags = transaction.flags(main)?;
+        let transaction = self.read_with_main()?;
+        let flags = transaction.flags(Environment::MAIN)?;
         self.main_flags.get_or_init(|| flags);
         self.known.store(transaction.id(), Ordering::Release);
         transaction.commit()
@@ -386,29 +388,59 @@ impl Environment {
         Ok(())
     }
 
-    /// Closes the environment, lets `replace` exchange its data file, and opens it again; only inside
-    /// [`Environment::quietly`], with the opening lock held exclusively until `replace` is done.
+    /// Lets `replace` exchange the data file, then closes the environment and opens it with the new one; only
+    /// inside [`Environment::quietly`], with the opening lock held exclusively. Newcomers can come in once the old
+    /// environment is closed, which drops that lock, and find the new file.
     ///
     /// # Errors
-    /// What `replace` returns: the old environment is open again then. When opening fails, everything fails
-    /// until the mount ends.
-    pub(super) fn reopen(&self, replace: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// What `replace` returns: nothing was done then. When opening fails, everything fails until the mount ends.
+    pub(super) fn reopen(
+        self: &Arc<Self>,
+        deadline: Deadline,
+        replace: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         let _handles = self.handles.lock();
         let mut guard = self.raw.write();
         let Some(raw) = *guard else { return Err(failure(lmdb_sys::MDB_PANIC, self.place.shown.display())) };
-        let replaced = replace();
-        let info = Self::info_of(raw)?;
+        let map_size = Self::info_of(raw)?.me_mapsize as u64;
+        replace()?;
+        *guard = None;
         for Idle(transaction) in self.pool.lock().drain(..) {
             // SAFETY: a reset read transaction of this environment that nobody uses.
             unsafe { lmdb_sys::mdb_txn_abort(transaction.as_ptr()) };
         }
-        // SAFETY: no transaction is left, `raw` is taken out of `self.raw`, and nobody calls meanwhile.
+        // SAFETY: no transaction is left, `raw` was taken out of `self.raw`, and nobody calls meanwhile.
         unsafe { lmdb_sys::mdb_env_close(raw.as_ptr()) };
-        *guard = None;
-        *guard = Some(open_raw(&self.place, self.access, info.me_mapsize as u64)?);
+        let (new, _) = open_data(&self.place, false)?;
+        // SAFETY: both descriptors are open. Ours keeps its number and becomes one of the new file, in one step.
+        if unsafe { libc::dup3(new.as_raw_fd(), self.data_file.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+            return Err(Error::io(self.place.shown_data().display(), &io::Error::last_os_error()));
+        }
+        if let Some(lock_file) = &self.lock_file {
+            wait_for_opening_lock(lock_file, deadline).map_err(|e| e.context(self.place.shown.display()))?;
+        }
+        *guard = Some(open_raw(&self.place, self.access, map_size)?);
         drop(guard);
         self.registered.lock().rename(identity(&self.place)?);
-        replaced
+        let transaction = self.read_with_main()?;
+        // A compacted copy counts its transactions from one again.
+        self.known.store(transaction.id(), Ordering::Release);
+        transaction.commit()
+    }
+
+    /// A read transaction in which the main database was opened: that sets its comparison, which every use of it
+    /// needs. While no other transaction can begin, or before any can.
+    fn read_with_main(self: &Arc<Self>) -> Result<Reading> {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        let transaction = match self.begin(lmdb_sys::MDB_RDONLY) {
+            Ok(raw) => Reading::new(Arc::clone(self), raw),
+            Err(code) => {
+                self.active.fetch_sub(1, Ordering::SeqCst);
+                return Err(failure(code, self.place.shown.display()));
+            }
+        };
+        transaction.open_database(None)?;
+        Ok(transaction)
     }
 
     /// Whether another program's data reaches beyond our map: nothing can be read until that is replaced.
@@ -436,7 +468,7 @@ impl Environment {
     /// Whether the disk has no room for a page more.
     pub(super) fn disk_is_full(&self) -> bool {
         nix::sys::statvfs::fstatvfs(&self.data_file)
-            .is_ok_and(|disk| (disk.blocks_available() as u64) * (disk.fragment_size() as u64) < 1 << 20)
+            .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < 1 << 20)
     }
 
     fn info_of(raw: NonNull<MDB_env>) -> Result<lmdb_sys::MDB_envinfo> {
@@ -461,6 +493,17 @@ impl Environment {
         let guard = self.raw.read();
         let raw = (*guard).ok_or_else(|| failure(lmdb_sys::MDB_PANIC, self.place.shown.display()))?;
         Self::info_of(raw)
+    }
+
+    /// Figures of the main database.
+    ///
+    /// # Errors
+    /// LMDB's.
+    pub fn stat(&self) -> Result<lmdb_sys::MDB_stat> {
+        let mut stat = lmdb_sys::MDB_stat::default();
+        // SAFETY: the environment is open; `stat` outlives the call.
+        self.call("the figures", |raw| unsafe { lmdb_sys::mdb_env_stat(raw, &raw mut stat) })?;
+        Ok(stat)
     }
 
     /// Forces everything committed to the disk, also where other programs commit without waiting.
@@ -520,6 +563,28 @@ impl Drop for Environment {
 
 fn nanoseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// An environment as it was opened.
+struct Files {
+    data_file: File,
+    lock_file: Option<File>,
+    header: Option<Header>,
+    access: Access,
+    raw: NonNull<MDB_env>,
+}
+
+fn open_files(place: &Place, registered: &Registered, ask: Ask) -> Result<Files> {
+    let (data_file, writable) = open_data(place, ask.read_only)?;
+    let header = if place.new { None } else { Some(Header::read(&data_file, &place.shown_data())?) };
+    let (lock_file, access) = open_lock(place, ask.read_only, writable)?;
+    if let Some(lock_file) = &lock_file {
+        let found = lock_file.metadata().map_err(|e| Error::io(place.shown.display(), &e))?;
+        registered.set_lock_file((found.dev(), found.ino()));
+        wait_for_opening_lock(lock_file, ask.deadline).map_err(|e| e.context(place.shown.display()))?;
+    }
+    let raw = open_raw(place, access, map_size(&data_file, header.as_ref(), ask.map_size))?;
+    Ok(Files { data_file, lock_file, header, access, raw })
 }
 
 /// Opens the data file for looking at it, and tells whether it can be written.
@@ -613,9 +678,8 @@ fn wait_for_opening_lock(lock_file: &File, deadline: Deadline) -> Result<()> {
 /// map, which held readers would forbid. LMDB writes a map larger than the recorded one into the next meta
 /// page; see DESIGN.md for what that means to other programs.
 fn map_size(data_file: &File, header: Option<&Header>, asked: Option<u64>) -> u64 {
-    let disk = nix::sys::statvfs::fstatvfs(data_file).map_or(0, |disk| {
-        (disk.blocks() as u64).saturating_mul(disk.fragment_size() as u64).next_multiple_of(MAP_MIN)
-    });
+    let disk = nix::sys::statvfs::fstatvfs(data_file)
+        .map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size()).next_multiple_of(MAP_MIN));
     let recorded = header.map_or(0, |header| header.map_size.min(MAP_MAX));
     let used = header.map_or(0, |header| (header.last_page + 1) * header.page_size);
     let mut size = asked.unwrap_or_else(|| disk.clamp(MAP_MIN, MAP_MAX).max(recorded));

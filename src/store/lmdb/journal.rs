@@ -11,19 +11,21 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::record::{self, Change, Identity, Leftover};
+use super::record::{self, Change, Head, Identity, Leftover};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use nix::fcntl::{Flock, FlockArg};
 
 /// Both files together never grow over this: the bound of the pending map, with room for many overwrites.
 const FILE_MAX: u64 = 64 << 20;
+/// A file that grew over this is cut when it is emptied; a smaller one is written over.
+const KEPT_MAX: u64 = 8 << 20;
 
 /// The journal of one environment, held by one daemon.
 #[derive(Debug)]
 pub struct Journal {
     halves: [Half; 2],
-    head: Vec<u8>,
+    identity: Identity,
     sequence: u64,
     record: Vec<u8>,
 }
@@ -32,7 +34,10 @@ pub struct Journal {
 struct Half {
     path: PathBuf,
     file: Flock<File>,
+    /// Where the next record goes.
     end: u64,
+    /// The length of the head; 0 where it is not this environment's.
+    head: u64,
 }
 
 /// Which of the two files: the one that gathers and the one being committed take turns.
@@ -57,34 +62,34 @@ impl Journal {
     /// # Errors
     /// `Busy` while another daemon holds it; the folder's otherwise.
     pub fn open(state: &Path, identity: &Identity) -> Result<(Journal, Leftover)> {
-        let folder = folder_of(state);
-        env::private_folder(&folder)?;
-        let head = record::head(identity);
-        let mut leftover = Leftover::default();
+        env::private_folder(&folder_of(state))?;
+        let (mut leftover, mut sequence) = (Leftover::default(), 0);
         let mut open = |side: &str| -> Result<Half> {
-            let path = folder.join(format!("{:x}-{:x}.{side}", identity.device, identity.inode));
+            let path = path_of(state, identity, side);
             let file = lock(&path, true)?;
-            let mut end = head.len() as u64;
-            if let Some(found) = read(&file, &path)? {
-                // The same identity at another path is the same data file, moved; its head stays as it is.
-                end = found.head as u64;
-                leftover.add(found.leftover);
-            } else {
-                write_at(&file, &path, &head, 0)?;
-            }
-            let length = file.metadata().map_err(|e| Error::io(path.display(), &e))?.len();
-            Ok(Half { path, file, end: length.max(end) })
+            let found = read(&file, &path)?;
+            let end = file.metadata().map_err(|e| Error::io(path.display(), &e))?.len();
+            // Also above what was damaged, or nobody could tell old records from new ones.
+            sequence = sequence.max(found.as_ref().map_or(0, |found| found.head.first));
+            let head = found.as_ref().filter(|found| found.head.identity == *identity);
+            let head = head.map_or(0, |found| found.head.length as u64);
+            leftover.add(found.map(|found| found.leftover).unwrap_or_default());
+            Ok(Half { path, file, end, head })
         };
         let halves = [open("a")?, open("b")?];
         leftover.batches.sort_by_key(|batch| batch.sequence);
-        let sequence = leftover.batches.last().map_or(0, |batch| batch.sequence + 1);
-        Ok((Journal { halves, head, sequence, record: Vec::new() }, leftover))
+        sequence = leftover.batches.last().map_or(0, |batch| batch.sequence + 1).max(sequence);
+        let mut journal = Journal { halves, identity: identity.clone(), sequence, record: Vec::new() };
+        if leftover.batches.is_empty() {
+            journal.clear_all()?;
+        }
+        Ok((journal, leftover))
     }
 
     /// Writes down `changes`, accepted while `follows` was the last transaction or was about to be: one `write`.
     ///
     /// # Errors
-    /// `NoSpace` and the like; the file is as it was before then.
+    /// `NoSpace` and the like; what was written down before is not touched.
     pub fn append(&mut self, side: Side, follows: u64, changes: &[Change]) -> Result<()> {
         self.record.clear();
         record::encode(&mut self.record, self.sequence, follows, changes)?;
@@ -93,18 +98,12 @@ impl Journal {
             return Err(Error::new(ErrorKind::NoSpace, "the journal is full until the next commit is done"));
         }
         if let Err(error) = write_at(&half.file, &half.path, &self.record, half.end) {
-            // Half a record would be cut as torn when the journal is read; it is only not left to grow.
-            let _ = half.file.set_len(half.end);
+            // Half a record is cut as torn when the journal is read, and written over by the next one.
             return Err(error);
         }
         half.end += self.record.len() as u64;
         self.sequence += 1;
         Ok(())
-    }
-
-    /// How many bytes may still be appended to `side`.
-    pub fn room(&self, side: Side) -> u64 {
-        FILE_MAX.saturating_sub(self.halves[side.0].end)
     }
 
     /// Empties one file: what is in it is committed, or kept elsewhere.
@@ -113,11 +112,25 @@ impl Journal {
     /// The file system's.
     pub fn clear(&mut self, side: Side) -> Result<()> {
         let half = &mut self.halves[side.0];
-        let end = self.head.len() as u64;
-        half.file.set_len(0).map_err(|e| Error::io(half.path.display(), &e))?;
-        write_at(&half.file, &half.path, &self.head, 0)?;
-        half.end = end;
+        if half.head == 0 || half.end > KEPT_MAX {
+            let head = record::head(&self.identity, self.sequence);
+            half.file.set_len(0).map_err(|e| Error::io(half.path.display(), &e))?;
+            write_at(&half.file, &half.path, &head, 0)?;
+            half.head = head.len() as u64;
+        } else {
+            write_at(&half.file, &half.path, &self.sequence.to_le_bytes(), record::FIRST_AT)?;
+        }
+        half.end = half.head;
         Ok(())
+    }
+
+    /// Empties both files.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn clear_all(&mut self) -> Result<()> {
+        self.clear(Side::FIRST)?;
+        self.clear(Side::FIRST.other())
     }
 
     /// Ends the journal: its files go. For a mount that has nothing pending.
@@ -130,6 +143,15 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Whether there is a journal of this environment.
+pub fn exists(state: &Path, identity: &Identity) -> bool {
+    ["a", "b"].iter().any(|side| path_of(state, identity, side).exists())
+}
+
+fn path_of(state: &Path, identity: &Identity, side: &str) -> PathBuf {
+    folder_of(state).join(format!("{:x}-{:x}.{side}", identity.device, identity.inode))
 }
 
 /// Takes the journals of environments that were opened at `path` and are not `identity`: the data file was replaced,
@@ -151,8 +173,9 @@ pub fn orphans(state: &Path, identity: &Identity) -> Result<Vec<(PathBuf, Leftov
         // Locked by a living daemon, or not ours to read: not an orphan.
         let Ok(file) = lock(&path, false) else { continue };
         let Some(found) = read(&file, &path)? else { continue };
-        let same = found.identity.device == identity.device && found.identity.inode == identity.inode;
-        if !same && found.identity.path == identity.path {
+        let other = &found.head.identity;
+        let same = other.device == identity.device && other.inode == identity.inode;
+        if !same && other.path == identity.path {
             orphans.push((path, found.leftover));
         }
     }
@@ -184,10 +207,9 @@ fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
         .map_err(|e| Error::io(format_args!("the journal {}", path.display()), &e))
 }
 
-/// A journal file that was read: whose it is, how long its head is, and what is in it.
+/// A journal file that was read.
 struct Found {
-    identity: Identity,
-    head: usize,
+    head: Head,
     leftover: Leftover,
 }
 
@@ -202,10 +224,9 @@ fn read(file: &File, path: &Path) -> Result<Option<Found>> {
     }
     let mut bytes = vec![0; length as usize];
     file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io(path.display(), &e))?;
-    Ok(record::read_head(&bytes).map(|(identity, head)| Found {
-        identity,
-        head,
-        leftover: record::read_records(&bytes[head..]),
+    Ok(record::read_head(&bytes).map(|head| {
+        let leftover = record::read_records(&bytes[head.length..], head.first);
+        Found { head, leftover }
     }))
 }
 
@@ -265,6 +286,14 @@ mod tests {
         drop(journal);
         let (journal, leftover) = Journal::open(state.path(), &identity(1)).unwrap();
         assert_eq!(keys(&leftover), [b"b"]);
+        drop(journal);
+        let (mut journal, _) = Journal::open(state.path(), &identity(1)).unwrap();
+        journal.clear_all().unwrap();
+        // Written over, up to the middle of what was there.
+        journal.append(Side::FIRST, 43, &[change(b"new", Some(b"5"))]).unwrap();
+        drop(journal);
+        let (journal, leftover) = Journal::open(state.path(), &identity(1)).unwrap();
+        assert_eq!((keys(&leftover), leftover.unreadable), (vec![&b"new"[..]], 0));
         journal.remove().unwrap();
         assert_eq!(fs::read_dir(state.path().join("journal")).unwrap().count(), 0);
     }
@@ -277,7 +306,7 @@ mod tests {
             OpenOptions::new().write(true).open(&path).unwrap().set_len(torn).unwrap();
             let (_, leftover) = Journal::open(state.path(), &identity(1)).unwrap();
             assert_eq!(keys(&leftover), [b"one", b"two"], "torn at {torn}");
-            assert_eq!(leftover.unreadable, torn - ends[2]);
+            assert_eq!(leftover.unreadable, 0, "nothing accepted is missing");
             fs::remove_file(&path).unwrap();
             three_records(state.path());
         }

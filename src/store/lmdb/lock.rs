@@ -14,7 +14,7 @@
 //! One `fcntl` call changes the lock from one to the other in one step; it is never given up in between, since
 //! the shared lock *is* liblmdb's own. Closing any descriptor of the file drops it: see `environment.rs`.
 
-use std::fs::File;
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -22,15 +22,15 @@ use nix::fcntl::{FcntlArg, fcntl};
 use crate::error::{Error, Result};
 
 /// This process's lock on byte 0 of an environment's lock file, seen through a descriptor of our own.
-#[derive(Debug)]
-pub struct OpeningLock {
-    file: File,
+#[derive(Clone, Copy, Debug)]
+pub struct OpeningLock<'e> {
+    file: BorrowedFd<'e>,
 }
 
-impl OpeningLock {
-    /// The lock of the environment whose lock file this is: open for reading and writing, before the environment
-    /// was opened, and closed after it.
-    pub fn of(file: File) -> OpeningLock {
+impl<'e> OpeningLock<'e> {
+    /// The lock of the environment whose lock file this is: open for reading and writing since before the
+    /// environment was opened, and until after it is closed. Only borrowed: a duplicate would be one to close.
+    pub fn of(file: BorrowedFd<'e>) -> OpeningLock<'e> {
         OpeningLock { file }
     }
 
@@ -64,7 +64,7 @@ impl OpeningLock {
             l_pid: 0,
         };
         loop {
-            match fcntl(&self.file, FcntlArg::F_SETLK(&lock)) {
+            match fcntl(self.file, FcntlArg::F_SETLK(&lock)) {
                 Err(Errno::EINTR) => {}
                 done => return done.map(drop),
             }
@@ -75,7 +75,8 @@ impl OpeningLock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::OpenOptions;
+    use std::fs::{File, OpenOptions};
+    use std::os::fd::AsFd;
 
     /// An open file description's lock conflicts with the process's own, as another process's would.
     fn stranger(file: &File, kind: libc::c_int) -> nix::Result<()> {
@@ -98,7 +99,8 @@ mod tests {
             options.open(folder.path().join("lock.mdb")).unwrap()
         };
         // Both descriptors live to the end of the test: closing one would drop the process's lock.
-        let (newcomer, ours) = (open(), OpeningLock::of(open()));
+        let (newcomer, file) = (open(), open());
+        let ours = OpeningLock::of(file.as_fd());
         ours.share().unwrap();
         assert!(ours.alone().unwrap());
         assert!(ours.alone().unwrap(), "taking it twice is harmless");

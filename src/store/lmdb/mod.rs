@@ -1,37 +1,48 @@
 //! `lmdb`: LMDB environments, shared with other programs.
 
+mod above;
+mod behind;
+mod commit;
+mod compact;
 mod cursor;
 mod database;
+mod duplicates;
 mod edit;
 mod engine;
 mod environment;
 mod failure;
 mod header;
-pub mod journal;
-pub mod lock;
-pub mod pending;
+mod journal;
+mod lock;
+mod number;
+mod order;
+mod pending;
 mod pin;
 mod place;
-pub mod record;
+mod record;
+mod recover;
 pub mod registry;
+mod resolve;
+mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod tree;
+mod unordered;
 mod value;
+mod watch;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use database::Database;
 use engine::{Engine, Moment, Terms};
 use environment::Access;
-use table::Name;
+use tree::Lmdb;
 
 use super::api::{Atomic, Caps, Pace, Rename, Store};
 use super::driver::{Driver, Location, Opening};
-use super::flat::Flat;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest value in bytes: LMDB keeps its length in 32 bits.
@@ -47,6 +58,7 @@ pub static DRIVER: Driver = Driver {
     caps,
     separator: "/",
     recognise,
+    own_files: &["data.mdb", "lock.mdb"],
     open,
 };
 
@@ -82,9 +94,8 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
         map_size: None,
         timeout: opening.timeout,
     };
-    let engine = Engine::open(path, terms)?;
+    let engine = Engine::open(path, terms, opening)?;
     let write = !opening.read_only && engine.environment().access == Access::Write;
     let caps = Caps { write, key_max: engine.environment().key_max, ..caps() };
-    let database = Database::new(engine, Moment::Live, Name::Main);
-    Ok(Arc::new(Flat::new(database, caps, opening.separator.clone())))
+    Ok(Arc::new(Lmdb::new(engine, Moment::Live, caps, opening.separator.clone())?))
 }

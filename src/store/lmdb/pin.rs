@@ -65,17 +65,11 @@ impl Pins {
         Arc::new(Pins { environment, state: Mutex::new(State::default()), wake: Condvar::new() })
     }
 
-    /// Keeps the value that `find` points out in `reading` readable; `None` where it finds none.
+    /// Keeps `value` readable.
     ///
-    /// # Errors
-    /// What `find` returns.
-    pub(super) fn hold(
-        &self,
-        reading: Reading,
-        find: impl FnOnce(&Reading) -> Result<Option<&[u8]>>,
-    ) -> Result<Option<Arc<Slot>>> {
-        let Some(bytes) = find(&reading)? else { return Ok(None) };
-        let bytes: *const [u8] = bytes;
+    /// # Safety
+    /// `value` is in the map, a value of the moment that `reading` shows.
+    pub(super) unsafe fn hold(&self, reading: Reading, value: *const [u8]) -> Arc<Slot> {
         let mut state = self.state.lock();
         let newest = state.live.last().and_then(|living| living.pin.upgrade());
         let (pin, ended) = match newest {
@@ -83,9 +77,11 @@ impl Pins {
             Some(pin) if pin.id == reading.id() => (pin, Some(reading)),
             _ => (self.begin(&mut state, reading), None),
         };
-        // SAFETY: the bytes are in the map, in pages of the pin's moment, which no writer reuses while a read
-        // transaction of that moment runs; the pin is one until its last clone drops.
-        let held = unsafe { Held::new(&*bytes, Arc::<Pin>::clone(&pin)) };
+        // SAFETY: the caller's promise; either transaction of that moment has run until now.
+        let value = unsafe { &*value };
+        // SAFETY: no writer reuses the pages of a moment while a read transaction of it runs; the pin is one until
+        // its last clone drops.
+        let held = unsafe { Held::new(value, Arc::<Pin>::clone(&pin)) };
         let slot = Arc::new(Slot::new(held));
         let mut values = pin.values.lock();
         if values.len() == values.capacity() {
@@ -99,7 +95,7 @@ impl Pins {
         if let Some(oldest) = oldest {
             self.retire(oldest);
         }
-        Ok(Some(slot))
+        slot
     }
 
     fn begin(&self, state: &mut State, reading: Reading) -> Arc<Pin> {

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!  file    = head record*
-//!  head    = "kvfsJrn1" device:u64 inode:u64 length:u16 path                      the environment it belongs to
+//!  head    = "kvfsJrn1" first:u64 device:u64 inode:u64 length:u16 path            the environment it belongs to
 //!  record  = "kvfsBtch" length:u32 checksum:u64 body                              XXH3-64 of the body
 //!  body    = sequence:u64 follows:u64 count:u32 change*                           follows: a transaction id
 //!  change  = base:u8 kind:u8 database:u16 key:u32 value:u32 version:u16           the lengths of what comes next
 //!            name-of-database key value version-of-the-base
 //! ```
 //!
-//! Numbers are little-endian. A record without changes only says which transaction the earlier ones follow.
+//! Numbers are little-endian. A record without changes only says which transaction the earlier ones follow. A record
+//! whose sequence is below the head's `first` is done with: a file is emptied by that number alone, and its pages
+//! are written over, which costs a third of appending to a file that was cut.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -56,7 +58,7 @@ pub struct Batch {
 pub struct Leftover {
     /// The batches that are whole.
     pub batches: Vec<Batch>,
-    /// Bytes that made no whole record: a torn end, or damage.
+    /// Bytes between records that made none: damage.
     pub unreadable: u64,
 }
 
@@ -79,12 +81,16 @@ impl Leftover {
     }
 }
 
-/// What a journal file of this environment begins with.
-pub fn head(identity: &Identity) -> Vec<u8> {
+/// Where `first` is in a file.
+pub const FIRST_AT: u64 = FILE_MAGIC.len() as u64;
+
+/// What a journal file of this environment begins with, before its first record.
+pub fn head(identity: &Identity, first: u64) -> Vec<u8> {
     let path = identity.path.as_os_str().as_bytes();
     let path = &path[..path.len().min(u16::MAX as usize)];
-    let mut head = Vec::with_capacity(26 + path.len());
+    let mut head = Vec::with_capacity(34 + path.len());
     head.extend_from_slice(FILE_MAGIC);
+    head.extend_from_slice(&first.to_le_bytes());
     head.extend_from_slice(&identity.device.to_le_bytes());
     head.extend_from_slice(&identity.inode.to_le_bytes());
     head.extend_from_slice(&(path.len() as u16).to_le_bytes());
@@ -92,36 +98,53 @@ pub fn head(identity: &Identity) -> Vec<u8> {
     head
 }
 
-/// The environment that a journal file belongs to, and the length of its head; `None` where there is no whole head.
-pub fn read_head(bytes: &[u8]) -> Option<(Identity, usize)> {
+/// The head of a journal file.
+#[derive(Debug)]
+pub struct Head {
+    /// The environment that the file belongs to.
+    pub identity: Identity,
+    /// The sequence of the first record that counts.
+    pub first: u64,
+    /// The length of the head in bytes.
+    pub length: usize,
+}
+
+/// The head of a journal file; `None` where there is no whole one.
+pub fn read_head(bytes: &[u8]) -> Option<Head> {
     let mut parts = Parts(bytes);
     if parts.take(8)? != FILE_MAGIC {
         return None;
     }
-    let (device, inode) = (parts.u64()?, parts.u64()?);
-    let length = parts.u16()?;
-    let path = std::ffi::OsStr::from_bytes(parts.take(length.into())?);
-    Some((Identity { device, inode, path: path.into() }, bytes.len() - parts.0.len()))
+    let (first, device, inode) = (parts.u64()?, parts.u64()?, parts.u64()?);
+    let path_length = parts.u16()?;
+    let path = std::ffi::OsStr::from_bytes(parts.take(path_length.into())?);
+    let identity = Identity { device, inode, path: path.into() };
+    Some(Head { identity, first, length: bytes.len() - parts.0.len() })
 }
 
-/// Every whole record; where one is damaged, the next one is looked for by its magic bytes.
-pub fn read_records(mut bytes: &[u8]) -> Leftover {
+/// Every whole record from the sequence `first` on. Where one is damaged, the next one is looked for by its magic
+/// bytes; behind the last one are a torn record, or what an earlier use of the file left.
+pub fn read_records(bytes: &[u8], first: u64) -> Leftover {
     let mut leftover = Leftover::default();
-    while !bytes.is_empty() {
-        if let Some((mut batch, length)) = read_record(bytes) {
-            batch.after_damage = leftover.unreadable > 0;
-            if batch.changes.is_empty() {
-                leftover.batches.iter_mut().for_each(|earlier| earlier.follows = batch.follows);
-            } else {
-                leftover.batches.push(batch);
-            }
-            bytes = &bytes[length..];
+    let (mut at, mut end, mut least) = (0, 0, first);
+    while at < bytes.len() {
+        let Some((mut batch, length)) =
+            read_record(&bytes[at..]).filter(|(batch, _)| batch.sequence >= least)
+        else {
+            let next = bytes[at + 1..].windows(RECORD_MAGIC.len()).position(|window| window == RECORD_MAGIC);
+            at = next.map_or(bytes.len(), |distance| at + 1 + distance);
+            continue;
+        };
+        leftover.unreadable += (at - end) as u64;
+        batch.after_damage = leftover.unreadable > 0;
+        least = batch.sequence + 1;
+        if batch.changes.is_empty() {
+            leftover.batches.iter_mut().for_each(|earlier| earlier.follows = batch.follows);
         } else {
-            let next = bytes.windows(RECORD_MAGIC.len()).skip(1).position(|window| window == RECORD_MAGIC);
-            let skipped = next.map_or(bytes.len(), |position| position + 1);
-            leftover.unreadable += skipped as u64;
-            bytes = &bytes[skipped..];
+            leftover.batches.push(batch);
         }
+        at += length;
+        end = at;
     }
     leftover
 }
@@ -243,7 +266,7 @@ mod tests {
             if magic {
                 bytes.splice(0..0, RECORD_MAGIC.iter().copied());
             }
-            prop_assert!(read_records(&bytes).unreadable <= bytes.len() as u64);
+            prop_assert!(read_records(&bytes, 0).unreadable <= bytes.len() as u64);
         }
     }
 }

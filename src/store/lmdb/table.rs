@@ -87,6 +87,11 @@ impl Name {
         Ok(())
     }
 
+    /// Its bytes; none for the main database.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.as_c_str().map_or(&[], CStr::to_bytes)
+    }
+
     /// The name for LMDB; `None` for the main database.
     pub(super) fn as_c_str(&self) -> Option<&CStr> {
         match self {

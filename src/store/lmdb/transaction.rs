@@ -83,9 +83,15 @@ pub trait Transaction {
     /// How LMDB orders two keys of `database`.
     fn compare(&self, database: MDB_dbi, a: &[u8], b: &[u8]) -> std::cmp::Ordering {
         let (a, b) = (value_of(a), value_of(b));
-        // SAFETY: the transaction runs and has `database`; LMDB reads the two values and keeps nothing.
-        let order = unsafe { lmdb_sys::mdb_cmp(self.raw().as_ptr(), database, &raw const a, &raw const b) };
-        order.cmp(&0)
+        // SAFETY: the transaction runs and has `database`; LMDB reads the two keys and keeps nothing.
+        unsafe { lmdb_sys::mdb_cmp(self.raw().as_ptr(), database, &raw const a, &raw const b) }.cmp(&0)
+    }
+
+    /// How LMDB orders two duplicates of `database`, which has them.
+    fn compare_duplicates(&self, database: MDB_dbi, a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+        let (a, b) = (value_of(a), value_of(b));
+        // SAFETY: as above, and the database is DUPSORT, so that it has a comparison of duplicates.
+        unsafe { lmdb_sys::mdb_dcmp(self.raw().as_ptr(), database, &raw const a, &raw const b) }.cmp(&0)
     }
 }
 

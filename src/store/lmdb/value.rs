@@ -15,10 +15,10 @@ use crate::store::api::{Value, Version};
 pub(super) struct Held {
     address: *const u8,
     length: usize,
-    keep: Arc<dyn Any + Send + Sync>,
+    _keep: Arc<dyn Any + Send + Sync>,
 }
 
-// SAFETY: the bytes are never written while `keep` lives, and `keep` may be shared and sent itself.
+// SAFETY: the bytes are never written while `_keep` lives, and `_keep` may be shared and sent itself.
 unsafe impl Send for Held {}
 // SAFETY: as above.
 unsafe impl Sync for Held {}
@@ -29,7 +29,7 @@ impl Held {
     /// # Safety
     /// `bytes` stays in place and unchanged until the last clone of `keep` drops.
     pub(super) unsafe fn new(bytes: &[u8], keep: Arc<dyn Any + Send + Sync>) -> Held {
-        Held { address: bytes.as_ptr(), length: bytes.len(), keep }
+        Held { address: bytes.as_ptr(), length: bytes.len(), _keep: keep }
     }
 
     /// A copy of `bytes`.
@@ -44,7 +44,7 @@ impl Held {
         if self.length == 0 {
             return &[];
         }
-        // SAFETY: what `new` was promised; `keep` is borrowed with `self`.
+        // SAFETY: what `new` was promised; `_keep` is borrowed with `self`.
         unsafe { std::slice::from_raw_parts(self.address, self.length) }
     }
 }

@@ -36,7 +36,7 @@ pub(super) enum Work<'a> {
     /// is [`Environment::handles_opened`] once its handle was open: an earlier transaction would not know that.
     Write(u64, &'a mut (dyn FnMut(&mut Writing<'_>) -> Result<()> + Send)),
     /// Something that no transaction of ours may run beside: opening and dropping handles, replacing the map.
-    Alone(&'a mut (dyn FnMut(&Environment) -> Result<()> + Send)),
+    Alone(&'a mut (dyn FnMut(&Arc<Environment>) -> Result<()> + Send)),
 }
 
 /// The queue of one environment.

@@ -18,8 +18,8 @@ pub(super) struct Map {
     pub values: BTreeMap<Box<[u8]>, Stored>,
     /// What the keys and values cost, in bytes.
     pub used: u64,
-    /// When anything in it changed last.
-    pub changed: SystemTime,
+    /// When it was made: nobody but its mount changes it, and a mount knows the times of its own directories.
+    pub made: SystemTime,
 }
 
 #[derive(Clone)]
@@ -51,7 +51,6 @@ impl<'a> Transaction<'a> {
 
     /// Keeps what was done.
     pub fn commit(self) {
-        self.map.changed = self.now;
     }
 
     /// One edit; `body` is what a [`Edit::Put`] puts.
@@ -176,7 +175,7 @@ impl<'a> Transaction<'a> {
 
 impl Map {
     pub fn new(now: SystemTime) -> Map {
-        Map { values: BTreeMap::new(), used: 0, changed: now }
+        Map { values: BTreeMap::new(), used: 0, made: now }
     }
 
     fn starting_with(&self, prefix: &[u8]) -> impl Iterator<Item = (&[u8], &Stored)> {

@@ -1,0 +1,3 @@
+//! Layers: stores over a store.
+
+pub mod own_files;
