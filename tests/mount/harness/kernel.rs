@@ -10,8 +10,6 @@ use std::process::{Command, Stdio};
 pub struct Mounted {
     /// Where it is.
     pub point: PathBuf,
-    /// Its number in the table, which no other mount has had for a while.
-    pub id: u32,
     /// The minor number of its device, which names its FUSE connection.
     pub minor: u32,
     /// Its type: `fuse.kvfs`.
@@ -37,7 +35,6 @@ fn parse(line: &str) -> Option<Mounted> {
     let system: Vec<&str> = system.split(' ').collect();
     Some(Mounted {
         point: unescape(mount.get(4)?).into(),
-        id: mount.first()?.parse().ok()?,
         minor: mount.get(2)?.split_once(':')?.1.parse().ok()?,
         kind: (*system.first()?).to_owned(),
         source: unescape(system.get(1)?),

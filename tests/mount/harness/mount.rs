@@ -84,7 +84,6 @@ impl Mount {
             fs::create_dir_all(&self.point).unwrap();
             return;
         }
-        let before: Vec<u32> = mounts_below(&self.point).iter().map(|mount| mount.id).collect();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = self.place.command(binary());
         command.arg("mount").arg("--foreground").args(&self.options).arg(&self.source).arg(&self.point);
@@ -95,15 +94,15 @@ impl Mount {
             if let Some(status) = self.daemon.as_mut()?.try_wait().unwrap() {
                 return Some(Err(status));
             }
-            // A dead mount that is about to be cleaned up does not count.
-            mounts_below(&point).iter().find(|mount| !before.contains(&mount.id)).map(|_| Ok(()))
+            // Neither the folder below nor a dead mount that is about to be cleaned up opens as a FUSE folder.
+            let opened = File::open(&point).ok()?;
+            let kind = nix::sys::statfs::fstatfs(&opened).ok()?.filesystem_type();
+            (kind == nix::sys::statfs::FUSE_SUPER_MAGIC).then_some(Ok(()))
         };
         if let Err(status) = until(PATIENCE, "it is mounted", ready) {
             self.daemon = None;
             panic!("the mount of {} ended with {status}: {}", self.source.display(), self.log());
         }
-        fs::read_dir(&self.point).unwrap();
-        fs::metadata(&self.point).unwrap();
     }
 
     /// The mount point.

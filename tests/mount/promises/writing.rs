@@ -91,7 +91,8 @@ on_every_mount! {
                 let mut reads = 0;
                 while !done.load(Ordering::Relaxed) {
                     let found = fs::read(mount.at("f")).expect("always there");
-                    assert!(found.len() == 5000 && found.iter().all(|&byte| byte == found[0]), "a mixture");
+                    assert_eq!(found.len(), 5000, "a part of it");
+                    assert!(found.iter().all(|&byte| byte == found[0]), "a mixture");
                     reads += 1;
                 }
                 reads
