@@ -50,8 +50,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Keeps what was done.
-    pub fn commit(self) {
-    }
+    pub fn commit(self) {}
 
     /// One edit; `body` is what a [`Edit::Put`] puts.
     pub fn carry_out(&mut self, edit: &Edit<'_>, body: Arc<[u8]>) -> Result<()> {
