@@ -460,7 +460,8 @@ impl Vfs {
         if let Some(buffer) = self.buffer_of(ino) {
             self.put_and_answer(ino, &buffer)?;
         }
-        self.store.sync()
+        let key = self.table.lock().key(ino);
+        key.map_or_else(|| self.store.sync(), |key| self.store.sync_key(&key))
     }
 
     /// Grows a file so that `offset + length` bytes are in it.
