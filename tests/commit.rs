@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvfs::env::Folders;
+use kvfs::error::ErrorKind;
 use kvfs::key::Key;
 use kvfs::payload::Payload;
 use kvfs::spool::Spool;
@@ -189,6 +190,54 @@ fn prove_10000_opens() {
     nobody_catches_a_put(10_000);
 }
 
+/// The same through a real mount, whose folder is apart from the store: the close of one file, under a bulk of others,
+/// and then a program that opens the environment.
+fn nobody_catches_a_close(times: u32) {
+    let stage = Stage::new();
+    let point = stage.folder.path().join("point");
+    std::fs::create_dir(&point).unwrap();
+    let kvfs = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvfs"));
+        command.env("KVFS_STATE_DIR", stage.state()).env("KVFS_RUNTIME_DIR", stage.folder.path().join("run"));
+        command.args(arguments).status().unwrap()
+    };
+    let source = format!("lmdb:{}", stage.store().display());
+    assert!(kvfs(&["mount".as_ref(), source.as_ref(), point.as_os_str()]).success());
+    let unmount = OnDrop(|| assert!(kvfs(&["unmount".as_ref(), point.as_os_str()]).success()));
+    let ending = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let end_of_bulk = OnDrop(|| ending.store(true, Ordering::SeqCst));
+        scope.spawn(|| {
+            for number in (0..300).cycle().take_while(|_| !ending.load(Ordering::SeqCst)) {
+                std::fs::write(point.join(format!("bulk-{number}")), [b'x'; 1000]).unwrap();
+            }
+        });
+        for time in 0..times {
+            let (key, value) = (format!("watched-{}", time % 7), format!("value {time}"));
+            std::fs::write(point.join(&key), &value).unwrap();
+            assert!(dump_has(&stage.store(), &key, &value), "{value:?} was closed and is not there");
+        }
+        drop(end_of_bulk);
+    });
+    std::fs::write(point.join("last"), "one").unwrap();
+    drop(unmount);
+    assert!(dump_has(&stage.store(), "last", "one"));
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+#[ignore = "minutes, and a mount: scripts/prove-commit runs it"]
+fn prove_10000_opens_after_closes() {
+    nobody_catches_a_close(10_000);
+}
+
 #[test]
 #[ignore = "a role of the tests here"]
 fn role_daemon_under_load() {
@@ -341,17 +390,34 @@ fn echo(commit: Commit) {
         let line = line.unwrap();
         match *line.split(' ').collect::<Vec<_>>() {
             ["put", key, value] => {
-                put(&*store, key.as_bytes(), value.as_bytes());
-                say("accepted");
+                let (key, body) = (Key::of([key.as_bytes()]), Payload::of(value.as_bytes()).unwrap());
+                let put = Change::Put { key: &key, body: &body, when: When::Always };
+                say(store
+                    .apply(&mut [put])
+                    .map_or_else(|error| error.to_string(), |()| "accepted".to_owned()));
             }
             ["get", key] => {
                 let value = get(&*store, key.as_bytes()).unwrap_or_default();
                 say(String::from_utf8(value).unwrap());
             }
+            ["compact"] => say(store.compact().is_ok()),
+            ["fill"] => fill(&*store),
             _ => say(fact(&*store, "commit")),
         }
     }
     store.close().unwrap();
+}
+
+/// Puts until there is no room, and says how many were accepted.
+fn fill(store: &dyn Store) {
+    let body = Payload::of(&[b'f'; 3000]).unwrap();
+    for number in 0.. {
+        let key = Key::of([format!("fill-{number}").as_bytes()]);
+        if let Err(error) = store.apply(&mut [Change::Put { key: &key, body: &body, when: When::Always }]) {
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+            return say(number);
+        }
+    }
 }
 
 #[test]
@@ -401,6 +467,56 @@ fn s8_3_a_change_by_another_program_after_the_kill_is_not_overwritten_and_ours_i
     let mut bytes = String::new();
     std::io::Read::read_to_string(&mut file, &mut bytes).unwrap();
     assert_eq!(bytes, "ours");
+}
+
+#[test]
+fn s8_3_a_kill_after_a_compaction_loses_nothing_either() {
+    let stage = Stage::new();
+    let mut daemon = stage.spawn("role_echo_within_an_hour");
+    assert_eq!(daemon.hear().as_deref(), Some("ready"));
+    for (order, answer) in [("put k before", "accepted"), ("compact", "true"), ("put k after", "accepted")] {
+        daemon.tell(order);
+        assert_eq!(daemon.hear().as_deref(), Some(answer));
+    }
+    daemon.kill();
+    assert!(dump_has(&stage.store(), "k", "before"), "what was pending is committed before it is compacted");
+    let mut heir = stage.spawn("role_echo_auto");
+    assert_eq!(heir.hear().as_deref(), Some("ready"));
+    heir.tell("get k");
+    assert_eq!(heir.hear().as_deref(), Some("after"));
+    heir.ends_well();
+    assert_eq!(Spool::at(&stage.state()).list().unwrap(), []);
+}
+
+/// Needs the right to mount a small file system; without it there is nothing to see.
+#[test]
+fn s4_8_on_a_full_disk_the_close_says_so_and_nothing_accepted_is_missing() {
+    let stage = Stage::new();
+    std::fs::create_dir(stage.store()).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "kvfs-test"])
+        .arg(stage.store())
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let disk = stage.store();
+    let _unmount = OnDrop(|| drop(Command::new("umount").arg(&disk).status()));
+    let mut daemon = stage.spawn("role_echo_auto");
+    assert_eq!(daemon.hear().as_deref(), Some("ready"));
+    daemon.tell("fill");
+    let accepted: u64 = daemon.hear().unwrap().parse().unwrap();
+    assert!(accepted > 100, "{accepted} fitted into 4 MiB");
+    daemon.tell("put k after-all");
+    let _either = daemon.hear();
+    daemon.ends_well();
+    let dump = Command::new("mdb_dump").arg("-p").arg(stage.store()).output().unwrap();
+    let dump = String::from_utf8_lossy(&dump.stdout);
+    for number in 0..accepted {
+        assert!(dump.contains(&format!("\n fill-{number}\n")), "{number} of {accepted}");
+    }
+    assert_eq!(Spool::at(&stage.state()).list().unwrap(), []);
 }
 
 #[test]

@@ -90,7 +90,8 @@ impl Above {
 
     /// Passes over the keys before `to`.
     fn skip(&mut self, to: &[u8]) {
-        while self.taken.pop_front_if(|(key, _)| **key < *to).is_some() {}
+        let passed = self.taken.partition_point(|(key, _)| **key < *to);
+        self.taken.drain(..passed);
         if self.taken.is_empty() && self.next.is_some() {
             // What was taken lies before `to`, so the next chunk begins there, or later.
             self.next = Some(Bound::Included(to.to_vec()));

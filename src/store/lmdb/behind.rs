@@ -1,8 +1,9 @@
 //! Write-behind for one environment: what [`super::commit`] asks of it, and when it may be used at all.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::sys::statfs::{self, FsType};
 
@@ -80,22 +81,21 @@ pub(super) fn start(engine: &Arc<Engine>, opening: &Opening) -> Result<Ahead> {
         timeout: opening.timeout,
     };
     let mut ahead = Ahead { behind: None, recovered: Recovered::default() };
+    let state = &Folders::get().state;
+    let identity = identity_of(&environment);
     if environment.access != Access::Write {
+        if journal::exists(state, &identity) {
+            tracing::warn!("{}: puts of an earlier mount wait until it is mounted for writing", below.name());
+        }
         return Ok(ahead);
     }
-    let state = &Folders::get().state;
     let spool = Spool::at(state);
+    recover_orphans(&below, &spool, state, &identity, &mut ahead.recovered)?;
     let within = match opening.commit {
         Commit::Within(time) => Some(time),
         _ => None,
     };
     let wanted = matches!(opening.commit, Commit::Auto | Commit::Within(_)) && is_local(&environment);
-    let (device, inode) = environment.identity();
-    let identity = Identity { device, inode, path: environment.place.shown.clone() };
-    for (path, leftover) in journal::orphans(state, &identity)? {
-        ahead.recovered += recover(&below, &spool, &leftover, false)?;
-        std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), &e))?;
-    }
     if !wanted && !journal::exists(state, &identity) {
         return Ok(ahead);
     }
@@ -106,6 +106,10 @@ pub(super) fn start(engine: &Arc<Engine>, opening: &Opening) -> Result<Ahead> {
             return Ok(ahead);
         }
     };
+    if leftover.unreadable > 0 {
+        let copies = journal.copy_to(&state.join("spool"))?;
+        tracing::error!("{}: its journal is damaged, a copy is kept in {copies:?}", below.name());
+    }
     ahead.recovered += recover(&below, &spool, &leftover, true)?;
     if !wanted {
         journal.remove()?;
@@ -115,6 +119,34 @@ pub(super) fn start(engine: &Arc<Engine>, opening: &Opening) -> Result<Ahead> {
     let settings = Settings { within, timeout: opening.timeout, journal, spool };
     ahead.behind = Some(WriteBehind::start(below, settings)?);
     Ok(ahead)
+}
+
+fn identity_of(environment: &Environment) -> Identity {
+    let (device, inode) = environment.identity();
+    // By its path: after a compaction the descriptor held is the old file's.
+    let made = std::fs::metadata(environment.place.data()).and_then(|found| found.created()).ok();
+    let born = made.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let born = born.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    Identity { device, inode, born, path: environment.place.shown.clone() }
+}
+
+/// Takes up journals of data files that were here before this one.
+fn recover_orphans(
+    below: &Below,
+    spool: &Spool,
+    state: &Path,
+    identity: &Identity,
+    recovered: &mut Recovered,
+) -> Result<()> {
+    let orphans = journal::orphans(state, identity).unwrap_or_else(|error| {
+        tracing::warn!("{}: journals of earlier mounts cannot be looked for: {error}", below.name());
+        Vec::new()
+    });
+    for (path, leftover) in orphans {
+        *recovered += recover(below, spool, &leftover, false)?;
+        std::fs::remove_file(&path).map_err(|e| Error::io(path.display(), &e))?;
+    }
+    Ok(())
 }
 
 impl Engine {
@@ -137,6 +169,15 @@ impl Engine {
     /// `TimedOut`; that of an earlier commit whose bytes are kept in the spool.
     pub(super) fn settle(&self) -> Result<()> {
         self.behind().map_or(Ok(()), |behind| behind.sync(self.deadline()))
+    }
+
+    /// Commits what is pending and removes the journal until the next put: a mount ends, or the data file is
+    /// replaced.
+    ///
+    /// # Errors
+    /// As for [`Engine::settle`].
+    pub(super) fn put_away(&self) -> Result<()> {
+        self.behind().map_or(Ok(()), |behind| behind.put_away(self.deadline()))
     }
 
     /// Ends the write-behind: what is pending is committed, or stays in the journal for the next mount.
@@ -265,6 +306,14 @@ impl Committed for Below {
         };
         engine.writer().submit(Deadline::after(self.timeout), Work::Write(opened, &mut work))?;
         Ok(done)
+    }
+
+    fn open_journal(&self) -> Result<Journal> {
+        let (journal, leftover) = Journal::open(&Folders::get().state, &identity_of(&self.environment))?;
+        if leftover.batches.is_empty() && leftover.unreadable == 0 {
+            return Ok(journal);
+        }
+        Err(Error::new(ErrorKind::Busy, "another daemon left puts in the journal: unmount and mount again"))
     }
 
     fn key_of(&self, database: &[u8], key: &[u8]) -> Key {

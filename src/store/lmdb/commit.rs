@@ -20,18 +20,21 @@
 //! Lock order: `gate` before `pending`. Readers take `pending` alone, and never wait for a disk under it.
 
 mod committer;
+mod gate;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
-use super::journal::{Journal, Side};
+pub use gate::Counts;
+use gate::{Gate, HOLD_MAX, Turn, Writing};
+
+use super::journal::Journal;
 use super::pending::{Entry, Pending};
-use super::recover::Failures;
 use super::resolve::{Committed, resolve, weigh};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,18 +43,10 @@ use crate::store::flat::Edit;
 
 /// How long the first put of a generation waits for others, behind the lock.
 const GATHER: Duration = Duration::from_millis(10);
-/// How long the lock may be exclusive at a stretch: what a newcomer waits at most, unless the disk stalls.
-const HOLD_MAX: Duration = Duration::from_millis(90);
 /// How long newcomers have to come in between two turns: they wake up and take the lock in less.
 const REST: Duration = Duration::from_millis(1);
 /// A turn that can accept for less than this is not worth its lock: the disk is too slow for write-behind.
 const TURN_MIN: Duration = Duration::from_millis(5);
-/// How long a commit takes, before one was seen.
-const COMMIT_TIME: Duration = Duration::from_millis(10);
-/// How long a commit of many bytes should take: generations are made smaller or larger until it does.
-const COMMIT_AIM: std::ops::Range<Duration> = Duration::from_millis(8)..Duration::from_millis(20);
-/// A generation of so many bytes is committed at once, and no larger one gathers while another is committed.
-const GENERATION: std::ops::RangeInclusive<usize> = (128 << 10)..=(4 << 20);
 /// Pages that one put may copy besides its value: a path of the tree, splits, and the list of free pages.
 const PAGES_A_PUT: u64 = 8 * 4096;
 
@@ -87,63 +82,6 @@ struct Shared<C> {
     wake: Condvar,
 }
 
-/// Everything but the pending map itself. `pending` changes only under this lock.
-struct Gate {
-    /// `None` once it failed or was handed on.
-    journal: Option<Journal>,
-    /// The file of the open generation.
-    side: Side,
-    turn: Turn,
-    /// The transaction that the open generation follows.
-    follows: u64,
-    /// When the open generation got its first put.
-    opened: Option<Instant>,
-    /// The open generation's number; all below `settled` are committed or kept.
-    number: u64,
-    settled: u64,
-    /// Somebody waits for the open generation.
-    flush: bool,
-    /// How many puts wait for their own commit or have it run: nothing is accepted meanwhile, so that each sees
-    /// what came before it.
-    passing: u32,
-    /// Bytes that surely fit still.
-    room: u64,
-    /// How long a commit takes, lately.
-    commit_time: Duration,
-    /// When the commit that runs began.
-    commit_began: Option<Instant>,
-    /// Bytes of a generation, within [`GENERATION`].
-    generation_max: usize,
-    /// Keys whose accepted bytes could not be committed, until a later change of theirs is.
-    failed: Failures,
-    /// Why nothing is accepted any more, after a failed commit.
-    broken: Option<Error>,
-    closing: bool,
-    counts: Counts,
-}
-
-/// Whose turn it is at the opening lock.
-#[derive(Clone, Copy, Debug)]
-enum Turn {
-    /// Newcomers', at least until then; the lock is shared.
-    Shared(Instant),
-    /// Ours since then; the lock is exclusive.
-    Alone(Instant),
-}
-
-/// What was done, for `kvfs status` and tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Calls accepted ahead of their commit.
-    pub accepted: u64,
-    /// Calls that waited for their own commit.
-    pub direct: u64,
-    /// Transactions committed behind closes.
-    pub commits: u64,
-    /// The longest time the lock was exclusive.
-    pub longest_hold: Duration,
-}
-
 /// The right to write directly: nothing is pending, and nothing is accepted until it drops.
 pub struct Passage<'a, C> {
     shared: &'a Shared<C>,
@@ -162,31 +100,12 @@ impl<C: Committed> WriteBehind<C> {
     /// # Errors
     /// `Exhausted` when there can be no more threads.
     pub fn start(committed: C, settings: Settings) -> Result<WriteBehind<C>> {
-        let gate = Gate {
-            journal: Some(settings.journal),
-            side: Side::FIRST,
-            turn: Turn::Shared(env::instant()),
-            follows: 0,
-            opened: None,
-            number: 1,
-            settled: 1,
-            flush: false,
-            passing: 0,
-            room: 0,
-            commit_time: COMMIT_TIME,
-            commit_began: None,
-            generation_max: 1 << 20,
-            failed: Failures::new(),
-            broken: None,
-            closing: false,
-            counts: Counts::default(),
-        };
         let shared = Arc::new(Shared {
             committed,
             within: settings.within,
             timeout: settings.timeout,
             spool: settings.spool,
-            gate: Mutex::new(gate),
+            gate: Mutex::new(Gate::new(settings.journal)),
             pending: RwLock::new(Pending::default()),
             changed: Condvar::new(),
             wake: Condvar::new(),
@@ -263,7 +182,7 @@ impl<C: Committed> WriteBehind<C> {
         gate.closing = true;
         let target = gate.target();
         self.shared.wait_settled(&mut gate, target, deadline)?;
-        let journal = gate.journal.take();
+        let journal = gate.journal.replace(Writing::Off);
         drop(gate);
         self.shared.wake.notify_all();
         let committer = self.committer.lock().take();
@@ -275,6 +194,22 @@ impl<C: Committed> WriteBehind<C> {
             let _ = committer.join();
         }
         journal.map_or(Ok(()), Journal::remove)
+    }
+
+    /// Commits what is pending and removes the journal's files until the next put: a mount ends, or the data file
+    /// becomes another one.
+    ///
+    /// # Errors
+    /// As for [`WriteBehind::sync`].
+    pub fn put_away(&self, deadline: Deadline) -> Result<()> {
+        let _nothing_waits = self.pass(deadline)?;
+        let mut gate = self.shared.gate.lock();
+        if gate.journal.open().is_some()
+            && let Some(Err(error)) = gate.journal.replace(Writing::Away).map(Journal::remove)
+        {
+            tracing::warn!("{error}");
+        }
+        gate.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// What was done so far.
@@ -344,7 +279,7 @@ impl<C: Committed> Shared<C> {
         deadline: Deadline,
     ) -> Result<bool> {
         loop {
-            if gate.broken.is_some() || gate.journal.is_none() || gate.closing || gate.passing > 0 {
+            if gate.broken.is_some() || gate.closing || gate.passing > 0 || !self.has_journal(gate) {
                 return Ok(false);
             }
             let pending = self.pending.read();
@@ -387,6 +322,20 @@ impl<C: Committed> Shared<C> {
         }
     }
 
+    /// Whether accepted puts can be written down; opens the journal where it was put away.
+    fn has_journal(&self, gate: &mut Gate) -> bool {
+        if matches!(gate.journal, Writing::Away) {
+            gate.journal = match self.committed.open_journal() {
+                Ok(journal) => Writing::Open(journal),
+                Err(error) => {
+                    tracing::warn!("{}: every put waits for its own commit: {error}", self.committed.name());
+                    Writing::Off
+                }
+            };
+        }
+        gate.journal.open().is_some()
+    }
+
     fn accept_now(&self, gate: &mut Gate, database: &[u8], edits: &[Edit<'_>]) -> Result<bool> {
         if gate.failed.keys().any(|(failed, key)| **failed == *database && touches(edits, key)) {
             return Ok(false);
@@ -410,7 +359,7 @@ impl<C: Committed> Shared<C> {
             gate.follows = last;
         }
         let (side, follows) = (gate.side, gate.follows);
-        let Some(journal) = gate.journal.as_mut() else { return Ok(false) };
+        let Some(journal) = gate.journal.open() else { return Ok(false) };
         if let Err(error) = journal.append(side, follows, &changes) {
             tracing::warn!("{error}: puts wait for their commit");
             return Ok(false);
@@ -471,47 +420,4 @@ impl<C: Committed> Shared<C> {
 /// Whether `edits` ask about keys that others may make before the commit.
 fn expects(edits: &[Edit<'_>]) -> bool {
     edits.iter().any(|edit| matches!(edit, Edit::Expect { .. }))
-}
-
-impl Gate {
-    /// What `settled` must reach for all that is accepted now to be committed.
-    fn target(&self) -> u64 {
-        self.number + u64::from(self.opened.is_some())
-    }
-
-    /// How long the next commit takes, rather too much than too little.
-    fn foreseen(&self) -> Duration {
-        self.commit_time * 5 / 4
-    }
-
-    /// When all would be committed that is accepted until `now`.
-    fn would_end(&self, now: Instant) -> Instant {
-        let foreseen = self.foreseen();
-        self.commit_began.map_or(now, |began| now.max(began + foreseen)) + foreseen
-    }
-
-    /// When the open generation is to be committed; `None` while it is empty.
-    fn due(&self, gather: Duration) -> Option<Instant> {
-        let gathered = self.opened? + gather;
-        Some(match self.turn {
-            Turn::Alone(since) => gathered.min(since + HOLD_MAX.saturating_sub(self.foreseen())),
-            Turn::Shared(_) => gathered,
-        })
-    }
-
-    /// Learns from a commit of `bytes` that took `time`.
-    fn learn(&mut self, bytes: usize, time: Duration) {
-        self.commit_time = (self.commit_time * 3 + time) / 4;
-        if bytes < self.generation_max / 2 {
-            return;
-        }
-        let aim = if time > COMMIT_AIM.end {
-            self.generation_max / 2
-        } else if time < COMMIT_AIM.start {
-            self.generation_max * 2
-        } else {
-            self.generation_max
-        };
-        self.generation_max = aim.clamp(*GENERATION.start(), *GENERATION.end());
-    }
 }

@@ -121,15 +121,16 @@ pub(super) fn scan(
 
 impl Kv for Database {
     fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        let modified = || self.moment.changed_key(&self.engine, &self.name, key);
         if let Some(found) = self.waiting(|pending, name| pending.get(name, key).map(|entry| entry.found())) {
-            return Ok(found);
+            return Ok(found.map(|found| Found { modified: modified(), ..found }));
         }
         let found = self.engine.look(&self.moment, &self.name, |reading, table| {
             let value = reading.get(table.handle, key)?;
             Ok(value.filter(|value| !self.hides(key, value)).map(|value| value.len() as u64))
         })?;
         // After the transaction, which notices what others changed.
-        Ok(found.flatten().map(|size| Found { size, modified: self.changed() }))
+        Ok(found.flatten().map(|size| Found { size, modified: modified() }))
     }
 
     fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
@@ -149,9 +150,13 @@ impl Kv for Database {
             let mut above = pending.above(name, from);
             (!above.is_empty()).then_some(above)
         });
+        let mut each = |key: &[u8], found: Found| {
+            let modified = self.moment.changed_key(&self.engine, &self.name, key);
+            each(key, Found { modified, ..found })
+        };
         match above {
-            Some(above) => above.merge(below, each),
-            None => below(each),
+            Some(above) => above.merge(below, &mut each),
+            None => below(&mut each),
         }
     }
 
@@ -159,6 +164,7 @@ impl Kv for Database {
         if matches!(self.moment, Moment::Fixed(_)) || self.engine.environment().access != Access::Write {
             return Err(Error::new(ErrorKind::ReadOnly, "this environment is open for reading only"));
         }
+        self.engine.times().write(self.name.as_bytes(), edits);
         let main = self.name == Name::Main;
         let order = self.engine.order(&self.name);
         let now = |edits: &mut [Edit<'_>]| {

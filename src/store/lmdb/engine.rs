@@ -17,6 +17,7 @@ use super::pin::Pins;
 use super::place::Place;
 use super::registry;
 use super::table::{Name, Table};
+use super::times::Times;
 use super::transaction::{Reading, Transaction, Writing};
 use super::watch::Watchers;
 use super::writer::{Work, Writer};
@@ -48,6 +49,8 @@ pub struct Engine {
     watchers: Arc<Watchers>,
     /// Handles of named databases, opened once and kept until the database is dropped.
     handles: Mutex<HashMap<Box<[u8]>, MDB_dbi>>,
+    /// When we wrote which keys.
+    times: Times,
     /// What is known of the orders of databases that were used.
     orders: Mutex<HashMap<Name, Arc<Order>>>,
     environment: Arc<Environment>,
@@ -68,15 +71,28 @@ pub(super) struct Snapshot {
     /// LMDB lets one thread at a time use a transaction.
     reading: Mutex<Reading>,
     pub(super) id: u64,
-    pub(super) modified: SystemTime,
+    /// The last change by others that was noticed.
+    foreign_change: SystemTime,
+    times: Times,
 }
 
 impl Moment {
-    /// The last change that cannot be ruled out.
+    /// The last change by others that cannot be ruled out: what directories are as new as, since a mount knows what
+    /// came and went through it.
     pub(super) fn changed(&self, engine: &Engine) -> SystemTime {
+        self.times(engine).0
+    }
+
+    /// The last change of `key` in the database `name` that cannot be ruled out.
+    pub(super) fn changed_key(&self, engine: &Engine, name: &Name, key: &[u8]) -> SystemTime {
+        let (foreign, times) = self.times(engine);
+        foreign.max(times.of(name.as_bytes(), key))
+    }
+
+    fn times<'a>(&'a self, engine: &'a Engine) -> (SystemTime, &'a Times) {
         match self {
-            Moment::Live => engine.environment.modified(),
-            Moment::Fixed(snapshot) => snapshot.modified,
+            Moment::Live => (engine.environment.modified(), &engine.times),
+            Moment::Fixed(snapshot) => (snapshot.foreign_change, &snapshot.times),
         }
     }
 }
@@ -118,6 +134,7 @@ impl Engine {
             pins,
             watchers,
             handles: Mutex::new(HashMap::new()),
+            times: Times::default(),
             orders: Mutex::new(HashMap::new()),
             environment,
             timeout: terms.timeout,
@@ -196,6 +213,11 @@ impl Engine {
     /// A deadline for a request that begins now.
     pub(super) fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
+    }
+
+    /// When we wrote which keys.
+    pub(super) fn times(&self) -> &Times {
+        &self.times
     }
 
     /// What is known of the order of the database `name`; bounded by the handles there can be.
@@ -422,8 +444,12 @@ impl Engine {
                 std::ops::ControlFlow::Continue(())
             })?;
             if unopened.is_empty() {
-                let (id, modified) = (reading.id(), self.environment.modified());
-                return Ok(Snapshot { reading: Mutex::new(reading), id, modified });
+                return Ok(Snapshot {
+                    id: reading.id(),
+                    reading: Mutex::new(reading),
+                    foreign_change: self.environment.modified(),
+                    times: self.times.frozen(),
+                });
             }
             drop(reading);
             unopened.iter().try_for_each(|name| self.open_handle(name))?;

@@ -10,6 +10,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::record::{self, Change, Head, Identity, Leftover};
 use crate::env;
@@ -97,10 +98,8 @@ impl Journal {
         if half.end + self.record.len() as u64 > FILE_MAX {
             return Err(Error::new(ErrorKind::NoSpace, "the journal is full until the next commit is done"));
         }
-        if let Err(error) = write_at(&half.file, &half.path, &self.record, half.end) {
-            // Half a record is cut as torn when the journal is read, and written over by the next one.
-            return Err(error);
-        }
+        // Half a record is cut as torn when the journal is read, and written over by the next one.
+        write_at(&half.file, &half.path, &self.record, half.end)?;
         half.end += self.record.len() as u64;
         self.sequence += 1;
         Ok(())
@@ -133,6 +132,22 @@ impl Journal {
         self.clear(Side::FIRST.other())
     }
 
+    /// Copies the files to `folder`, for a person to look at; answers where.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn copy_to(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        env::private_folder(folder)?;
+        let copy = |half: &Half| {
+            let since = env::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let name = half.path.file_name().unwrap_or_default().to_string_lossy();
+            let path = folder.join(format!("journal-{name}-{since}"));
+            fs::copy(&half.path, &path).map_err(|e| Error::io(path.display(), &e))?;
+            Ok(path)
+        };
+        self.halves.iter().map(copy).collect()
+    }
+
     /// Ends the journal: its files go. For a mount that has nothing pending.
     ///
     /// # Errors
@@ -151,7 +166,7 @@ pub fn exists(state: &Path, identity: &Identity) -> bool {
 }
 
 fn path_of(state: &Path, identity: &Identity, side: &str) -> PathBuf {
-    folder_of(state).join(format!("{:x}-{:x}.{side}", identity.device, identity.inode))
+    folder_of(state).join(format!("{:x}-{:x}-{:x}.{side}", identity.device, identity.inode, identity.born))
 }
 
 /// Takes the journals of environments that were opened at `path` and are not `identity`: the data file was replaced,
@@ -174,8 +189,7 @@ pub fn orphans(state: &Path, identity: &Identity) -> Result<Vec<(PathBuf, Leftov
         let Ok(file) = lock(&path, false) else { continue };
         let Some(found) = read(&file, &path)? else { continue };
         let other = &found.head.identity;
-        let same = other.device == identity.device && other.inode == identity.inode;
-        if !same && other.path == identity.path {
+        if !other.is_file_of(identity) && other.path == identity.path {
             orphans.push((path, found.leftover));
         }
     }
@@ -237,7 +251,7 @@ mod tests {
     use crate::store::api::{Version, When};
 
     fn identity(inode: u64) -> Identity {
-        Identity { device: 7, inode, path: "/srv/db".into() }
+        Identity { device: 7, inode, born: 9, path: "/srv/db".into() }
     }
 
     fn change(key: &[u8], value: Option<&[u8]>) -> Change {

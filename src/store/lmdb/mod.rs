@@ -27,6 +27,7 @@ mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
+mod times;
 mod transaction;
 mod tree;
 mod unordered;
@@ -96,6 +97,7 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
     };
     let engine = Engine::open(path, terms, opening)?;
     let write = !opening.read_only && engine.environment().access == Access::Write;
-    let caps = Caps { write, key_max: engine.environment().key_max, ..caps() };
+    let branches = opening.separator.as_ref().is_some_and(|separator| !separator.is_empty());
+    let caps = Caps { write, branches, key_max: engine.environment().key_max, ..caps() };
     Ok(Arc::new(Lmdb::new(engine, Moment::Live, caps, opening.separator.clone())?))
 }

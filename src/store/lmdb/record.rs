@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  file    = head record*
-//!  head    = "kvfsJrn1" first:u64 device:u64 inode:u64 length:u16 path            the environment it belongs to
+//!  head    = "kvfsJrn1" first:u64 device:u64 inode:u64 born:u64 length:u16 path   the environment it belongs to
 //!  record  = "kvfsBtch" length:u32 checksum:u64 body                              XXH3-64 of the body
 //!  body    = sequence:u64 follows:u64 count:u32 change*                           follows: a transaction id
 //!  change  = base:u8 kind:u8 database:u16 key:u32 value:u32 version:u16           the lengths of what comes next
@@ -69,8 +69,17 @@ pub struct Identity {
     pub device: u64,
     /// The inode of its data file.
     pub inode: u64,
+    /// When the data file was made, in nanoseconds since 1970, since inodes are used again; 0 where nobody knows.
+    pub born: u64,
     /// Where it was opened.
     pub path: PathBuf,
+}
+
+impl Identity {
+    /// Whether both are the same data file, wherever it is.
+    pub fn is_file_of(&self, other: &Identity) -> bool {
+        (self.device, self.inode, self.born) == (other.device, other.inode, other.born)
+    }
 }
 
 impl Leftover {
@@ -88,11 +97,12 @@ pub const FIRST_AT: u64 = FILE_MAGIC.len() as u64;
 pub fn head(identity: &Identity, first: u64) -> Vec<u8> {
     let path = identity.path.as_os_str().as_bytes();
     let path = &path[..path.len().min(u16::MAX as usize)];
-    let mut head = Vec::with_capacity(34 + path.len());
+    let mut head = Vec::with_capacity(42 + path.len());
     head.extend_from_slice(FILE_MAGIC);
     head.extend_from_slice(&first.to_le_bytes());
     head.extend_from_slice(&identity.device.to_le_bytes());
     head.extend_from_slice(&identity.inode.to_le_bytes());
+    head.extend_from_slice(&identity.born.to_le_bytes());
     head.extend_from_slice(&(path.len() as u16).to_le_bytes());
     head.extend_from_slice(path);
     head
@@ -115,10 +125,10 @@ pub fn read_head(bytes: &[u8]) -> Option<Head> {
     if parts.take(8)? != FILE_MAGIC {
         return None;
     }
-    let (first, device, inode) = (parts.u64()?, parts.u64()?, parts.u64()?);
+    let (first, device, inode, born) = (parts.u64()?, parts.u64()?, parts.u64()?, parts.u64()?);
     let path_length = parts.u16()?;
     let path = std::ffi::OsStr::from_bytes(parts.take(path_length.into())?);
-    let identity = Identity { device, inode, path: path.into() };
+    let identity = Identity { device, inode, born, path: path.into() };
     Some(Head { identity, first, length: bytes.len() - parts.0.len() })
 }
 

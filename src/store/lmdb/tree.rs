@@ -269,6 +269,17 @@ fn with_keys<'b>(change: &Change<'b>, key: &'b Key, other: &'b Key) -> Change<'b
     }
 }
 
+impl Drop for Lmdb {
+    fn drop(&mut self) {
+        // Where nobody called `close`. What cannot be committed stays in the journal, or is in the spool.
+        if matches!(self.moment, Moment::Live)
+            && let Err(error) = self.engine.settle()
+        {
+            tracing::error!("{}: {error}", self.engine.environment().place.shown.display());
+        }
+    }
+}
+
 impl Store for Lmdb {
     fn caps(&self) -> &Caps {
         &self.caps
@@ -416,6 +427,6 @@ impl Store for Lmdb {
     }
 
     fn close(&self) -> Result<()> {
-        self.engine.settle()
+        self.engine.put_away()
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -12,6 +12,7 @@ use crate::key::Key;
 use crate::payload::Payload;
 use crate::store::api::{Version, When};
 use crate::store::flat::{Found, Keys, Step};
+use crate::store::lmdb::journal::Side;
 use crate::store::lmdb::lock::OpeningLock;
 use crate::store::lmdb::pending::Generation;
 use crate::store::lmdb::record::Identity;
@@ -20,6 +21,7 @@ use crate::store::lmdb::resolve::{Done, Held};
 
 /// An environment in memory that fails and stalls when it is told to.
 struct Fake {
+    state: PathBuf,
     lock_file: File,
     map: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     transaction: AtomicU64,
@@ -34,6 +36,7 @@ struct Fake {
 impl Fake {
     fn new(folder: &Path) -> Arc<Fake> {
         Arc::new(Fake {
+            state: folder.to_owned(),
             lock_file: open_lock_file(folder),
             map: Mutex::default(),
             transaction: AtomicU64::default(),
@@ -126,6 +129,10 @@ impl Committed for Arc<Fake> {
         Ok(done)
     }
 
+    fn open_journal(&self) -> Result<Journal> {
+        Journal::open(&self.state, &identity()).map(|(journal, _)| journal)
+    }
+
     fn key_of(&self, _: &[u8], key: &[u8]) -> Key {
         Key::of([key])
     }
@@ -151,7 +158,7 @@ fn open_lock_file(state: &Path) -> File {
 }
 
 fn identity() -> Identity {
-    Identity { device: 1, inode: 2, path: "/fake".into() }
+    Identity { device: 1, inode: 2, born: 3, path: "/fake".into() }
 }
 
 fn bench(within: Option<Duration>) -> Bench {
@@ -233,9 +240,13 @@ fn a_put_is_seen_at_once_and_newcomers_wait_until_it_is_committed() {
     assert!(bench.put(b"k", b"w", When::Always).unwrap(), "somebody has it open: the close waits");
     bench.newcomer(libc::F_UNLCK).unwrap();
     assert!(!bench.put(b"k", b"x", When::Always).unwrap());
+    let journals = || std::fs::read_dir(bench.state.path().join("journal")).unwrap().count();
+    bench.behind.put_away(Deadline::after(Duration::from_secs(20))).unwrap();
+    assert_eq!((bench.fake.value(b"k").as_deref(), journals()), (Some(&b"x"[..]), 0));
+    assert!(!bench.put(b"k", b"y", When::Always).unwrap(), "the journal is made again");
+    assert_eq!(journals(), 2);
     bench.behind.close(Deadline::after(Duration::from_secs(20))).unwrap();
-    assert_eq!(bench.fake.value(b"k").as_deref(), Some(&b"x"[..]));
-    assert_eq!(std::fs::read_dir(bench.state.path().join("journal")).unwrap().count(), 0);
+    assert_eq!((bench.fake.value(b"k").as_deref(), journals()), (Some(&b"y"[..]), 0));
 }
 
 #[test]
