@@ -237,7 +237,8 @@ impl Drop for Mount {
             // What the daemon said is half of every failure's explanation.
             eprintln!("the daemon of {}: {}", self.point.display(), self.log());
         }
-        let orderly = self.place.kvfs([OsString::from("unmount"), self.point.clone().into()]).code == 0;
+        let unmounted = self.place.kvfs([OsString::from("unmount"), self.point.clone().into()]);
+        let orderly = unmounted.code == 0;
         if !orderly {
             self.mounted().into_iter().for_each(|mount| {
                 mount.abort();
@@ -250,7 +251,7 @@ impl Drop for Mount {
             let _ = daemon.wait();
         }
         if !std::thread::panicking() {
-            assert!(orderly, "kvfs unmount failed: {}", self.log());
+            assert!(orderly, "kvfs unmount failed: {}\n{}", unmounted.err, self.log());
             assert!(ended, "the daemon went on after its unmount: {}", self.log());
         }
     }

@@ -7,14 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{
-    Foreign, Kind, LIMIT, Mount, dump, needs_kvfs, noise, on_every_mount, refused, watched,
+    Foreign, Kind, LIMIT, Mount, close, dump, needs_kvfs, noise, on_every_mount, refused, watched,
 };
-
-/// Closes `file` and answers what close says, which `drop` would not.
-pub fn close(file: File) -> std::io::Result<()> {
-    use std::os::fd::IntoRawFd;
-    nix::unistd::close(file.into_raw_fd()).map_err(std::io::Error::from)
-}
 
 #[test]
 fn promise_4_2_what_is_closed_every_program_reads() {
