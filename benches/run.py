@@ -25,6 +25,8 @@ import subjects
 from subjects import Folder, Empty, Kvfs, LiblmdbPuts
 
 ROOT = Path(__file__).resolve().parent.parent
+# How long one piece of work may take, in seconds.
+WORK_DEADLINE = 1800
 WORKS = ["reads", "lists", "streams", "creates", "mounts"]
 QUICK = {"files": 10_000, "keys": 100_000, "large": 256 << 20, "creates": 2_000, "commits": 200, "repeats": 3}
 FULL = {"files": 10_000, "keys": 1_000_000, "large": 1 << 30, "creates": 10_000, "commits": 1_000, "repeats": 5}
@@ -66,7 +68,8 @@ class Run:
 
     def program(self, *arguments):
         command = [self.programs["workloads"], *map(str, arguments)]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=WORK_DEADLINE)
+        return json.loads(done.stdout)
 
     def measure(self, work, subject, repeat, *arguments):
         """Runs the measuring program on a started subject; notes its numbers and what the daemon spent on it."""
@@ -219,7 +222,7 @@ def main():
     sizes = QUICK if arguments.quick else FULL
     work = ROOT / "target" / "bench"
     work.mkdir(parents=True, exist_ok=True)
-    subjects.unmount_leftovers(work)
+    subjects.unmount(work)  # what a killed run has left behind
     # Daemons of this run keep to themselves.
     os.environ |= {"KVFS_RUNTIME_DIR": str(work / "runtime"), "KVFS_STATE_DIR": str(work / "state")}
     run = Run(build(), sizes, work)
@@ -229,7 +232,7 @@ def main():
             carry_out(run, arguments.only, not arguments.without_kvfs, stack)
     except KeyboardInterrupt:
         sys.exit("Stopped; everything is unmounted.")
-    except (subjects.Trouble, subprocess.CalledProcessError) as trouble:
+    except (subjects.Trouble, subprocess.SubprocessError) as trouble:
         sys.exit(f"scripts/bench: {trouble}")
     finally:
         if not arguments.keep:

@@ -35,22 +35,20 @@ def wait_until(condition, what):
         time.sleep(0.001)
 
 
+def mounts_below(folder):
+    """Where something is mounted on `folder` or below it, by the kernel's table: to ask a dead server would hang."""
+    places = [line.split()[1].replace("\\040", " ") for line in Path("/proc/mounts").read_text().splitlines()]
+    return [place for place in places if f"{place}/".startswith(f"{folder}/")]
+
+
 def unmount(folder):
-    """Unmounts what is mounted on `folder`, if anything; detaches it where it stays busy."""
+    """Unmounts what is mounted on `folder` or below it, if anything; detaches it where it stays busy."""
     for options in ([], [], ["-l"]):
-        if not os.path.ismount(folder):
+        for place in mounts_below(folder):
+            subprocess.run(["umount", *options, place], stderr=subprocess.DEVNULL, check=False, timeout=DEADLINE)
+        if not mounts_below(folder):
             return
-        subprocess.run(["umount", *options, str(folder)], stderr=subprocess.DEVNULL, check=False)
-        if os.path.ismount(folder):
-            time.sleep(0.5)
-
-
-def unmount_leftovers(work):
-    """Unmounts what a killed run has left behind: it has a lock on nothing, and its mounts are all below `work`."""
-    for line in Path("/proc/mounts").read_text().splitlines():
-        place = line.split()[1]
-        if place.startswith(f"{work}/"):
-            unmount(place)
+        time.sleep(0.5)
 
 
 def new_folder(place):
@@ -175,7 +173,7 @@ class Mounted(Subject):
         self.mountpoint.mkdir(exist_ok=True)
         self.process = self.start()
         try:
-            wait_until(lambda: self.process.poll() is not None or os.path.ismount(self.mountpoint), self.name)
+            wait_until(lambda: self.process.poll() is not None or mounts_below(self.mountpoint), self.name)
             if self.process.poll() is not None:
                 raise Trouble(f"{self.name} ended before it was mounted, with code {self.process.returncode}")
             yield self.mountpoint / self.inside

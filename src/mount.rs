@@ -217,25 +217,21 @@ impl Mount {
     /// `Busy` while programs use the mount, with their names; without `time` also the put that failed. It stays
     /// mounted then.
     pub fn unmount(&self, time: Option<Duration>, wanted: &dyn Fn() -> bool) -> Result<Ending> {
-        let mut before = Ending::default();
         match time {
             Some(time) => {
-                let flushed = self.flush_within(time);
-                before.note(flushed.err().map(|error| format!("no longer waited for: {error}")));
+                // What fails now is tried once more after the unmount, and told then.
+                drop(self.flush_within(time));
                 self.hurry(time);
             }
             None => self.flush_patiently(wanted)?,
         }
         self.detach(Unmount::WhenFree).inspect_err(|_| self.hurry(self.spec.timeout))?;
         let time = time.unwrap_or(self.spec.timeout) + self.spec.timeout + 2 * END_MARGIN;
-        let ending = self.wait(Some(time)).ok_or_else(|| {
+        self.wait(Some(time)).ok_or_else(|| {
             let sentence =
                 format!("{} is unmounted, but its store does not close yet", self.path().display());
             Error::new(ErrorKind::TimedOut, sentence)
-        })?;
-        before.failed |= ending.failed;
-        before.sentences.extend(ending.sentences);
-        Ok(before)
+        })
     }
 
     /// From the unmount on, pending writes are waited for no longer than this.

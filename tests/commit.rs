@@ -190,6 +190,54 @@ fn prove_10000_opens() {
     nobody_catches_a_put(10_000);
 }
 
+/// The same through a real mount, whose folder is apart from the store: the close of one file, under a bulk of others,
+/// and then a program that opens the environment.
+fn nobody_catches_a_close(times: u32) {
+    let stage = Stage::new();
+    let point = stage.folder.path().join("point");
+    std::fs::create_dir(&point).unwrap();
+    let kvfs = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvfs"));
+        command.env("KVFS_STATE_DIR", stage.state()).env("KVFS_RUNTIME_DIR", stage.folder.path().join("run"));
+        command.args(arguments).status().unwrap()
+    };
+    let source = format!("lmdb:{}", stage.store().display());
+    assert!(kvfs(&["mount".as_ref(), source.as_ref(), point.as_os_str()]).success());
+    let unmount = OnDrop(|| assert!(kvfs(&["unmount".as_ref(), point.as_os_str()]).success()));
+    let ending = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let end_of_bulk = OnDrop(|| ending.store(true, Ordering::SeqCst));
+        scope.spawn(|| {
+            for number in (0..300).cycle().take_while(|_| !ending.load(Ordering::SeqCst)) {
+                std::fs::write(point.join(format!("bulk-{number}")), [b'x'; 1000]).unwrap();
+            }
+        });
+        for time in 0..times {
+            let (key, value) = (format!("watched-{}", time % 7), format!("value {time}"));
+            std::fs::write(point.join(&key), &value).unwrap();
+            assert!(dump_has(&stage.store(), &key, &value), "{value:?} was closed and is not there");
+        }
+        drop(end_of_bulk);
+    });
+    std::fs::write(point.join("last"), "one").unwrap();
+    drop(unmount);
+    assert!(dump_has(&stage.store(), "last", "one"));
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+#[ignore = "minutes, and a mount: scripts/prove-commit runs it"]
+fn prove_10000_opens_after_closes() {
+    nobody_catches_a_close(10_000);
+}
+
 #[test]
 #[ignore = "a role of the tests here"]
 fn role_daemon_under_load() {
@@ -453,7 +501,8 @@ fn s4_8_on_a_full_disk_the_close_says_so_and_nothing_accepted_is_missing() {
     if !mounted.is_ok_and(|status| status.success()) {
         return;
     }
-    let _unmount = Unmount(stage.store());
+    let disk = stage.store();
+    let _unmount = OnDrop(|| drop(Command::new("umount").arg(&disk).status()));
     let mut daemon = stage.spawn("role_echo_auto");
     assert_eq!(daemon.hear().as_deref(), Some("ready"));
     daemon.tell("fill");
@@ -468,14 +517,6 @@ fn s4_8_on_a_full_disk_the_close_says_so_and_nothing_accepted_is_missing() {
         assert!(dump.contains(&format!("\n fill-{number}\n")), "{number} of {accepted}");
     }
     assert_eq!(Spool::at(&stage.state()).list().unwrap(), []);
-}
-
-struct Unmount(PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

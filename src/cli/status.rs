@@ -126,10 +126,8 @@ fn text(found: &[Found], kept: &[Kept]) -> String {
     }
     if !kept.is_empty() {
         let bytes = output::size(kept.iter().map(|kept| kept.size).sum());
-        blocks.push(format!(
-            "{} values ({bytes}) could not be put and are kept: see kvfs recover list",
-            kept.len()
-        ));
+        let values = if kept.len() == 1 { "1 value".to_owned() } else { format!("{} values", kept.len()) };
+        blocks.push(format!("kept, since it could not be put: {values} ({bytes}); see kvfs recover list"));
     }
     blocks.join("\n\n")
 }

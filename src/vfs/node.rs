@@ -59,6 +59,8 @@ pub struct Node {
     pub lookups: u64,
     /// Open handles, files and directories.
     pub opens: u32,
+    /// Open handles that write past the kernel's pages: while there are any, all others read past them too.
+    pub past_pages: u32,
     /// Nodes that hang here.
     pub children: HashMap<Box<[u8]>, Ino>,
     /// The bytes being written, while there are any.
@@ -81,6 +83,7 @@ impl Node {
             linked: true,
             lookups: 0,
             opens: 0,
+            past_pages: 0,
             children: HashMap::new(),
             buffer: None,
             told: 0,

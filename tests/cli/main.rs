@@ -19,5 +19,6 @@ mod executing;
     reason = "shared with the mount suite, which uses all of it"
 )]
 mod harness;
+mod owed;
 mod usage;
 mod users;

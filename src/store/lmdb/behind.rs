@@ -172,12 +172,21 @@ impl Engine {
         self.behind().map_or(Ok(()), |behind| behind.sync(self.deadline()))
     }
 
-    /// Begins another journal after a compaction, for the data file that is there now. Nothing is pending.
-    pub(super) fn follow_data_file(&self) {
-        let Some(behind) = self.behind() else { return };
-        let identity = identity_of(self.environment());
-        behind
-            .replace_journal(|| Journal::open(&Folders::get().state, &identity).map(|(journal, _)| journal));
+    /// As [`Engine::settle`], for whoever asks about one key of a database.
+    ///
+    /// # Errors
+    /// As for [`Engine::settle`], of this key.
+    pub(super) fn settle_key(&self, database: &[u8], key: &[u8]) -> Result<()> {
+        self.behind().map_or(Ok(()), |behind| behind.sync_key(database, key, self.deadline()))
+    }
+
+    /// Commits what is pending and removes the journal until the next put: a mount ends, or the data file is
+    /// replaced.
+    ///
+    /// # Errors
+    /// As for [`Engine::settle`].
+    pub(super) fn put_away(&self) -> Result<()> {
+        self.behind().map_or(Ok(()), |behind| behind.put_away(self.deadline()))
     }
 
     /// Ends the write-behind: what is pending is committed, or stays in the journal for the next mount.
@@ -306,6 +315,14 @@ impl Committed for Below {
         };
         engine.writer().submit(Deadline::after(self.timeout), Work::Write(opened, &mut work))?;
         Ok(done)
+    }
+
+    fn open_journal(&self) -> Result<Journal> {
+        let (journal, leftover) = Journal::open(&Folders::get().state, &identity_of(&self.environment))?;
+        if leftover.batches.is_empty() && leftover.unreadable == 0 {
+            return Ok(journal);
+        }
+        Err(Error::new(ErrorKind::Busy, "another daemon left puts in the journal: unmount and mount again"))
     }
 
     fn key_of(&self, database: &[u8], key: &[u8]) -> Key {

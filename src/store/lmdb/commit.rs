@@ -31,7 +31,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 pub use gate::Counts;
-use gate::{Gate, HOLD_MAX, Turn};
+use gate::{Gate, HOLD_MAX, Turn, Writing};
 
 use super::journal::Journal;
 use super::pending::{Entry, Pending};
@@ -167,10 +167,25 @@ impl<C: Committed> WriteBehind<C> {
     /// # Errors
     /// `TimedOut`; the failure of an earlier commit whose bytes had to be kept elsewhere.
     pub fn sync(&self, deadline: Deadline) -> Result<()> {
+        self.settled(deadline)?.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// As [`WriteBehind::sync`], for whoever asks about one key.
+    ///
+    /// # Errors
+    /// `TimedOut`; the failure of an earlier commit of this key.
+    pub fn sync_key(&self, database: &[u8], key: &[u8], deadline: Deadline) -> Result<()> {
+        let gate = self.settled(deadline)?;
+        let failed = gate.failed.iter().find(|((d, k), _)| **d == *database && **k == *key);
+        failed.map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    /// Waits until all that was accepted before is committed or kept.
+    fn settled(&self, deadline: Deadline) -> Result<MutexGuard<'_, Gate>> {
         let mut gate = self.shared.gate.lock();
         let target = gate.target();
         self.shared.wait_settled(&mut gate, target, deadline)?;
-        gate.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
+        Ok(gate)
     }
 
     /// Commits what is pending and ends the journal. Later puts wait for their own commit.
@@ -182,7 +197,7 @@ impl<C: Committed> WriteBehind<C> {
         gate.closing = true;
         let target = gate.target();
         self.shared.wait_settled(&mut gate, target, deadline)?;
-        let journal = gate.journal.take();
+        let journal = gate.journal.replace(Writing::Off);
         drop(gate);
         self.shared.wake.notify_all();
         let committer = self.committer.lock().take();
@@ -196,19 +211,20 @@ impl<C: Committed> WriteBehind<C> {
         journal.map_or(Ok(()), Journal::remove)
     }
 
-    /// Ends the journal and begins another one; only while a [`Passage`] is held. Without one every put waits for
-    /// its own commit from now on.
-    pub fn replace_journal(&self, open: impl FnOnce() -> Result<Journal>) {
+    /// Commits what is pending and removes the journal's files until the next put: a mount ends, or the data file
+    /// becomes another one.
+    ///
+    /// # Errors
+    /// As for [`WriteBehind::sync`].
+    pub fn put_away(&self, deadline: Deadline) -> Result<()> {
+        let _nothing_waits = self.pass(deadline)?;
         let mut gate = self.shared.gate.lock();
-        let Some(before) = gate.journal.take() else { return };
-        let replaced = before.remove().and_then(|()| open());
-        match replaced {
-            Ok(journal) => gate.journal = Some(journal),
-            Err(error) => tracing::warn!(
-                "{}: every put waits for its own commit: {error}",
-                self.shared.committed.name()
-            ),
+        if gate.journal.open().is_some()
+            && let Some(Err(error)) = gate.journal.replace(Writing::Away).map(Journal::remove)
+        {
+            tracing::warn!("{error}");
         }
+        gate.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// What was done so far.
@@ -278,7 +294,7 @@ impl<C: Committed> Shared<C> {
         deadline: Deadline,
     ) -> Result<bool> {
         loop {
-            if gate.broken.is_some() || gate.journal.is_none() || gate.closing || gate.passing > 0 {
+            if gate.broken.is_some() || gate.closing || gate.passing > 0 || !self.has_journal(gate) {
                 return Ok(false);
             }
             let pending = self.pending.read();
@@ -321,6 +337,20 @@ impl<C: Committed> Shared<C> {
         }
     }
 
+    /// Whether accepted puts can be written down; opens the journal where it was put away.
+    fn has_journal(&self, gate: &mut Gate) -> bool {
+        if matches!(gate.journal, Writing::Away) {
+            gate.journal = match self.committed.open_journal() {
+                Ok(journal) => Writing::Open(journal),
+                Err(error) => {
+                    tracing::warn!("{}: every put waits for its own commit: {error}", self.committed.name());
+                    Writing::Off
+                }
+            };
+        }
+        gate.journal.open().is_some()
+    }
+
     fn accept_now(&self, gate: &mut Gate, database: &[u8], edits: &[Edit<'_>]) -> Result<bool> {
         if gate.failed.keys().any(|(failed, key)| **failed == *database && touches(edits, key)) {
             return Ok(false);
@@ -344,7 +374,7 @@ impl<C: Committed> Shared<C> {
             gate.follows = last;
         }
         let (side, follows) = (gate.side, gate.follows);
-        let Some(journal) = gate.journal.as_mut() else { return Ok(false) };
+        let Some(journal) = gate.journal.open() else { return Ok(false) };
         if let Err(error) = journal.append(side, follows, &changes) {
             tracing::warn!("{error}: puts wait for their commit");
             return Ok(false);

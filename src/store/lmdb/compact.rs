@@ -29,6 +29,8 @@ impl Engine {
         }
         let deadline = self.deadline();
         let _nothing_waits = self.pass()?;
+        // The journal is known by the data file, which becomes another one.
+        self.put_away()?;
         let mut sizes = (0, 0);
         let mut work = |environment: &Arc<Environment>| {
             let Some(lock_file) = environment.lock_file() else { return Err(ErrorKind::Unsupported.into()) };
@@ -52,7 +54,6 @@ impl Engine {
             Ok(())
         };
         self.writer().submit(deadline, Work::Alone(&mut work))?;
-        self.follow_data_file();
         Ok(sizes)
     }
 

@@ -1,6 +1,7 @@
 //! From edits to plain puts and deletes: conditions are checked against what waits and what is committed, moves
 //! become a put and a delete, so that what is accepted can be written down and committed without a question left.
 
+use super::journal::Journal;
 use super::lock::OpeningLock;
 use super::pending::{Bytes, Entry, Generation, Pending};
 use super::record::Change;
@@ -65,6 +66,12 @@ pub trait Committed: Send + Sync + 'static {
     /// `Stale` when `follows` is not the last transaction; `TimedOut`, `NoSpace` and the like. Nothing is committed
     /// then, as far as anybody can tell.
     fn commit(&self, generation: &Generation, follows: Option<u64>) -> Result<Done>;
+
+    /// Opens the journal again after it was put away.
+    ///
+    /// # Errors
+    /// `Busy` when another daemon has it, or has left something in it.
+    fn open_journal(&self) -> Result<Journal>;
 
     /// The key of a record as the mount shows it, for the spool.
     fn key_of(&self, database: &[u8], key: &[u8]) -> Key;

@@ -371,6 +371,13 @@ impl Store for Lmdb {
         self.engine.environment().sync()
     }
 
+    fn sync_key(&self, key: &Key) -> Result<()> {
+        match self.enter(key)? {
+            Some((store, rest)) => store.sync_key(&rest),
+            None => self.sync(),
+        }
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         let sentence = "no LMDB database has this name, and no key this type";
         let Place::In(name, rest) = self.place(key) else {
@@ -431,6 +438,6 @@ impl Store for Lmdb {
     }
 
     fn close(&self) -> Result<()> {
-        self.engine.settle()
+        self.engine.put_away()
     }
 }

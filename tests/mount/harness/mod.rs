@@ -17,7 +17,10 @@ pub use mount::{Kind, Mount};
 pub use place::{Finished, Place, finish};
 pub use watchdog::{skip, watched};
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kvfs::env::Deadline;
@@ -94,6 +97,18 @@ fn pause() {
     std::thread::sleep(Duration::from_millis(2));
 }
 
+/// Writes a whole file and answers what its close says, which `fs::write` does not.
+pub fn put(path: impl AsRef<Path>, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    close(file)
+}
+
+/// Closes `file` and answers what close says, which `drop` does not.
+pub fn close(file: File) -> std::io::Result<()> {
+    nix::unistd::close(file.into_raw_fd()).map_err(std::io::Error::from)
+}
+
 /// Asserts that `result` is the error `errno`.
 #[track_caller]
 pub fn refused<T>(errno: i32, what: &str, result: std::io::Result<T>) {
@@ -108,7 +123,7 @@ pub fn refused<T>(errno: i32, what: &str, result: std::io::Result<T>) {
     }
 }
 
-/// Asserts that what `pattern` bytes of `name` should be are there, naming the first difference.
+/// Asserts that `found` is `expected`, naming only the first difference.
 #[track_caller]
 pub fn same_bytes(what: &str, found: &[u8], expected: &[u8]) {
     if found == expected {

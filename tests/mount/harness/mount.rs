@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
@@ -95,15 +94,15 @@ impl Mount {
             if let Some(status) = self.daemon.as_mut()?.try_wait().unwrap() {
                 return Some(Err(status));
             }
-            // The folder below and a dead mount that is about to be cleaned up do not count.
-            let device = nix::sys::stat::minor(fs::metadata(&point).ok()?.dev()) as u32;
-            mounts_below(&point).iter().find(|mount| mount.minor == device).map(|_| Ok(()))
+            // Neither the folder below nor a dead mount that is about to be cleaned up opens as a FUSE folder.
+            let opened = File::open(&point).ok()?;
+            let kind = nix::sys::statfs::fstatfs(&opened).ok()?.filesystem_type();
+            (kind == nix::sys::statfs::FUSE_SUPER_MAGIC).then_some(Ok(()))
         };
         if let Err(status) = until(PATIENCE, "it is mounted", ready) {
             self.daemon = None;
             panic!("the mount of {} ended with {status}: {}", self.source.display(), self.log());
         }
-        fs::metadata(&self.point).unwrap();
     }
 
     /// The mount point.
@@ -238,7 +237,8 @@ impl Drop for Mount {
             // What the daemon said is half of every failure's explanation.
             eprintln!("the daemon of {}: {}", self.point.display(), self.log());
         }
-        let orderly = self.place.kvfs([OsString::from("unmount"), self.point.clone().into()]).code == 0;
+        let unmounted = self.place.kvfs([OsString::from("unmount"), self.point.clone().into()]);
+        let orderly = unmounted.code == 0;
         if !orderly {
             self.mounted().into_iter().for_each(|mount| {
                 mount.abort();
@@ -251,7 +251,7 @@ impl Drop for Mount {
             let _ = daemon.wait();
         }
         if !std::thread::panicking() {
-            assert!(orderly, "kvfs unmount failed: {}", self.log());
+            assert!(orderly, "kvfs unmount failed: {}\n{}", unmounted.err, self.log());
             assert!(ended, "the daemon went on after its unmount: {}", self.log());
         }
     }

@@ -127,7 +127,7 @@ fn promise_5_8_statfs_answers_while_a_put_waits() {
             let writer = scope.spawn(|| {
                 let mut file = File::create(mount.at("f"))?;
                 file.write_all(b"waits")?;
-                super::writing::close(file)
+                crate::harness::close(file)
             });
             let mut answers = 0;
             until(PATIENCE, "the put has ended", || {

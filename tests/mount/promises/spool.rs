@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
 
-use crate::harness::{Foreign, Kind, LIMIT, Mount, PATIENCE, dump, needs_kvfs, refused, until, watched};
-
-use super::writing::close;
+use crate::harness::{
+    Foreign, Kind, LIMIT, Mount, PATIENCE, close, dump, needs_kvfs, refused, until, watched,
+};
 
 #[test]
 fn promise_8_1_a_put_that_cannot_be_done_in_time_is_etimedout() {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::{
-    Foreign, Kind, LIMIT, Mount, PATIENCE, dump, finish, needs_kvfs, refused, until, watched,
+    Foreign, Kind, LIMIT, Mount, PATIENCE, dump, finish, needs_kvfs, put, refused, until, watched,
 };
 
 fn hex(text: impl AsRef<[u8]>) -> String {
@@ -31,7 +31,8 @@ fn named_databases_are_folders() {
         fs::remove_file(mount.at("made%db/x")).unwrap();
         fs::remove_dir(mount.at("made%db")).unwrap();
         refused(libc::ENOENT, "the removed database", fs::metadata(mount.at("made%db")));
-        assert!(fs::write(mount.at("books"), "over the database's record").is_err());
+        assert!(put(mount.at("books"), b"over the database's record").is_err());
+        let _ = fs::remove_file(mount.at("books"));
         assert_eq!(fs::read(mount.at("books%db/c")).unwrap(), b"by the mount");
         drop(foreign);
         mount.remount();
@@ -58,7 +59,7 @@ fn a_dupsort_key_is_a_folder_of_empty_files() {
         let expected: Vec<String> =
             ["a/b", "blue", "green"].map(|value| format!("{}:{}", hex("k/1"), hex(value))).into();
         assert_eq!(pairs, expected.join(" "));
-        assert!(fs::write(mount.at("tags%db/k%2F1/content"), "no").is_err(), "the name is the value");
+        assert!(put(mount.at("tags%db/k%2F1/content"), b"no").is_err(), "the name is the value");
         assert_eq!(foreign.ask(&format!("list-in {} dupsort", hex("tags"))), expected.join(" "));
     });
 }
@@ -85,7 +86,7 @@ fn integer_keys_are_decimal_names() {
         fs::write(mount.at("n%db/256"), "written").unwrap();
         let pairs = foreign.ask(&format!("list-in {} integerkey", hex("n")));
         assert!(pairs.contains(&format!("{}:{}", hex(256_u32.to_ne_bytes()), hex("written"))), "{pairs}");
-        assert!(fs::write(mount.at("n%db/no-number"), "x").is_err());
+        assert!(put(mount.at("n%db/no-number"), b"x").is_err());
         assert_eq!(mount.bash("ls n%db | wc -l").trim(), "4");
     });
 }

@@ -1,11 +1,10 @@
 //! Nothing left: of the disk, of the map, of reader slots.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 
 use crate::harness::{
-    Foreign, Kind, LIMIT, Mount, Place, dump, load, needs_kvfs, needs_root, noise, watched,
+    Foreign, Kind, LIMIT, Mount, Place, dump, load, needs_kvfs, needs_root, noise, put, watched,
 };
 
 /// A small ext4 of its own, unmounted at drop.
@@ -48,26 +47,16 @@ fn a_full_disk_is_enospc_and_nothing_is_lost() {
             fs::write(mount.at("old"), "the old value").unwrap();
             let mut written = Vec::new();
             let error = (0..200_u64)
-                .find_map(|number| {
-                    let put = || -> std::io::Result<()> {
-                        let mut file = File::create(mount.at(format!("{mode}{number}")))?;
-                        file.write_all(&noise(number, 300_000))?;
-                        close(file)
-                    };
-                    match put() {
-                        Ok(()) => {
-                            written.push(number);
-                            None
-                        }
-                        Err(error) => Some(error),
+                .find_map(|number| match put(mount.at(format!("{mode}{number}")), &noise(number, 300_000)) {
+                    Ok(()) => {
+                        written.push(number);
+                        None
                     }
+                    Err(error) => Some(error),
                 })
                 .expect("60 MB on a disk of 24 MB");
             assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
-            let replaced = File::create(mount.at("old")).and_then(|mut file| {
-                file.write_all(&noise(1, 20_000_000))?;
-                close(file)
-            });
+            let replaced = put(mount.at("old"), &noise(1, 20_000_000));
             assert_eq!(replaced.expect_err("20 MB on a full disk").raw_os_error(), Some(libc::ENOSPC));
             for &number in &written {
                 let found = fs::read(mount.at(format!("{mode}{number}"))).unwrap();
@@ -80,17 +69,13 @@ fn a_full_disk_is_enospc_and_nothing_is_lost() {
             }
             fs::write(mount.at("again"), "there is room again").unwrap();
             // Bytes that could not be put may be reported, so the exit code is not asked for.
-            let _ = place.kvfs([std::ffi::OsStr::new("unmount"), mount.point().as_os_str()]);
+            let now = ["unmount", "--timeout", "0s"].map(std::ffi::OsStr::new);
+            let _ = place.kvfs(now.into_iter().chain([mount.point().as_os_str()]));
             mount.ended();
             let keys = dump(place, &disk.point.join("store"));
             assert_eq!(keys[b"again".as_slice()], b"there is room again");
         }
     });
-}
-
-fn close(file: File) -> std::io::Result<()> {
-    use std::os::fd::IntoRawFd;
-    nix::unistd::close(file.into_raw_fd()).map_err(std::io::Error::from)
 }
 
 #[test]

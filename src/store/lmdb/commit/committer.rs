@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
+use super::gate::Writing;
 use super::{GATHER, Gate, Shared};
 use crate::env;
 use crate::error::{Error, ErrorKind};
@@ -76,9 +77,9 @@ impl<C: Committed> Shared<C> {
         gate.follows = follows;
         if !all_kept {
             // The journal stays as it is for the next mount.
-            gate.journal = None;
+            gate.journal = Writing::Off;
         }
-        let Some(journal) = gate.journal.as_mut() else { return };
+        let Some(journal) = gate.journal.open() else { return };
         let written = journal.clear(side).and_then(|()| match correction {
             Some(follows) => journal.append(open, follows, &[]),
             None => Ok(()),
@@ -110,7 +111,7 @@ impl<C: Committed> Shared<C> {
             }
             gate.opened = None;
         }
-        let journal = gate.journal.take();
+        let journal = gate.journal.replace(Writing::Off);
         if all_kept && let Some(Err(error)) = journal.map(Journal::remove) {
             tracing::warn!("{error}");
         }

@@ -18,8 +18,7 @@ const GENERATION: std::ops::RangeInclusive<usize> = (128 << 10)..=(4 << 20);
 
 /// Everything but the pending map itself. `pending` changes only under this lock.
 pub(super) struct Gate {
-    /// `None` once it failed or was handed on.
-    pub(super) journal: Option<Journal>,
+    pub(super) journal: Writing,
     /// The file of the open generation.
     pub(super) side: Side,
     pub(super) turn: Turn,
@@ -51,6 +50,33 @@ pub(super) struct Gate {
     pub(super) counts: Counts,
 }
 
+/// Where accepted puts are written down.
+pub(super) enum Writing {
+    /// In these files.
+    Open(Journal),
+    /// Nowhere now: nothing is pending, and the files are made again for the next put.
+    Away,
+    /// Nowhere any more: every put waits for its own commit.
+    Off,
+}
+
+impl Writing {
+    pub(super) fn open(&mut self) -> Option<&mut Journal> {
+        match self {
+            Writing::Open(journal) => Some(journal),
+            Writing::Away | Writing::Off => None,
+        }
+    }
+
+    /// Takes the journal out, and is `instead` from now on.
+    pub(super) fn replace(&mut self, instead: Writing) -> Option<Journal> {
+        match std::mem::replace(self, instead) {
+            Writing::Open(journal) => Some(journal),
+            Writing::Away | Writing::Off => None,
+        }
+    }
+}
+
 /// Whose turn it is at the opening lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Turn {
@@ -77,7 +103,7 @@ impl Gate {
     /// Nothing is pending.
     pub(super) fn new(journal: Journal) -> Gate {
         Gate {
-            journal: Some(journal),
+            journal: Writing::Open(journal),
             side: Side::FIRST,
             turn: Turn::Shared(env::instant()),
             follows: 0,

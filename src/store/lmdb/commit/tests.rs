@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -21,6 +21,7 @@ use crate::store::lmdb::resolve::{Done, Held};
 
 /// An environment in memory that fails and stalls when it is told to.
 struct Fake {
+    state: PathBuf,
     lock_file: File,
     map: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     transaction: AtomicU64,
@@ -35,6 +36,7 @@ struct Fake {
 impl Fake {
     fn new(folder: &Path) -> Arc<Fake> {
         Arc::new(Fake {
+            state: folder.to_owned(),
             lock_file: open_lock_file(folder),
             map: Mutex::default(),
             transaction: AtomicU64::default(),
@@ -125,6 +127,10 @@ impl Committed for Arc<Fake> {
         }
         self.transaction.store(last + 1, Ordering::SeqCst);
         Ok(done)
+    }
+
+    fn open_journal(&self) -> Result<Journal> {
+        Journal::open(&self.state, &identity()).map(|(journal, _)| journal)
     }
 
     fn key_of(&self, _: &[u8], key: &[u8]) -> Key {
@@ -234,9 +240,13 @@ fn a_put_is_seen_at_once_and_newcomers_wait_until_it_is_committed() {
     assert!(bench.put(b"k", b"w", When::Always).unwrap(), "somebody has it open: the close waits");
     bench.newcomer(libc::F_UNLCK).unwrap();
     assert!(!bench.put(b"k", b"x", When::Always).unwrap());
+    let journals = || std::fs::read_dir(bench.state.path().join("journal")).unwrap().count();
+    bench.behind.put_away(Deadline::after(Duration::from_secs(20))).unwrap();
+    assert_eq!((bench.fake.value(b"k").as_deref(), journals()), (Some(&b"x"[..]), 0));
+    assert!(!bench.put(b"k", b"y", When::Always).unwrap(), "the journal is made again");
+    assert_eq!(journals(), 2);
     bench.behind.close(Deadline::after(Duration::from_secs(20))).unwrap();
-    assert_eq!(bench.fake.value(b"k").as_deref(), Some(&b"x"[..]));
-    assert_eq!(std::fs::read_dir(bench.state.path().join("journal")).unwrap().count(), 0);
+    assert_eq!((bench.fake.value(b"k").as_deref(), journals()), (Some(&b"y"[..]), 0));
 }
 
 #[test]
@@ -333,6 +343,9 @@ fn bytes_of_a_commit_that_keeps_failing_are_in_the_spool_and_sync_says_so_until_
     drop(stall);
     assert_eq!(bench.sync().unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(bench.sync().unwrap_err().kind(), ErrorKind::NoSpace);
+    let of_key = |key: &[u8]| bench.behind.sync_key(b"", key, Deadline::after(Duration::from_secs(20)));
+    assert_eq!(of_key(b"k").unwrap_err().kind(), ErrorKind::NoSpace);
+    of_key(b"another").unwrap();
     let kept = Spool::at(bench.state.path()).list().unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!((&kept[0].key, &kept[0].base), (&Key::of([&b"k"[..]]), &When::Absent));
