@@ -88,6 +88,10 @@ impl Store for OwnFiles {
         self.store.check_key(key)
     }
 
+    fn value_max(&self, key: &Key) -> u64 {
+        self.store.value_max(key)
+    }
+
     fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
         self.store.raw_key(key, directory)
     }

@@ -67,6 +67,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The longest value that this key can have, in bytes, where some are shorter than [`Caps::value_max`] (§4.8).
+    fn value_max(&self, key: &Key) -> u64 {
+        let _ = key;
+        self.caps().value_max
+    }
+
     /// The key in the store's own bytes, for `user.kvfs.key` (§1.10); of a directory, the prefix of what is below.
     fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
         let _ = directory;

@@ -233,6 +233,11 @@ impl Vfs {
         Ok(Admitted { value, keep, direct })
     }
 
+    /// The longest value that the file may come to have.
+    fn value_max(&self, ino: Ino) -> u64 {
+        self.place(ino).map_or(self.caps.value_max, |place| self.store.value_max(&place.key))
+    }
+
     /// The buffer of this inode, made over `value` where there is none.
     fn buffer_for_writing(&self, ino: Ino, value: Option<Shared>) -> Arc<Buffer> {
         let mut table = self.table.lock();
@@ -369,13 +374,14 @@ impl Vfs {
                 self.buffer_for_writing(ino, value)
             }
         };
+        let value_max = self.value_max(ino);
         let mut state = buffer.state.write();
         let offset = match self.handle(handle) {
             Ok(handle) if handle.append && !from_pages => state.len(),
             _ => offset,
         };
         self.stand_on_put(&mut state)?;
-        state.write(offset, data, self.caps.value_max)?;
+        state.write(offset, data, value_max)?;
         self.counters.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -394,13 +400,14 @@ impl Vfs {
                 self.buffer_for_writing(ino, value)
             }
         };
+        let value_max = self.value_max(ino);
         {
             let mut state = buffer.state.write();
             if state.len() == size && size != 0 {
                 return Ok(());
             }
             self.stand_on_put(&mut state)?;
-            state.resize(size, self.caps.value_max)?;
+            state.resize(size, value_max)?;
         }
         // `truncate(2)` has no close that would put it.
         if !close_follows && !self.has_writer(ino) && place.linked {
@@ -472,10 +479,11 @@ impl Vfs {
         self.check_writable()?;
         let end = offset.checked_add(length).ok_or(ErrorKind::TooBig)?;
         let buffer = self.buffer_of(ino).ok_or(ErrorKind::BadHandle)?;
+        let value_max = self.value_max(ino);
         let mut state = buffer.state.write();
         if end > state.len() {
             self.stand_on_put(&mut state)?;
-            state.resize(end, self.caps.value_max)?;
+            state.resize(end, value_max)?;
         }
         Ok(())
     }

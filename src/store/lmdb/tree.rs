@@ -395,6 +395,17 @@ impl Store for Lmdb {
         }
     }
 
+    fn value_max(&self, key: &Key) -> u64 {
+        let plain = key.segment(0).is_none_or(|first| first.word != Word::Db);
+        if plain && self.engine.environment().main_flags() & lmdb_sys::MDB_DUPSORT == 0 {
+            return self.caps.value_max;
+        }
+        match self.enter(key) {
+            Ok(Some((store, rest))) => store.value_max(&rest),
+            _ => self.caps.value_max,
+        }
+    }
+
     fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
         if is_database(key) {
             return key.last().map(|segment| segment.bytes.to_vec()).unwrap_or_default();
