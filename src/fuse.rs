@@ -49,6 +49,9 @@ const MAX_WRITE: u32 = 1 << 20;
 const FILE_BLOCK: u32 = 128 << 10;
 /// `st_blksize` of directories: the C library reads names in pieces of this size, so a listing takes few requests.
 const DIRECTORY_BLOCK: u32 = 256 << 10;
+/// The most names with attributes in one reply: the first reply of every listing is of this kind, and somebody waits
+/// for its first name.
+const PLUS_MOST: u32 = 512;
 /// Inode numbers are not used again while the kernel knows them, so one generation does.
 const GENERATION: Generation = Generation(0);
 
@@ -258,6 +261,8 @@ fn file_type(what: &What) -> FileType {
 fn mode(flags: i32) -> Mode {
     Mode {
         write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+        write_only: flags & libc::O_ACCMODE == libc::O_WRONLY,
+        past_pages: false,
         append: flags & libc::O_APPEND != 0,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
@@ -587,7 +592,12 @@ impl Filesystem for Door {
     ) {
         self.count(Operation::Readdirplus);
         let ttl = self.vfs.ttl();
+        let mut left = PLUS_MOST;
         let outcome = self.vfs.readdir(handle.0, offset, true, &mut |given| {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
             let name = OsStr::from_bytes(given.name);
             let (attr, ttl) = match given.attr {
                 Some(attr) => (file_attr(attr), ttl),

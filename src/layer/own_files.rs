@@ -79,6 +79,10 @@ impl Store for OwnFiles {
         self.store.sync()
     }
 
+    fn sync_key(&self, key: &Key) -> Result<()> {
+        self.store.sync_key(key)
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         self.refuse_new(key)?;
         self.store.check_key(key)

@@ -42,8 +42,20 @@ pub trait Store: Send + Sync + 'static {
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()>;
 
     /// Returns when everything accepted before would survive a power cut, as far as the store promises (§4.3).
+    ///
+    /// # Errors
+    /// Also when bytes accepted for any key could not be committed and had to be kept elsewhere (§8.4), until that
+    /// key is changed again.
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Store::sync`], for whoever asks about one key: the failures of others are not told.
+    ///
+    /// # Errors
+    /// As for [`Store::sync`], of this key.
+    fn sync_key(&self, _key: &Key) -> Result<()> {
+        self.sync()
     }
 
     /// Whether a value could be kept under this key at all, told without asking the store (§1.9).

@@ -273,6 +273,10 @@ impl<K: Kv> Store for Flat<K> {
         self.kv.sync()
     }
 
+    fn sync_key(&self, key: &Key) -> Result<()> {
+        self.existing(key).map_or_else(|| self.kv.sync(), |flat| self.kv.sync_key(&flat))
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         self.fitting(key).map(drop)
     }

@@ -214,9 +214,11 @@ impl Vfs {
         let mut cursor = std::mem::take(&mut directory.cursor);
         let mut next = directory.next;
         let mut new_pieces = Vec::new();
-        let (children_known, hash) = {
+        let hash = directory.hash;
+        // Otherwise the number that the key gives is the number that `stat` shows.
+        let renumbered = {
             let table = self.table.lock();
-            (table.get(directory.ino).is_some_and(|node| !node.children.is_empty()), directory.hash)
+            table.renumbered && table.get(directory.ino).is_some_and(|node| !node.children.is_empty())
         };
         let outcome = self.store.list(&directory.place.key, &mut cursor, &mut |entry: Entry<'_>| {
             let encoded = name::encode(entry.segment);
@@ -244,7 +246,7 @@ impl Vfs {
                 } else {
                     (What::File, number::of_file(below))
                 };
-                let known = if children_known { self.table.lock().child(directory.ino, &name) } else { None };
+                let known = if renumbered { self.table.lock().child(directory.ino, &name) } else { None };
                 take(Given {
                     ino: known.unwrap_or(number),
                     what: &what,

@@ -29,6 +29,8 @@ pub struct Handle {
     pub opener: u32,
     /// The lock owner of that process, once a close of its own told it.
     pub owner: AtomicU64,
+    /// Whether it writes past the kernel's pages.
+    past_pages: bool,
 }
 
 impl std::fmt::Debug for Handle {
@@ -65,6 +67,10 @@ struct Admitted {
 pub struct Mode {
     /// For writing.
     pub write: bool,
+    /// For writing alone.
+    pub write_only: bool,
+    /// For writing past the kernel's pages.
+    pub past_pages: bool,
     /// Every write goes to the end.
     pub append: bool,
     /// Emptied first.
@@ -136,6 +142,7 @@ impl Vfs {
             self.buffer_for_writing(ino, value.clone());
             opened.direct = false;
         }
+        opened.direct |= self.table.lock().get(ino).is_some_and(|node| node.past_pages > 0);
         if mode.truncate {
             self.truncate(ino, &place, 0, true)?;
         }
@@ -250,8 +257,14 @@ impl Vfs {
             value: Mutex::new(value),
             opener: caller.pid,
             owner: AtomicU64::new(0),
+            past_pages: mode.past_pages,
         };
         self.count_open(ino, 1);
+        if mode.past_pages
+            && let Some(node) = self.table.lock().get_mut(ino)
+        {
+            node.past_pages += 1;
+        }
         self.handles.lock().insert(number, Arc::new(handle));
         number
     }
@@ -280,8 +293,11 @@ impl Vfs {
         }
         let when = if mode.exclusive { When::Absent } else { When::Always };
         let attr = self.make_file(caller, parent, name, target, permissions, when)?;
+        // A handle that only writes cannot be mapped for writing. Past the pages, the kernel does not ask for
+        // `security.capability` before the first write; there are no pages yet that could be wrong.
+        let mode = Mode { past_pages: mode.write_only, ..mode };
         let handle = self.new_handle(caller, attr.ino, mode, None);
-        Ok((attr, Opened { handle, keep: true, direct: false, silent: !mode.write }))
+        Ok((attr, Opened { handle, keep: false, direct: mode.past_pages, silent: !mode.write }))
     }
 
     /// The handle of this number.
@@ -423,6 +439,11 @@ impl Vfs {
         {
             self.put_last(ino, buffer);
         }
+        if handle.past_pages
+            && let Some(node) = self.table.lock().get_mut(ino)
+        {
+            node.past_pages = node.past_pages.saturating_sub(1);
+        }
         drop(handle);
         self.count_open(ino, -1);
         self.let_go(ino);
@@ -439,7 +460,8 @@ impl Vfs {
         if let Some(buffer) = self.buffer_of(ino) {
             self.put_and_answer(ino, &buffer)?;
         }
-        self.store.sync()
+        let key = self.table.lock().key(ino);
+        key.map_or_else(|| self.store.sync(), |key| self.store.sync_key(&key))
     }
 
     /// Grows a file so that `offset + length` bytes are in it.

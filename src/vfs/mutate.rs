@@ -123,11 +123,11 @@ impl Vfs {
     pub fn mkdir(&self, caller: Caller, parent: Ino, name: &[u8], permissions: u32) -> Result<Attr> {
         self.check_writable()?;
         let target = self.target_to_make(parent, name)?;
-        if target.step == Step::Value {
-            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
-        }
         if self.find(&target)?.is_some() || self.lookup_new(parent, name) {
             return Err(ErrorKind::Exists.into());
+        }
+        if target.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
         if !self.caps.branches {
             return Err(Error::new(ErrorKind::NotPermitted, "without a separator every key is one file"));

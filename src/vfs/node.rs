@@ -59,6 +59,8 @@ pub struct Node {
     pub lookups: u64,
     /// Open handles, files and directories.
     pub opens: u32,
+    /// Open handles that write past the kernel's pages: while there are any, all others read past them too.
+    pub past_pages: u32,
     /// Nodes that hang here.
     pub children: HashMap<Box<[u8]>, Ino>,
     /// The bytes being written, while there are any.
@@ -81,6 +83,7 @@ impl Node {
             linked: true,
             lookups: 0,
             opens: 0,
+            past_pages: 0,
             children: HashMap::new(),
             buffer: None,
             told: 0,
@@ -112,6 +115,8 @@ pub struct Place {
 /// All nodes.
 pub struct Table {
     nodes: HashMap<Ino, Node>,
+    /// Whether a node may have another number than its key gives it: after the first rename, or the first clash.
+    pub renumbered: bool,
 }
 
 impl Default for Table {
@@ -125,7 +130,7 @@ impl Table {
     pub fn new() -> Table {
         let mut root = Node::new(ROOT, b"", Step::Plain, What::Directory);
         root.lookups = 1;
-        Table { nodes: HashMap::from([(ROOT, root)]) }
+        Table { nodes: HashMap::from([(ROOT, root)]), renumbered: false }
     }
 
     /// How many inodes the kernel knows.
@@ -208,6 +213,7 @@ impl Table {
             self.unlink(ino);
         }
         let ino = self.free_number(hash);
+        self.renumbered |= ino != hash;
         let mut node = Node::new(parent, name, step, what);
         node.lookups = 1;
         if let Some(directory) = self.nodes.get_mut(&parent) {
@@ -280,6 +286,7 @@ impl Table {
         {
             self.unlink(old);
         }
+        self.renumbered = true;
         let Some(node) = self.nodes.get_mut(&ino) else { return };
         let old_parent = std::mem::replace(&mut node.parent, parent);
         let old_name = std::mem::replace(&mut node.name, name.into());

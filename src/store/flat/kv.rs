@@ -45,6 +45,11 @@ pub trait Kv: Send + Sync + 'static {
         Ok(())
     }
 
+    /// See [`super::Store::sync_key`].
+    fn sync_key(&self, _key: &[u8]) -> Result<()> {
+        self.sync()
+    }
+
     /// See [`super::Store::watch`]; `None` tells that something changed, and nobody knows what.
     fn watch(&self, tell: TellKey) -> Result<Watch> {
         drop(tell);

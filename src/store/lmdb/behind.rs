@@ -171,6 +171,14 @@ impl Engine {
         self.behind().map_or(Ok(()), |behind| behind.sync(self.deadline()))
     }
 
+    /// As [`Engine::settle`], for whoever asks about one key of a database.
+    ///
+    /// # Errors
+    /// As for [`Engine::settle`], of this key.
+    pub(super) fn settle_key(&self, database: &[u8], key: &[u8]) -> Result<()> {
+        self.behind().map_or(Ok(()), |behind| behind.sync_key(database, key, self.deadline()))
+    }
+
     /// Commits what is pending and removes the journal until the next put: a mount ends, or the data file is
     /// replaced.
     ///

@@ -167,10 +167,25 @@ impl<C: Committed> WriteBehind<C> {
     /// # Errors
     /// `TimedOut`; the failure of an earlier commit whose bytes had to be kept elsewhere.
     pub fn sync(&self, deadline: Deadline) -> Result<()> {
+        self.settled(deadline)?.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// As [`WriteBehind::sync`], for whoever asks about one key.
+    ///
+    /// # Errors
+    /// `TimedOut`; the failure of an earlier commit of this key.
+    pub fn sync_key(&self, database: &[u8], key: &[u8], deadline: Deadline) -> Result<()> {
+        let gate = self.settled(deadline)?;
+        let failed = gate.failed.iter().find(|((d, k), _)| **d == *database && **k == *key);
+        failed.map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    /// Waits until all that was accepted before is committed or kept.
+    fn settled(&self, deadline: Deadline) -> Result<MutexGuard<'_, Gate>> {
         let mut gate = self.shared.gate.lock();
         let target = gate.target();
         self.shared.wait_settled(&mut gate, target, deadline)?;
-        gate.failed.values().next().map_or(Ok(()), |error| Err(error.clone()))
+        Ok(gate)
     }
 
     /// Commits what is pending and ends the journal. Later puts wait for their own commit.

@@ -43,8 +43,10 @@ impl Engine {
                     ),
                 ));
             }
-            let result =
-                environment.quietly(deadline, &|| self.pins().retire_all(), || self.replace(environment));
+            // Beginning a transaction notices what others did until now: the copy counts its own anew.
+            let result = environment.read().map(drop).and_then(|()| {
+                environment.quietly(deadline, &|| self.pins().retire_all(), || self.replace(environment))
+            });
             // The reopened environment has the shared lock again; where nothing was replaced, ours becomes it.
             lock.share()?;
             sizes = result?;

@@ -194,6 +194,11 @@ impl Kv for Database {
         self.engine.environment().sync()
     }
 
+    fn sync_key(&self, key: &[u8]) -> Result<()> {
+        self.engine.settle_key(self.name.as_bytes(), key)?;
+        self.engine.environment().sync()
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         self.engine.commit_facts()
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lmdb_sys::{MDB_dbi, MDB_env, MDB_txn};
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::check;
 use super::engine::Engine;
 use super::failure::{check, failure};
 use super::header::Header;
@@ -179,7 +180,21 @@ impl Environment {
         let flags = transaction.flags(Environment::MAIN)?;
         self.main_flags.get_or_init(|| flags);
         self.known.store(transaction.id(), Ordering::Release);
+        if !self.place.new {
+            self.check_pages(transaction.id())?;
+        }
         transaction.commit()
+    }
+
+    /// Looks at the pages of a moment that a read transaction holds.
+    fn check_pages(&self, moment: u64) -> Result<()> {
+        let shown = self.place.shown_data();
+        let header = Header::read(&self.data_file, &shown)?;
+        // Somebody committed in between: then the pages are theirs, and good enough for them.
+        if header.transaction != moment {
+            return Ok(());
+        }
+        check::pages(&self.data_file, &header).map_err(|e| e.context(shown.display()))
     }
 
     /// Flags of the main database.
@@ -577,6 +592,12 @@ struct Files {
 fn open_files(place: &Place, registered: &Registered, ask: Ask) -> Result<Files> {
     let (data_file, writable) = open_data(place, ask.read_only)?;
     let header = if place.new { None } else { Some(Header::read(&data_file, &place.shown_data())?) };
+    // Without a lock file nobody has it open, and a damaged one is refused before anything is made.
+    if let Some(header) = &header
+        && !place.lock().exists()
+    {
+        check::pages(&data_file, header).map_err(|e| e.context(place.shown_data().display()))?;
+    }
     let (lock_file, access) = open_lock(place, ask.read_only, writable)?;
     if let Some(lock_file) = &lock_file {
         let found = lock_file.metadata().map_err(|e| Error::io(place.shown.display(), &e))?;

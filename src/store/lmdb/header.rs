@@ -37,14 +37,30 @@ pub struct Header {
     pub last_page: u64,
     /// The transaction that wrote it.
     pub transaction: u64,
-    /// Root page of the main database; [`u64::MAX`] where it is empty.
-    pub main_root: u64,
-    /// Root page of the free list.
-    pub free_root: u64,
-    /// Flags of the main database.
-    pub main_flags: u16,
+    /// The main database.
+    pub main: Tree,
+    /// The free list.
+    pub free: Tree,
     /// Length of the file in bytes.
     pub file_size: u64,
+}
+
+/// One tree of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The length of keys where all have one (of duplicates), the page size in the free list's.
+    pub pad: u32,
+    /// Its height.
+    pub depth: u16,
+    /// Its root page; [`u64::MAX`] where it is empty.
+    pub root: u64,
+}
+
+impl Tree {
+    /// The tree described by these 48 bytes.
+    pub(super) fn read(bytes: &[u8]) -> Tree {
+        Tree { pad: word(bytes, 0), depth: half(bytes, 6), root: long(bytes, 40) }
+    }
 }
 
 impl Header {
@@ -102,9 +118,8 @@ impl Header {
             map_size: long(newest, 32),
             last_page: long(newest, 136),
             transaction: long(newest, 144),
-            main_root: long(newest, 128),
-            free_root: long(newest, 80),
-            main_flags: half(newest, 92),
+            main: Tree::read(&newest[88..]),
+            free: Tree::read(&newest[40..]),
             file_size: metadata.len(),
         };
         header.plausible().map_err(|e| e.context(path.display()))?;
@@ -127,7 +142,7 @@ impl Header {
         if self.last_page < 1 || self.last_page > (1 << 47) / self.page_size {
             return Err(Error::new(ErrorKind::Io, "damaged: its last page cannot be; restore the file"));
         }
-        if !in_file(self.main_root) || !in_file(self.free_root) {
+        if !in_file(self.main.root) || !in_file(self.free.root) {
             return Err(Error::new(
                 ErrorKind::Io,
                 format!(
@@ -206,11 +221,11 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
-fn half(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes(array(bytes, at))
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(array(bytes, at))
 }
 
@@ -222,7 +237,7 @@ fn word_be(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-fn long(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(array(bytes, at))
 }
 

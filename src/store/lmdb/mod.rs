@@ -2,6 +2,7 @@
 
 mod above;
 mod behind;
+mod check;
 mod commit;
 mod compact;
 mod cursor;

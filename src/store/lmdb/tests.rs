@@ -1,5 +1,9 @@
 //! The store against itself and against LMDB's own tools.
 
+mod limits;
+mod moments;
+mod shapes;
+
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -7,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::*;
-use crate::key::Key;
+use crate::key::{Key, Segment, Word};
 use crate::payload::Payload;
 use crate::store::api::{Change, Cursor, Kind, When};
 use crate::store::driver::Commit;

@@ -10,6 +10,7 @@
 //! | `DUPSORT` | `duplicates`: a directory a key, an empty file a value |
 //! | any, in another order | `unordered`: the same, read-only |
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -59,10 +60,13 @@ struct Names {
     names: Vec<Box<[u8]>>,
 }
 
+/// A database as a store, and a key in it.
+type Inside<'k> = (Arc<dyn Store>, Cow<'k, Key>);
+
 /// Where a key leads.
 enum Place<'k> {
     /// Into a database: the main one, or a named one and what is below its directory.
-    In(Name, std::borrow::Cow<'k, Key>),
+    In(Name, Cow<'k, Key>),
     /// Nowhere: a word that this store does not have.
     Nowhere,
 }
@@ -140,15 +144,15 @@ impl Lmdb {
     fn place<'k>(&self, key: &'k Key) -> Place<'k> {
         match key.segment(0) {
             Some(first) if first.word == Word::Db => match Name::named(first.bytes) {
-                Some(name) => Place::In(name, std::borrow::Cow::Owned(key.below(1))),
+                Some(name) => Place::In(name, Cow::Owned(key.below(1))),
                 None => Place::Nowhere,
             },
-            _ => Place::In(Name::Main, std::borrow::Cow::Borrowed(key)),
+            _ => Place::In(Name::Main, Cow::Borrowed(key)),
         }
     }
 
     /// The store that `key` leads into, and the key there.
-    fn enter<'k>(&self, key: &'k Key) -> Result<Option<(Arc<dyn Store>, std::borrow::Cow<'k, Key>)>> {
+    fn enter<'k>(&self, key: &'k Key) -> Result<Option<Inside<'k>>> {
         match self.place(key) {
             Place::In(name, rest) => Ok(self.shown(&name)?.map(|store| (store, rest))),
             Place::Nowhere => Ok(None),
@@ -365,6 +369,13 @@ impl Store for Lmdb {
     fn sync(&self) -> Result<()> {
         self.engine.settle()?;
         self.engine.environment().sync()
+    }
+
+    fn sync_key(&self, key: &Key) -> Result<()> {
+        match self.enter(key)? {
+            Some((store, rest)) => store.sync_key(&rest),
+            None => self.sync(),
+        }
     }
 
     fn check_key(&self, key: &Key) -> Result<()> {

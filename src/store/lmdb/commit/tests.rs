@@ -343,6 +343,9 @@ fn bytes_of_a_commit_that_keeps_failing_are_in_the_spool_and_sync_says_so_until_
     drop(stall);
     assert_eq!(bench.sync().unwrap_err().kind(), ErrorKind::NoSpace);
     assert_eq!(bench.sync().unwrap_err().kind(), ErrorKind::NoSpace);
+    let of_key = |key: &[u8]| bench.behind.sync_key(b"", key, Deadline::after(Duration::from_secs(20)));
+    assert_eq!(of_key(b"k").unwrap_err().kind(), ErrorKind::NoSpace);
+    of_key(b"another").unwrap();
     let kept = Spool::at(bench.state.path()).list().unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!((&kept[0].key, &kept[0].base), (&Key::of([&b"k"[..]]), &When::Absent));
