@@ -9,9 +9,10 @@ use nix::sys::statfs::{self, FsType};
 
 use super::commit::{Passage, Settings, WriteBehind};
 use super::engine::{Engine, Moment};
-use super::environment::{Access, Environment};
+use super::environment::Environment;
 use super::journal::{self, Journal};
 use super::lock::OpeningLock;
+use super::opening::Access;
 use super::pending::{Bytes, Entry, Generation};
 use super::record::Identity;
 use super::recover::{Recovered, recover};

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::engine::Engine;
-use super::environment::{Access, Environment};
+use super::environment::Environment;
 use super::lock::OpeningLock;
+use super::opening::Access;
 use super::writer::Work;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::edit;
 use super::engine::{Engine, Moment, Snapshot};
-use super::environment::Access;
+use super::opening::Access;
 use super::pending::Pending;
 use super::table::{Name, Table, in_map_as_database, is_database};
 use super::transaction::{Reading, Transaction};

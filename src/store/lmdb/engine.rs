@@ -11,7 +11,8 @@ use lmdb_sys::MDB_dbi;
 use parking_lot::Mutex;
 
 use super::behind::{self, Ahead};
-use super::environment::{self, Access, Ask, Environment};
+use super::environment::Environment;
+use super::opening::{Access, Ask};
 use super::order::Order;
 use super::pin::Pins;
 use super::place::Place;
@@ -91,7 +92,7 @@ impl Moment {
 
     fn times<'a>(&'a self, engine: &'a Engine) -> (SystemTime, &'a Times) {
         match self {
-            Moment::Live => (engine.environment.modified(), &engine.times),
+            Moment::Live => (engine.environment.changes().modified(), &engine.times),
             Moment::Fixed(snapshot) => (snapshot.foreign_change, &snapshot.times),
         }
     }
@@ -106,9 +107,9 @@ impl Engine {
         let deadline = Deadline::after(terms.timeout);
         let place = Place::find(path, terms.create && !terms.read_only)?;
         if place.new {
-            environment::make_data_file(&place).inspect_err(|_| place.undo())?;
+            place.make_data_file().inspect_err(|_| place.undo())?;
         }
-        let registered = match registry::enter(environment::identity(&place)?, deadline)? {
+        let registered = match registry::enter(place.identity()?, deadline)? {
             Ok(engine) if terms.read_only || engine.environment.access == Access::Write => return Ok(engine),
             Ok(_) => {
                 return Err(Error::new(
@@ -171,7 +172,7 @@ impl Engine {
     /// As for reading.
     pub(super) fn foreign_changes(&self) -> Result<u64> {
         drop(self.begin()?);
-        Ok(self.environment.foreign_changes())
+        Ok(self.environment.changes().foreign())
     }
 
     /// What `kvfs status` shows of the environment at `moment`.
@@ -195,7 +196,7 @@ impl Engine {
         }
         facts.push(("moments held by open files", self.pins.count().to_string()));
         facts.push(("access", environment.access.to_string()));
-        facts.push(("changes by others noticed", environment.foreign_changes().to_string()));
+        facts.push(("changes by others noticed", environment.changes().foreign().to_string()));
         let (commits, jobs) = self.writer.counts();
         facts.push(("transactions written", format!("{commits} for {jobs} requests")));
         for (name, _) in self.orders.lock().iter().filter(|(_, order)| order.is_broken()) {
@@ -447,7 +448,7 @@ impl Engine {
                 return Ok(Snapshot {
                     id: reading.id(),
                     reading: Mutex::new(reading),
-                    foreign_change: self.environment.modified(),
+                    foreign_change: self.environment.changes().modified(),
                     times: self.times.frozen(),
                 });
             }

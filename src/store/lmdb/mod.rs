@@ -2,6 +2,7 @@
 
 mod above;
 mod behind;
+mod changes;
 mod check;
 mod commit;
 mod compact;
@@ -16,6 +17,7 @@ mod header;
 mod journal;
 mod lock;
 mod number;
+mod opening;
 mod order;
 mod pending;
 mod pin;
@@ -40,7 +42,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{Engine, Moment, Terms};
-use environment::Access;
+use opening::Access;
 use tree::Lmdb;
 
 use super::api::{Atomic, Caps, Pace, Rename, Store};

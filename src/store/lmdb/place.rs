@@ -122,6 +122,30 @@ impl Place {
             .map_err(|_| Error::new(ErrorKind::Invalid, "a file name cannot hold a NUL"))
     }
 
+    /// Makes the empty data file of a new environment, so that it has an inode to be known by; LMDB fills it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn make_data_file(&self) -> Result<()> {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o664)
+            .open(self.data())
+            .map(drop)
+            .map_err(|e| Error::io(format_args!("cannot make {}", self.shown_data().display()), &e))
+    }
+
+    /// Device and inode of the data file, without opening it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn identity(&self) -> Result<registry::FileId> {
+        fs::metadata(self.data())
+            .map(|found| (found.dev(), found.ino()))
+            .map_err(|e| Error::io(self.shown_data().display(), &e))
+    }
+
     /// The data file as the user would write it.
     pub fn shown_data(&self) -> PathBuf {
         if self.single { self.shown.clone() } else { self.shown.join(DATA) }

@@ -317,13 +317,13 @@ impl<'e> Writing<'e> {
     /// `NoSpace`, `Io`; then nothing was changed.
     pub fn commit(self) -> Result<()> {
         let this = std::mem::ManuallyDrop::new(self);
-        this.environment.own(this.id());
+        this.environment.changes().own(this.id());
         // SAFETY: the transaction runs; committing ends it, also when that fails, and `this` is never dropped.
         let code = unsafe { lmdb_sys::mdb_txn_commit(this.raw.as_ptr()) };
         if code == lmdb_sys::MDB_SUCCESS {
             return Ok(());
         }
-        this.environment.disown();
+        this.environment.changes().changed();
         let what = format!("committing to {}", this.environment.place.shown.display());
         // LMDB reports a write that was cut short by a full disk as EIO.
         if code == libc::EIO && this.environment.disk_is_full() {

@@ -73,7 +73,7 @@ impl Watchers {
     }
 
     fn run(&self) {
-        let mut told = self.environment.foreign_changes();
+        let mut told = self.environment.changes().foreign();
         let mut disk_seen: Instant = env::instant();
         let mut state = self.state.lock();
         while !state.closing {
@@ -88,7 +88,7 @@ impl Watchers {
             {
                 tracing::debug!("looking for changes: {error}");
             }
-            let seen = self.environment.foreign_changes();
+            let seen = self.environment.changes().foreign();
             if seen != told {
                 told = seen;
                 watching.iter().for_each(|watching| (watching.tell)(Event::Everything));
