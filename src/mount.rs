@@ -18,6 +18,7 @@ use crate::fuse::{self, Session};
 use crate::layer::own_files::OwnFiles;
 use crate::mount_point::{MountPoint, keep_off_store};
 use crate::mount_users;
+use crate::spool::Spool;
 use crate::store::api::{Pace, Store};
 use crate::store::driver::Opening;
 use crate::vfs::{self, Vfs};
@@ -378,6 +379,7 @@ impl Parts {
             read_only: spec.read_only || spec.snapshot || !shown.caps().write,
             timeout: spec.timeout,
             source: source.clone(),
+            spool: Spool::of_user(),
         };
         Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store })
     }

@@ -28,6 +28,8 @@ pub mod node;
 pub mod overlay;
 pub mod put;
 pub mod report;
+#[cfg(test)]
+mod tests;
 pub mod xattr;
 
 use std::collections::HashMap;
@@ -39,6 +41,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spool::Spool;
 use crate::store::api::{Caps, Store};
 use buffer::Buffer;
 use dir::DirectoryHandle;
@@ -74,6 +77,8 @@ pub struct Options {
     pub timeout: Duration,
     /// What to call the store in the spool and in errors, without secrets.
     pub source: String,
+    /// Where bytes are kept that could not be put (§8.4).
+    pub spool: Spool,
 }
 
 /// POSIX over one store.

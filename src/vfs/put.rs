@@ -8,7 +8,6 @@ use super::buffer::{Buffer, State};
 use super::node::Ino;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spool::Spool;
 use crate::store::api::{Change, When};
 
 /// At the end of a mount this many kept directories are looked at, to tell those that go.
@@ -183,7 +182,7 @@ impl Vfs {
         };
         let reason =
             state.error.as_ref().map_or_else(|| String::from("the deadline passed"), Error::to_string);
-        match Spool::of_user().keep(&self.options.source, &place.key, data, &state.when, &reason) {
+        match self.options.spool.keep(&self.options.source, &place.key, data, &state.when, &reason) {
             Ok(id) => format!(
                 "{:?} could not be put ({reason}); its bytes are kept: kvfs recover save {id}",
                 place.key

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kvfs::error::{ErrorKind, Result};
 use kvfs::payload::Payload;
+use kvfs::spool::Spool;
 use kvfs::store::api::{Change, Store, When};
 use kvfs::store::driver::{Commit, Opening};
 use kvfs::vfs::attr::Set;
@@ -47,6 +48,7 @@ pub fn options() -> Options {
         read_only: false,
         timeout: Duration::from_secs(5),
         source: String::from("memory"),
+        spool: Spool::at(std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))),
     }
 }
 
