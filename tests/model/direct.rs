@@ -8,9 +8,9 @@ use kvfs::payload::Payload;
 use kvfs::spool::Spool;
 use kvfs::store::api::{Change, Store, When};
 use kvfs::store::driver::{Commit, Opening};
-use kvfs::vfs::attr::Set;
-use kvfs::vfs::handle::Mode;
 use kvfs::vfs::node::{Ino, ROOT, What};
+use kvfs::vfs::open::Mode;
+use kvfs::vfs::setattr::Set;
 use kvfs::vfs::{Caller, Options, Vfs};
 
 use crate::{Answer, Path, Tree};

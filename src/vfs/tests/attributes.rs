@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::super::attr::{Set, Time};
+use super::super::setattr::{Set, Time};
 use super::super::xattr::SetMode;
 use super::*;
 

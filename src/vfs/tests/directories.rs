@@ -1,6 +1,6 @@
 //! Listings.
 
-use super::super::attr::{Set, Time};
+use super::super::setattr::{Set, Time};
 use super::*;
 
 fn rig_of(names: &[&str]) -> Rig {

@@ -1,6 +1,6 @@
 //! A store that fails: after any error the mount and the store agree, and nothing accepted is lost.
 
-use super::super::attr::Set;
+use super::super::setattr::Set;
 use super::*;
 use crate::env::Deadline;
 use crate::layer::fault::{Call, Moment};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attr::Attr;
-use super::handle::{Mode, Opened};
 use super::node::{Ino, ROOT, What};
+use super::open::{Mode, Opened};
 use super::{Caller, Options, Vfs};
 use crate::error::{ErrorKind, Result};
 use crate::key::Key;
@@ -178,11 +178,6 @@ impl Rig {
     pub fn unlink(&self, path: &str) -> Result<()> {
         let (directory, name) = self.above(path);
         self.vfs.unlink(directory, name)
-    }
-
-    pub fn mkdir(&self, path: &str) -> Result<Ino> {
-        let (directory, name) = self.above(path);
-        self.vfs.mkdir(caller(), directory, name, 0o755).map(|attr| attr.ino)
     }
 
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
