@@ -23,6 +23,8 @@ const VERSION: u32 = 1;
 const META_FLAG: u16 = 0x08;
 /// Bytes from the start of a meta page to the end of its meta.
 const META_END: usize = 152;
+/// Where in a meta page the map size is.
+pub(super) const MAP_SIZE: u64 = 32;
 /// No page: the root of an empty tree.
 pub(super) const NO_PAGE: u64 = u64::MAX;
 
@@ -115,7 +117,7 @@ impl Header {
         let newest = if long(&second, 144) > long(&page, 144) { &second } else { &page };
         let header = Header {
             page_size,
-            map_size: long(newest, 32),
+            map_size: long(newest, MAP_SIZE as usize),
             last_page: long(newest, 136),
             transaction: long(newest, 144),
             main: Tree::read(&newest[88..]),

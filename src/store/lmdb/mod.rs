@@ -16,6 +16,7 @@ mod failure;
 mod header;
 mod journal;
 mod lock;
+mod map;
 mod number;
 mod opening;
 mod order;
