@@ -13,9 +13,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use super::registry;
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: u32 = 0xBEEF_C0DE;
@@ -158,12 +159,14 @@ impl Header {
     }
 }
 
-/// Whether the file at `path` begins as an LMDB data file.
+/// Whether the file at `path` begins as an LMDB data file. A lock file of ours is not even opened: see `registry`.
 pub fn is_data_file(path: &Path) -> bool {
     let mut page = [0; META_END];
-    File::open(path)
-        .and_then(|file| if file.metadata()?.is_file() { read_up_to(&file, &mut page, 0) } else { Ok(0) })
-        .is_ok_and(|length| length == META_END && word(&page, 16) == MAGIC)
+    let looked = std::fs::metadata(path).and_then(|found| {
+        let readable = found.is_file() && !registry::is_lock_file(found.dev(), found.ino());
+        if readable { read_up_to(&File::open(path)?, &mut page, 0) } else { Ok(0) }
+    });
+    looked.is_ok_and(|length| length == META_END && word(&page, 16) == MAGIC)
 }
 
 /// What a file is, by its first bytes: for the sentence that refuses it.

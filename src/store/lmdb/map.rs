@@ -39,8 +39,8 @@ impl MapSize {
         let recorded = if recorded == disk { 0 } else { recorded };
         let used = header.map_or(0, |header| (header.last_page + 1) * header.page_size);
         let mut reserved = asked.unwrap_or_else(|| disk.max(recorded));
-        // As much again must stay free for everything else.
-        while reserved / 2 >= used.max(1 << 20) && !is_free(reserved.saturating_mul(2)) {
+        // Three times as much stays free for everything else, such as the stacks and heaps of threads.
+        while reserved / 2 >= used.max(1 << 20) && !is_free(reserved.saturating_mul(4)) {
             reserved /= 2;
         }
         MapSize { reserved: reserved.max(used), recorded }

@@ -103,16 +103,18 @@ impl Environment {
         transaction.commit()
     }
 
-    /// See [`MapSize::restore`]; the opening lock is exclusive from here to the close, if nobody else has it open.
-    pub(super) fn restore_map_size(&self) {
+    /// Records the map size of before, if nobody else has the environment open (see `map.rs`); where none of our own
+    /// transactions writes.
+    pub(in crate::store::lmdb) fn restore_map_size(&self) {
         let Some(lock_file) = self.lock_file() else { return };
-        if self.access != Access::Write || !OpeningLock::of(lock_file).alone().unwrap_or(false) {
+        let lock = OpeningLock::of(lock_file);
+        if self.access != Access::Write || !lock.alone().unwrap_or(false) {
             return;
         }
         let restored = Header::read(&self.data_file, &self.place.shown_data()).and_then(|header| {
             self.map_size.restore(&self.data_file, &header).map_err(|e| Error::io("its map size", &e))
         });
-        if let Err(error) = restored {
+        if let Err(error) = restored.and(lock.share()) {
             tracing::warn!("{}: {error}", self.place.shown.display());
         }
     }

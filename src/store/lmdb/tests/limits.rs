@@ -120,8 +120,9 @@ fn the_map_size_that_other_programs_see_stays_theirs() {
     let store = open(&opening(folder.path())).unwrap();
     put(&*store, "b", b"2").unwrap();
     assert!(recorded() > before, "while we have it open it is ours");
-    drop(store);
+    store.close().unwrap();
     assert_eq!(recorded(), before);
+    drop(store);
     let store = open(&opening(folder.path())).unwrap();
     put(&*store, "large", &vec![1; 4 << 20]).unwrap();
     drop(store);
@@ -253,6 +254,8 @@ fn the_lock_file_of_a_mounted_environment_is_left_alone() {
     let store = open(&opening(folder.path())).unwrap();
     put(&*store, "a", b"1").unwrap();
     assert_eq!(refusal(&folder.path().join("lock.mdb")).kind(), ErrorKind::Busy);
+    assert!(!recognise(&folder.path().join("lock.mdb")));
+    assert!(recognise(folder.path()));
     let mode = fs::metadata(folder.path().join("data.mdb")).unwrap().permissions().mode();
     assert_eq!(mode & 0o111, 0);
 }
