@@ -218,13 +218,19 @@ impl Engine {
         Arc::clone(orders.entry(name.clone()).or_default())
     }
 
-    /// Begins a read transaction, after the map was replaced where another program has outgrown it.
+    /// Begins a read transaction: after the map was replaced where another program has outgrown it, and after a
+    /// compaction that runs.
     pub(super) fn begin(&self) -> Result<Reading> {
-        match self.environment.read() {
-            Err(_) if self.environment.is_outgrown() => self.grow()?,
-            result => return result,
+        let deadline = self.deadline();
+        loop {
+            match self.environment.read() {
+                Err(_) if self.environment.is_outgrown() && !deadline.passed() => self.grow()?,
+                Err(error) if error.kind() == ErrorKind::Busy && !deadline.passed() => {
+                    self.environment.wait_until_calm(deadline);
+                }
+                result => return result,
+            }
         }
-        self.environment.read()
     }
 
     fn grow(&self) -> Result<()> {

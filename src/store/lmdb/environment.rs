@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use lmdb_sys::{MDB_dbi, MDB_env, MDB_txn};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::changes::Changes;
 use super::check;
@@ -47,6 +47,9 @@ pub struct Environment {
     /// Read transactions that run, and whether none may begin since the map is being replaced.
     active: AtomicUsize,
     growing: AtomicBool,
+    /// Told when transactions may begin again; for whoever waits with `calm`.
+    calmed: Condvar,
+    calm: Mutex<()>,
     /// Whether another program's data reaches beyond our map.
     outgrown: AtomicBool,
     /// How often a handle was opened: a transaction that began before one was does not know it.
@@ -104,6 +107,8 @@ impl Environment {
             pool: Mutex::new(Vec::new()),
             active: AtomicUsize::new(0),
             growing: AtomicBool::new(false),
+            calmed: Condvar::new(),
+            calm: Mutex::new(()),
             outgrown: AtomicBool::new(false),
             handles_opened: AtomicU64::new(0),
             handles: Mutex::new(()),

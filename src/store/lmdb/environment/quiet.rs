@@ -47,8 +47,22 @@ impl Environment {
             }
             Condvar::new().wait_for(&mut pause.lock(), Duration::from_millis(1));
         };
+        let calm = self.calm.lock();
         self.growing.store(false, Ordering::SeqCst);
+        drop(calm);
+        self.calmed.notify_all();
         result
+    }
+
+    /// Whether no transaction may begin for now.
+    pub(in crate::store::lmdb) fn is_quiet(&self) -> bool {
+        self.growing.load(Ordering::SeqCst)
+    }
+
+    /// Waits until transactions may begin again, at most until the deadline.
+    pub(in crate::store::lmdb) fn wait_until_calm(&self, deadline: Deadline) {
+        let mut calm = self.calm.lock();
+        while self.is_quiet() && !self.calmed.wait_until(&mut calm, deadline.at()).timed_out() {}
     }
 
     /// Replaces the map by one that holds what another program has written; only inside
