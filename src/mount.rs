@@ -18,6 +18,7 @@ use crate::fuse::{self, Session};
 use crate::layer::own_files::OwnFiles;
 use crate::mount_point::{MountPoint, keep_off_store};
 use crate::mount_users;
+use crate::spool::Spool;
 use crate::store::api::{Pace, Store};
 use crate::store::driver::Opening;
 use crate::vfs::{self, Vfs};
@@ -391,6 +392,7 @@ impl Parts {
         };
         let descriptor = device.mount(point.path(), &flags)?;
         let threads = threads(self.vfs.store().caps().pace);
+        self.vfs.put_kept(&Spool::of_user());
         match fuse::serve(self.vfs.clone(), descriptor, threads) {
             Ok(session) => {
                 device::read_ahead(point.path());

@@ -8,6 +8,7 @@
 //! | `handle` | open files: reading, writing |
 //! | `put` | how written bytes reach the store |
 //! | `buffer` | the bytes of a file being written |
+//! | `kept` | bytes that an earlier mount could not put |
 //! | `mutate` | making, removing and renaming names |
 //! | `attr`, `xattr` | attributes |
 //! | `overlay` | what lives in the mount alone |
@@ -22,6 +23,7 @@ pub mod buffer;
 pub mod dir;
 pub mod handle;
 pub mod invalidate;
+pub mod kept;
 pub mod lookup;
 pub mod mutate;
 pub mod node;

@@ -40,6 +40,17 @@ impl Vfs {
         Ok(target)
     }
 
+    /// `Invalid` for the name of something that is a directory by its type.
+    pub(super) fn check_file(&self, target: &Target) -> Result<()> {
+        if target.step != Step::Value && target.key.last().is_some_and(|last| last.word.is_directory()) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a name of this type is a directory: mkdir makes one",
+            ));
+        }
+        Ok(())
+    }
+
     /// What a name that is to go stands for.
     fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let place = self.place(parent)?;
@@ -63,6 +74,7 @@ impl Vfs {
         permissions: u32,
         when: When,
     ) -> Result<Attr> {
+        self.check_file(&target)?;
         let directory = self.directory_of(&target);
         let now = env::now();
         {
@@ -162,6 +174,7 @@ impl Vfs {
         if self.find(&target)?.is_some() || self.lookup_new(parent, name) {
             return Err(ErrorKind::Exists.into());
         }
+        self.check_file(&target)?;
         {
             let mut overlay = self.overlay.write();
             overlay.change(&target.key, |record| {
@@ -320,6 +333,7 @@ impl Vfs {
         replaced: Option<(What, Option<Stat>)>,
         keep_existing: bool,
     ) -> Result<()> {
+        self.check_file(to)?;
         let replaced_file = match replaced {
             Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
             Some((What::File, _)) => true,

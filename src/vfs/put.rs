@@ -183,7 +183,8 @@ impl Vfs {
         };
         let reason =
             state.error.as_ref().map_or_else(|| String::from("the deadline passed"), Error::to_string);
-        match Spool::of_user().keep(&self.options.source, &place.key, data, &state.when, &reason) {
+        let when = self.condition(&place.key, &state.when);
+        match Spool::of_user().keep(&self.options.source, &place.key, data, &when, &reason) {
             Ok(id) => format!(
                 "{:?} could not be put ({reason}); its bytes are kept: kvfs recover save {id}",
                 place.key
