@@ -285,6 +285,11 @@ impl Vfs {
         if from.key == to.key && (from.step == Step::Value) == (to.step == Step::Value) {
             return Ok(());
         }
+        // As the kernel has it: what something lies in is not empty, whatever it is that is to go there.
+        let above = from.key.len() > to.key.len() || from.step == Step::Value;
+        if above && to.step != Step::Value && from.key.starts_with(&to.key) {
+            return Err(ErrorKind::NotEmpty.into());
+        }
         let replaced = self.find(&to)?;
         if replaced.is_some() && keep_existing {
             return Err(ErrorKind::Exists.into());
