@@ -53,6 +53,14 @@ pub enum Word {
     Add,
 }
 
+impl Word {
+    /// Whether what carries this word is a directory and never a file: `name%db`, `name%hash`.
+    pub fn is_directory(self) -> bool {
+        use Word::{Db, Hash, List, Set, Stream, Zset};
+        matches!(self, Db | Hash | List | Set | Zset | Stream)
+    }
+}
+
 /// One step of a key: raw bytes, and the type that the store gives them, if any.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Segment<'a> {

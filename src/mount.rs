@@ -393,6 +393,7 @@ impl Parts {
         };
         let descriptor = device.mount(point.path(), &flags)?;
         let threads = threads(self.vfs.store().caps().pace);
+        self.vfs.put_kept();
         match fuse::serve(self.vfs.clone(), descriptor, threads) {
             Ok(session) => {
                 device::read_ahead(point.path());

@@ -9,6 +9,7 @@
 //! | `handle` | open files: reading, writing, closing |
 //! | `put` | how written bytes reach the store |
 //! | `buffer` | the bytes of a file being written |
+//! | `kept` | bytes that an earlier mount could not put |
 //! | `mutate`, `rename` | making, removing and renaming names |
 //! | `attr`, `setattr`, `xattr` | attributes |
 //! | `overlay` | what lives in the mount alone |
@@ -23,6 +24,7 @@ pub mod buffer;
 pub mod dir;
 pub mod handle;
 pub mod invalidate;
+pub mod kept;
 mod listing;
 pub mod lookup;
 pub mod mutate;

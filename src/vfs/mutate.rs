@@ -51,6 +51,17 @@ impl Vfs {
         Ok(target)
     }
 
+    /// `Invalid` for the name of something that is a directory by its type.
+    pub(super) fn check_file(&self, target: &Target) -> Result<()> {
+        if target.step != Step::Value && target.key.last().is_some_and(|last| last.word.is_directory()) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a name of this type is a directory: mkdir makes one",
+            ));
+        }
+        Ok(())
+    }
+
     /// What a name that is to go stands for.
     pub(super) fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let place = self.place(parent)?;
@@ -65,7 +76,14 @@ impl Vfs {
     }
 
     /// A new file that lives in the mount until it is put.
-    pub(super) fn make_file(&self, made: Made<'_>, target: Target, when: When, _: &Unmoved<'_>) -> Attr {
+    pub(super) fn make_file(
+        &self,
+        made: Made<'_>,
+        target: Target,
+        when: When,
+        _: &Unmoved<'_>,
+    ) -> Result<Attr> {
+        self.check_file(&target)?;
         let directory = self.directory_of(&target);
         let now = env::now();
         self.overlay.write().change(&target.key, |record| {
@@ -83,7 +101,7 @@ impl Vfs {
         if let Some(node) = self.table.lock().get_mut(attr.ino) {
             node.buffer = Some(Arc::new(Buffer::empty(when)));
         }
-        attr
+        Ok(attr)
     }
 
     /// A file that another program removed and that handles still read is not the one that is made under its name.
@@ -139,7 +157,7 @@ impl Vfs {
         let names = self.hold_names()?;
         let target = self.target_of_free_name(parent, name)?;
         let made = Made { caller, parent, name, permissions };
-        let attr = self.make_file(made, target, When::Absent, &names);
+        let attr = self.make_file(made, target, When::Absent, &names)?;
         self.put_made(made, attr.ino, &names)?;
         self.let_go(attr.ino);
         Ok(attr)
@@ -184,6 +202,7 @@ impl Vfs {
         self.check_writable()?;
         let _names = self.hold_names()?;
         let target = self.target_of_free_name(parent, name)?;
+        self.check_file(&target)?;
         if target.step == Step::Value {
             return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }

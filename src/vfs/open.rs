@@ -250,7 +250,7 @@ impl Vfs {
         if self.find(&target)?.is_none() && !self.is_being_written(parent, name) {
             let when = if mode.exclusive { When::Absent } else { When::Always };
             let made = Made { caller, parent, name, permissions };
-            let attr = self.make_file(made, target, when, &names);
+            let attr = self.make_file(made, target, when, &names)?;
             if !mode.write {
                 // Its closes have nothing to put.
                 self.put_made(made, attr.ino, &names)?;

@@ -254,7 +254,8 @@ impl Vfs {
     fn keep_in_spool(&self, place: &Place, state: &State, data: &Payload) -> Result<String, String> {
         let reason =
             state.error.as_ref().map_or_else(|| String::from("the deadline passed"), Error::to_string);
-        let kept = self.options.spool.keep(&self.options.source, &place.key, data, &state.when, &reason);
+        let when = self.condition(&place.key, &state.when);
+        let kept = self.options.spool.keep(&self.options.source, &place.key, data, &when, &reason);
         let could_not = format!("{:?} could not be put ({reason})", place.key);
         kept.map(|id| format!("{could_not}; its bytes are kept: kvfs recover save {id}"))
             .map_err(|error| format!("{could_not}, nor kept: {error}"))

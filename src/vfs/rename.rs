@@ -58,6 +58,11 @@ impl Vfs {
         if from.key == to.key && (from.step == Step::Value) == (to.step == Step::Value) {
             return Ok(());
         }
+        // As the kernel has it: what something lies in is not empty, whatever it is that is to go there.
+        let above = from.key.len() > to.key.len() || from.step == Step::Value;
+        if above && to.step != Step::Value && from.key.starts_with(&to.key) {
+            return Err(ErrorKind::NotEmpty.into());
+        }
         let replaced = self.find(&to)?;
         if keep_existing && (replaced.is_some() || self.is_being_written(new.0, new.1)) {
             return Err(ErrorKind::Exists.into());
@@ -92,6 +97,7 @@ impl Vfs {
         replaced: Replaced,
         keep_existing: bool,
     ) -> Result<Option<Box<Attributes>>> {
+        self.check_file(to)?;
         let replaced_file = match replaced {
             Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
             Some((What::File, _)) => true,

@@ -281,8 +281,12 @@ impl Tree for Reference {
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> Answer<()> {
+        let is_above = from.len() > to.len() && from.starts_with(to);
         let from = self.place(from)?;
         let to_place = self.place(to)?;
+        if is_above && (self.is_directory_place(&from) || self.file(&from).is_some()) {
+            return Err(ErrorKind::NotEmpty);
+        }
         if self.is_directory_place(&from) {
             return self.rename_directory(Self::key(&from), &to_place);
         }

@@ -8,10 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use nix::sys::statfs::{self, FsType};
 
 use super::commit::{Passage, Settings, WriteBehind};
-use super::engine::{Engine, Moment};
+use super::engine::Engine;
 use super::environment::Environment;
 use super::journal::{self, Journal};
 use super::lock::OpeningLock;
+use super::moment::Moment;
 use super::opening::Access;
 use super::pending::{Bytes, Entry, Generation};
 use super::record::Identity;

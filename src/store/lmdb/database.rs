@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::edit;
-use super::engine::{Engine, Moment, Snapshot};
+use super::engine::Engine;
+use super::moment::{Moment, Snapshot};
 use super::opening::Access;
 use super::pending::Pending;
 use super::table::{Name, Table, in_map_as_database, is_database};

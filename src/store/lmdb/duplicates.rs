@@ -9,7 +9,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::engine::{Engine, Moment};
+use super::engine::Engine;
+use super::moment::Moment;
 use super::number::Form;
 use super::table::{Name, Table};
 use super::transaction::{Transaction, Writing};

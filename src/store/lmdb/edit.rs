@@ -9,6 +9,9 @@ use crate::payload::Payload;
 use crate::store::api::{Version, When};
 use crate::store::flat::{Edit, Keys};
 
+/// Values from this many bytes on are written only where there is memory for them.
+const LARGE: usize = 64 << 20;
+
 /// Carries out `edit` in `table`; in the main database, records of named databases are no values and stay.
 pub(super) fn carry_out(
     writing: &mut Writing<'_>,
@@ -95,6 +98,7 @@ impl Target<'_, '_> {
     fn put(&mut self, key: &[u8], body: Option<&Payload>) -> Result<()> {
         self.fits(key)?;
         let length = usize::try_from(body.map_or(0, Payload::len)).unwrap_or(usize::MAX);
+        has_memory(length)?;
         self.writing.put_with(self.table.handle, key, length, |room| {
             let mut filled = 0;
             if let Some(body) = body {
@@ -176,6 +180,26 @@ impl Target<'_, '_> {
         }
         Ok(self.next_value(&from, prefix)?.is_some())
     }
+}
+
+/// That the memory is there in which LMDB builds a large value until its commit: without it the system would end
+/// the daemon, and with it every mount.
+fn has_memory(length: usize) -> Result<()> {
+    if length < LARGE {
+        return Ok(());
+    }
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok()
+    });
+    if available.is_some_and(|kib| kib << 10 < length + length / 8) {
+        let sentence = format!("a value of {length} bytes needs as much memory until it is committed");
+        return Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("{sentence}, and there is less: end other programs"),
+        ));
+    }
+    Ok(())
 }
 
 fn exists(key: &[u8]) -> Error {

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lmdb_sys::MDB_dbi;
 use parking_lot::Mutex;
 
 use super::behind::{self, Ahead};
 use super::environment::Environment;
+use super::moment::{Moment, Snapshot};
 use super::opening::{Access, Ask};
 use super::order::Order;
 use super::pin::Pins;
@@ -52,50 +54,12 @@ pub struct Engine {
     handles: Mutex<HashMap<Box<[u8]>, MDB_dbi>>,
     /// When we wrote which keys.
     times: Times,
+    /// Mounts that have not closed.
+    mounts: AtomicUsize,
     /// What is known of the orders of databases that were used.
     orders: Mutex<HashMap<Name, Arc<Order>>>,
     environment: Arc<Environment>,
     timeout: Duration,
-}
-
-/// The moment that a store shows.
-#[derive(Clone)]
-pub(super) enum Moment {
-    /// Always the newest one.
-    Live,
-    /// One, held by a read transaction for the store's life.
-    Fixed(Arc<Snapshot>),
-}
-
-/// A moment that is held.
-pub(super) struct Snapshot {
-    /// LMDB lets one thread at a time use a transaction.
-    reading: Mutex<Reading>,
-    pub(super) id: u64,
-    /// The last change by others that was noticed.
-    foreign_change: SystemTime,
-    times: Times,
-}
-
-impl Moment {
-    /// The last change by others that cannot be ruled out: what directories are as new as, since a mount knows what
-    /// came and went through it.
-    pub(super) fn changed(&self, engine: &Engine) -> SystemTime {
-        self.times(engine).0
-    }
-
-    /// The last change of `key` in the database `name` that cannot be ruled out.
-    pub(super) fn changed_key(&self, engine: &Engine, name: &Name, key: &[u8]) -> SystemTime {
-        let (foreign, times) = self.times(engine);
-        foreign.max(times.of(name.as_bytes(), key))
-    }
-
-    fn times<'a>(&'a self, engine: &'a Engine) -> (SystemTime, &'a Times) {
-        match self {
-            Moment::Live => (engine.environment.changes().modified(), &engine.times),
-            Moment::Fixed(snapshot) => (snapshot.foreign_change, &snapshot.times),
-        }
-    }
 }
 
 impl Engine {
@@ -136,6 +100,7 @@ impl Engine {
             watchers,
             handles: Mutex::new(HashMap::new()),
             times: Times::default(),
+            mounts: AtomicUsize::new(0),
             orders: Mutex::new(HashMap::new()),
             environment,
             timeout: terms.timeout,
@@ -144,6 +109,29 @@ impl Engine {
         engine.ahead.get_or_init(|| ahead);
         engine.environment.publish(&engine);
         Ok(engine)
+    }
+
+    /// Counts a mount in.
+    pub(super) fn join(&self) {
+        self.mounts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Commits what is pending for a mount that ends; the last one leaves the map size as it was.
+    ///
+    /// # Errors
+    /// `TimedOut`; that of a commit whose bytes are kept in the spool.
+    pub(super) fn leave(&self) -> Result<()> {
+        let last = self.mounts.fetch_sub(1, Ordering::SeqCst) == 1;
+        self.put_away()?;
+        if !last || self.environment.access != Access::Write {
+            return Ok(());
+        }
+        let _nothing_waits = self.pass()?;
+        let mut work = |environment: &Arc<Environment>| {
+            environment.restore_map_size();
+            Ok(())
+        };
+        self.writer.submit(self.deadline(), Work::Alone(&mut work))
     }
 
     /// The environment.
@@ -230,13 +218,19 @@ impl Engine {
         Arc::clone(orders.entry(name.clone()).or_default())
     }
 
-    /// Begins a read transaction, after the map was replaced where another program has outgrown it.
+    /// Begins a read transaction: after the map was replaced where another program has outgrown it, and after a
+    /// compaction that runs.
     pub(super) fn begin(&self) -> Result<Reading> {
-        match self.environment.read() {
-            Err(_) if self.environment.is_outgrown() => self.grow()?,
-            result => return result,
+        let deadline = self.deadline();
+        loop {
+            match self.environment.read() {
+                Err(_) if self.environment.is_outgrown() && !deadline.passed() => self.grow()?,
+                Err(error) if error.kind() == ErrorKind::Busy && !deadline.passed() => {
+                    self.environment.wait_until_calm(deadline);
+                }
+                result => return result,
+            }
         }
-        self.environment.read()
     }
 
     fn grow(&self) -> Result<()> {

@@ -1,13 +1,14 @@
 //! One open LMDB environment: the safe side of `MDB_env`.
 
+mod quiet;
+
 use std::ffi::c_int;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use lmdb_sys::{MDB_dbi, MDB_env, MDB_txn};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -17,11 +18,11 @@ use super::check;
 use super::engine::Engine;
 use super::failure::{check, failure};
 use super::header::Header;
-use super::opening::{Access, Ask, Files, open_data, open_files, open_raw, wait_for_opening_lock};
+use super::map::MapSize;
+use super::opening::{Access, Ask, Files, open_files};
 use super::place::Place;
 use super::registry::Registered;
 use super::transaction::{Reading, Transaction, Writing};
-use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Transactions kept for reuse, with their reader slots: at least one a session thread.
@@ -46,6 +47,9 @@ pub struct Environment {
     /// Read transactions that run, and whether none may begin since the map is being replaced.
     active: AtomicUsize,
     growing: AtomicBool,
+    /// Told when transactions may begin again; for whoever waits with `calm`.
+    calmed: Condvar,
+    calm: Mutex<()>,
     /// Whether another program's data reaches beyond our map.
     outgrown: AtomicBool,
     /// How often a handle was opened: a transaction that began before one was does not know it.
@@ -53,6 +57,7 @@ pub struct Environment {
     /// `mdb_dbi_open` allows one transaction at a time; whoever opens a handle holds this to its end.
     pub(super) handles: Mutex<()>,
     changes: Changes,
+    map_size: MapSize,
     data_file: File,
     /// Opened before the environment and closed after it, see `registry`; `None` without a lock file.
     lock_file: Option<File>,
@@ -90,7 +95,7 @@ impl Environment {
                 return Err(error);
             }
         };
-        let Files { data_file, lock_file, header, access, raw } = opened;
+        let Files { data_file, lock_file, header, access, map_size, raw } = opened;
         let modified = data_file.metadata().and_then(|found| found.modified()).unwrap_or(UNIX_EPOCH);
         let environment = Arc::new(Environment {
             raw: RwLock::new(Some(raw)),
@@ -102,10 +107,13 @@ impl Environment {
             pool: Mutex::new(Vec::new()),
             active: AtomicUsize::new(0),
             growing: AtomicBool::new(false),
+            calmed: Condvar::new(),
+            calm: Mutex::new(()),
             outgrown: AtomicBool::new(false),
             handles_opened: AtomicU64::new(0),
             handles: Mutex::new(()),
             changes: Changes::since(modified),
+            map_size,
             data_file,
             lock_file,
             registered: Mutex::new(registered),
@@ -288,91 +296,6 @@ impl Environment {
         Ok(self.read_uncounted()?.id())
     }
 
-    /// Runs `work` while no read transaction runs in this process and none begins; called by the writer thread
-    /// alone, so none of ours writes either. `end_pins` lets go of the transactions that open values hold.
-    ///
-    /// # Errors
-    /// `Busy` when some run until the deadline; what `work` returns.
-    pub(super) fn quietly<R>(
-        &self,
-        deadline: Deadline,
-        end_pins: &dyn Fn(),
-        work: impl FnOnce() -> Result<R>,
-    ) -> Result<R> {
-        self.growing.store(true, Ordering::SeqCst);
-        let pause = Mutex::new(());
-        let result = loop {
-            end_pins();
-            if self.active.load(Ordering::SeqCst) == 0 {
-                break work();
-            }
-            if deadline.passed() {
-                break Err(Error::new(
-                    ErrorKind::Busy,
-                    format!(
-                        "{} is being read: unmount its snapshots, or try again",
-                        self.place.shown.display()
-                    ),
-                ));
-            }
-            Condvar::new().wait_for(&mut pause.lock(), Duration::from_millis(1));
-        };
-        self.growing.store(false, Ordering::SeqCst);
-        result
-    }
-
-    /// Replaces the map by one that holds what another program has written; only inside
-    /// [`Environment::quietly`].
-    ///
-    /// # Errors
-    /// The system's, when so much address space cannot be had.
-    pub(super) fn grow(&self) -> Result<()> {
-        // SAFETY: the environment is open, and no transaction of this process runs.
-        self.call("mapping the data file", |raw| unsafe { lmdb_sys::mdb_env_set_mapsize(raw, 0) })?;
-        self.outgrown.store(false, Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Lets `replace` exchange the data file, then closes the environment and opens it with the new one; only
-    /// inside [`Environment::quietly`], with the opening lock held exclusively. Newcomers can come in once the old
-    /// environment is closed, which drops that lock, and find the new file.
-    ///
-    /// # Errors
-    /// What `replace` returns: nothing was done then. When opening fails, everything fails until the mount ends.
-    pub(super) fn reopen(
-        self: &Arc<Self>,
-        deadline: Deadline,
-        replace: &dyn Fn() -> Result<()>,
-    ) -> Result<()> {
-        let _handles = self.handles.lock();
-        let mut guard = self.raw.write();
-        let Some(raw) = *guard else { return Err(failure(lmdb_sys::MDB_PANIC, self.place.shown.display())) };
-        let map_size = Self::info_of(raw)?.me_mapsize as u64;
-        replace()?;
-        *guard = None;
-        for Idle(transaction) in self.pool.lock().drain(..) {
-            // SAFETY: a reset read transaction of this environment that nobody uses.
-            unsafe { lmdb_sys::mdb_txn_abort(transaction.as_ptr()) };
-        }
-        // SAFETY: no transaction is left, `raw` was taken out of `self.raw`, and nobody calls meanwhile.
-        unsafe { lmdb_sys::mdb_env_close(raw.as_ptr()) };
-        let (new, _) = open_data(&self.place, false)?;
-        // SAFETY: both descriptors are open. Ours keeps its number and becomes one of the new file, in one step.
-        if unsafe { libc::dup3(new.as_raw_fd(), self.data_file.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
-            return Err(Error::io(self.place.shown_data().display(), &io::Error::last_os_error()));
-        }
-        if let Some(lock_file) = &self.lock_file {
-            wait_for_opening_lock(lock_file, deadline).map_err(|e| e.context(self.place.shown.display()))?;
-        }
-        *guard = Some(open_raw(&self.place, self.access, map_size)?);
-        drop(guard);
-        self.registered.lock().rename(self.place.identity()?);
-        let transaction = self.read_with_main()?;
-        // A compacted copy counts its transactions from one again.
-        self.changes.begin_at(transaction.id());
-        transaction.commit()
-    }
-
     /// A read transaction in which the main database was opened: that sets its comparison, which every use of it
     /// needs. While no other transaction can begin, or before any can.
     fn read_with_main(self: &Arc<Self>) -> Result<Reading> {
@@ -494,6 +417,7 @@ impl Drop for Environment {
             unsafe { lmdb_sys::mdb_txn_abort(raw.as_ptr()) };
         }
         let Some(raw) = self.raw.get_mut().take() else { return };
+        self.restore_map_size();
         // SAFETY: transactions hold the environment, so none is left, and it closes once. Fields drop after this:
         // our lock file's descriptor outlives the environment, then the registry lets others in.
         unsafe { lmdb_sys::mdb_env_close(raw.as_ptr()) };

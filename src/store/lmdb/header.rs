@@ -13,9 +13,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use super::registry;
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: u32 = 0xBEEF_C0DE;
@@ -23,6 +24,8 @@ const VERSION: u32 = 1;
 const META_FLAG: u16 = 0x08;
 /// Bytes from the start of a meta page to the end of its meta.
 const META_END: usize = 152;
+/// Where in a meta page the map size is.
+pub(super) const MAP_SIZE: u64 = 32;
 /// No page: the root of an empty tree.
 pub(super) const NO_PAGE: u64 = u64::MAX;
 
@@ -115,7 +118,7 @@ impl Header {
         let newest = if long(&second, 144) > long(&page, 144) { &second } else { &page };
         let header = Header {
             page_size,
-            map_size: long(newest, 32),
+            map_size: long(newest, MAP_SIZE as usize),
             last_page: long(newest, 136),
             transaction: long(newest, 144),
             main: Tree::read(&newest[88..]),
@@ -156,12 +159,14 @@ impl Header {
     }
 }
 
-/// Whether the file at `path` begins as an LMDB data file.
+/// Whether the file at `path` begins as an LMDB data file. A lock file of ours is not even opened: see `registry`.
 pub fn is_data_file(path: &Path) -> bool {
     let mut page = [0; META_END];
-    File::open(path)
-        .and_then(|file| if file.metadata()?.is_file() { read_up_to(&file, &mut page, 0) } else { Ok(0) })
-        .is_ok_and(|length| length == META_END && word(&page, 16) == MAGIC)
+    let looked = std::fs::metadata(path).and_then(|found| {
+        let readable = found.is_file() && !registry::is_lock_file(found.dev(), found.ino());
+        if readable { read_up_to(&File::open(path)?, &mut page, 0) } else { Ok(0) }
+    });
+    looked.is_ok_and(|length| length == META_END && word(&page, 16) == MAGIC)
 }
 
 /// What a file is, by its first bytes: for the sentence that refuses it.

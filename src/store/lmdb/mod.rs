@@ -16,6 +16,8 @@ mod failure;
 mod header;
 mod journal;
 mod lock;
+mod map;
+mod moment;
 mod number;
 mod opening;
 mod order;
@@ -41,7 +43,8 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{Engine, Moment, Terms};
+use engine::{Engine, Terms};
+use moment::Moment;
 use opening::Access;
 use tree::Lmdb;
 
@@ -99,6 +102,7 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
         timeout: opening.timeout,
     };
     let engine = Engine::open(path, terms, opening)?;
+    engine.join();
     let write = !opening.read_only && engine.environment().access == Access::Write;
     let branches = opening.separator.as_ref().is_some_and(|separator| !separator.is_empty());
     let caps = Caps { write, branches, key_max: engine.environment().key_max, ..caps() };

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::check;
 use super::failure::{check, failure};
 use super::header::Header;
+use super::map::MapSize;
 use super::place::Place;
 use super::registry::Registered;
 use crate::env::Deadline;
@@ -24,11 +25,6 @@ use crate::error::{Error, ErrorKind, Result};
 pub const DATABASES_MAX: u32 = 1024;
 /// Reader slots of a lock file that we make; that of one that exists holds. LMDB's own default.
 const READERS: u32 = 126;
-/// The least map reserved, in bytes.
-const MAP_MIN: u64 = 1 << 30;
-/// The largest map reserved, in bytes: an eighth of what a process can address.
-const MAP_MAX: u64 = 16 << 40;
-
 /// What an environment lets us do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -67,6 +63,7 @@ pub(super) struct Files {
     pub(super) lock_file: Option<File>,
     pub(super) header: Option<Header>,
     pub(super) access: Access,
+    pub(super) map_size: MapSize,
     pub(super) raw: NonNull<MDB_env>,
 }
 
@@ -89,8 +86,9 @@ pub(super) fn open_files(place: &Place, registered: &Registered, ask: Ask) -> Re
         registered.set_lock_file((found.dev(), found.ino()));
         wait_for_opening_lock(lock_file, ask.deadline).map_err(|e| e.context(place.shown.display()))?;
     }
-    let raw = open_raw(place, access, map_size(&data_file, header.as_ref(), ask.map_size))?;
-    Ok(Files { data_file, lock_file, header, access, raw })
+    let map_size = MapSize::choose(&data_file, header.as_ref(), ask.map_size);
+    let raw = open_raw(place, access, map_size.reserved)?;
+    Ok(Files { data_file, lock_file, header, access, map_size, raw })
 }
 
 /// Opens the data file for looking at it, and tells whether it can be written.
@@ -178,33 +176,6 @@ pub(super) fn wait_for_opening_lock(lock_file: &File, deadline: Deadline) -> Res
         }
         Condvar::new().wait_for(&mut pause.lock(), Duration::from_millis(2));
     }
-}
-
-/// How much address space to reserve: as much as the file system could hold, so that growth never needs another
-/// map, which held readers would forbid. LMDB writes a map larger than the recorded one into the next meta
-/// page; see DESIGN.md for what that means to other programs.
-fn map_size(data_file: &File, header: Option<&Header>, asked: Option<u64>) -> u64 {
-    let disk = nix::sys::statvfs::fstatvfs(data_file)
-        .map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size()).next_multiple_of(MAP_MIN));
-    let recorded = header.map_or(0, |header| header.map_size.min(MAP_MAX));
-    let used = header.map_or(0, |header| (header.last_page + 1) * header.page_size);
-    let mut size = asked.unwrap_or_else(|| disk.clamp(MAP_MIN, MAP_MAX).max(recorded));
-    while size / 2 >= used.max(1 << 20) && !can_map(size) {
-        size /= 2;
-    }
-    size.max(used)
-}
-
-/// Whether that much address space is free.
-fn can_map(size: u64) -> bool {
-    let Some(length) = usize::try_from(size).ok().and_then(std::num::NonZeroUsize::new) else { return false };
-    let flags = nix::sys::mman::MapFlags::MAP_PRIVATE | nix::sys::mman::MapFlags::MAP_NORESERVE;
-    // SAFETY: a new anonymous mapping without access touches no memory that exists.
-    let mapped =
-        unsafe { nix::sys::mman::mmap_anonymous(None, length, nix::sys::mman::ProtFlags::PROT_NONE, flags) };
-    let Ok(address) = mapped else { return false };
-    // SAFETY: exactly the mapping made above, which nobody uses.
-    unsafe { nix::sys::mman::munmap(address, length.get()) }.is_ok()
 }
 
 /// `mdb_env_create`, its settings and `mdb_env_open`.

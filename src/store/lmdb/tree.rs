@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 
 use super::database::Database;
 use super::duplicates::Duplicates;
-use super::engine::{Engine, Moment};
+use super::engine::Engine;
+use super::moment::Moment;
 use super::rows::Rows;
 use super::table::Name;
 use super::unordered::Unordered;
@@ -449,6 +450,9 @@ impl Store for Lmdb {
     }
 
     fn close(&self) -> Result<()> {
-        self.engine.put_away()
+        match self.moment {
+            Moment::Live => self.engine.leave(),
+            Moment::Fixed(_) => Ok(()),
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::cursor::Cursor as Walk;
 use super::database::keep_value;
-use super::engine::{Engine, Moment};
+use super::engine::Engine;
+use super::moment::Moment;
 use super::table::{Name, Table, is_database};
 use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};

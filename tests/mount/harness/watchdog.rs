@@ -95,3 +95,22 @@ fn clean(place: &Place) {
         }
     }
 }
+
+#[test]
+fn a_hung_mount_is_aborted_and_its_waiting_requests_are_told() {
+    watched(super::LIMIT, |_| {
+        super::needs_kvfs();
+        let hung = catch_unwind(|| {
+            watched(Duration::from_secs(3), |place| {
+                let mount = super::Mount::new(place, super::Kind::Memory, &[]);
+                mount.signal(nix::sys::signal::Signal::SIGSTOP);
+                // Nobody answers, and no signal ends this wait.
+                let _ = std::fs::read(mount.at("hangs"));
+            });
+        });
+        let told = hung.expect_err("a hung test cannot pass");
+        let told = told.downcast_ref::<String>().expect("a sentence");
+        assert!(told.contains("not done after 3s") && told.contains(" waiting)"), "{told}");
+        assert!(!told.contains(" 0 waiting"), "{told}");
+    });
+}

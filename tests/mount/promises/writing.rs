@@ -179,8 +179,9 @@ fn promise_4_6_a_partial_write_over_somebody_elses_is_estale() {
         foreign.put("f", "somebody else's version");
         refused(libc::ESTALE, "close", close(file));
         assert_eq!(foreign.get("f").unwrap(), b"somebody else's version");
-        // The unmount says that bytes are left, if it has not been told before.
-        place.kvfs([std::ffi::OsStr::new("unmount"), mount.point().as_os_str()]);
+        // The unmount says that bytes are left, and would wait for them.
+        let now = ["unmount", "--timeout", "0s"].map(std::ffi::OsStr::new);
+        place.kvfs(now.into_iter().chain([mount.point().as_os_str()]));
         mount.ended();
         let kept = place.kvfs_ok(["recover", "list"]);
         assert!(kept.contains('f'), "the refused bytes are kept: {kept}");

@@ -108,6 +108,30 @@ fn a_full_map_is_no_space_and_nothing_is_lost() {
 }
 
 #[test]
+fn the_map_size_that_other_programs_see_stays_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    load(folder.path(), &[], "a\n1\n");
+    let recorded = || {
+        let output = Command::new("mdb_stat").arg("-e").arg(folder.path()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find_map(|line| line.trim().strip_prefix("Map size: ")?.parse::<u64>().ok()).unwrap()
+    };
+    let before = recorded();
+    let store = open(&opening(folder.path())).unwrap();
+    put(&*store, "b", b"2").unwrap();
+    assert!(recorded() > before, "while we have it open it is ours");
+    store.close().unwrap();
+    assert_eq!(recorded(), before);
+    drop(store);
+    let store = open(&opening(folder.path())).unwrap();
+    put(&*store, "large", &vec![1; 4 << 20]).unwrap();
+    drop(store);
+    assert!(recorded() > 4 << 20 && recorded() < 64 << 20, "{}", recorded());
+    let store = open(&opening(folder.path())).unwrap();
+    assert_eq!(get(&*store, &key("large")).unwrap().len(), 4 << 20);
+}
+
+#[test]
 fn data_that_another_program_grew_beyond_our_map_is_read_and_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_map(folder.path(), 1 << 20);
@@ -230,6 +254,8 @@ fn the_lock_file_of_a_mounted_environment_is_left_alone() {
     let store = open(&opening(folder.path())).unwrap();
     put(&*store, "a", b"1").unwrap();
     assert_eq!(refusal(&folder.path().join("lock.mdb")).kind(), ErrorKind::Busy);
+    assert!(!recognise(&folder.path().join("lock.mdb")));
+    assert!(recognise(folder.path()));
     let mode = fs::metadata(folder.path().join("data.mdb")).unwrap().permissions().mode();
     assert_eq!(mode & 0o111, 0);
 }

@@ -193,7 +193,18 @@ fn compaction_gives_space_back_and_keeps_what_is_open() {
     assert_eq!(store.compact().unwrap_err().kind(), ErrorKind::Busy);
     drop(holder.stdin.take());
     holder.wait().unwrap();
-    let (before, after) = store.compact().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (before, after) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                assert_eq!(get(&*store, &key("kept")).unwrap().len(), 200 << 10);
+            }
+        });
+        let sizes = store.compact().unwrap();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        reader.join().unwrap();
+        sizes
+    });
     assert!(before > 20 << 20 && after < 2 << 20, "{before} -> {after}");
     assert_eq!(std::fs::metadata(folder.path().join("data.mdb")).unwrap().len(), after);
     value.read(0, u64::MAX, &mut |bytes| assert_eq!(bytes, vec![5; 200 << 10])).unwrap();
