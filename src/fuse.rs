@@ -18,43 +18,33 @@
 //! | `rename` with EXCHANGE or WHITEOUT | EINVAL | no store exchanges two keys at once |
 //! | `syncfs` | never arrives | the kernel sends it to block devices only; `kvfs sync` is for that |
 
+mod door;
+mod session;
+mod words;
+
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use door::Door;
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+pub use session::{Session, serve};
+use words::{GENERATION, caller, dot_attr, file_attr, file_type, mode, nothing, open_flags, statfs, time};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::vfs::attr::Attr;
-use crate::vfs::invalidate::{Invalidator, Kernel};
-use crate::vfs::node::{Ino, What};
-use crate::vfs::open::{Mode, Opened};
+use crate::error::{Error, ErrorKind};
 use crate::vfs::report::Operation;
-use crate::vfs::setattr::{Set, Time};
+use crate::vfs::setattr::Set;
 use crate::vfs::xattr::SetMode;
-use crate::vfs::{Caller, Vfs};
 
-/// A request and its reply carry at most this many bytes; the kernel's own bound is 256 pages.
-const MAX_WRITE: u32 = 1 << 20;
-/// `st_blksize` of files: what `cp` and `cat` read at once.
-const FILE_BLOCK: u32 = 128 << 10;
-/// `st_blksize` of directories: the C library reads names in pieces of this size, so a listing takes few requests.
-const DIRECTORY_BLOCK: u32 = 256 << 10;
 /// The most names with attributes in one reply: the first reply of every listing is of this kind, and somebody waits
 /// for its first name.
 const PLUS_MOST: u32 = 512;
-/// Inode numbers are not used again while the kernel knows them, so one generation does.
-const GENERATION: Generation = Generation(0);
 
 /// The one table of error numbers.
 fn errno(error: &Error) -> Errno {
@@ -86,229 +76,9 @@ fn errno(error: &Error) -> Errno {
     }
 }
 
-/// The file system as the kernel's requests meet it.
-#[derive(Debug)]
-struct Door {
-    vfs: Arc<Vfs>,
-}
-
-/// A served mount.
-#[derive(Debug)]
-pub struct Session {
-    session: fuser::BackgroundSession,
-    _retries: Retries,
-    _invalidator: Invalidator,
-}
-
-/// Answers the kernel on `device` until the file system is unmounted, with this many threads; returns when the first
-/// request is answered.
-///
-/// # Errors
-/// The device's: it is not mounted, or the kernel speaks another protocol.
-pub fn serve(vfs: Arc<Vfs>, device: OwnedFd, threads: usize) -> Result<Session> {
-    let failed = |error: io::Error| Error::io("the FUSE session", &error);
-    let raw = device.try_clone().map_err(failed)?;
-    let mut config = fuser::Config::default();
-    config.n_threads = Some(threads.max(1));
-    // A device of its own for each thread needs the right to open it, which fusermount3's users lack.
-    config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
-    // The kernel itself refuses other users unless the mount says otherwise.
-    let acl = fuser::SessionACL::All;
-    let door = Door { vfs: Arc::clone(&vfs) };
-    let session = fuser::Session::from_fd(door, device, acl, config).map_err(failed)?;
-    let notifier = session.notifier();
-    let session = session.spawn().map_err(failed)?;
-    let invalidator = Invalidator::start(&vfs, Box::new(Channel { notifier, raw }));
-    Ok(Session { session, _retries: Retries::start(&vfs), _invalidator: invalidator })
-}
-
-/// How often a put that failed is tried again.
-const RETRY: Duration = Duration::from_secs(2);
-
-/// Tries again what could not be put, until it drops.
-#[derive(Debug)]
-struct Retries(#[allow(dead_code, reason = "its drop ends the thread")] std::sync::mpsc::Sender<()>);
-
-impl Retries {
-    fn start(vfs: &Arc<Vfs>) -> Retries {
-        let (sender, ended) = std::sync::mpsc::channel::<()>();
-        let vfs = Arc::downgrade(vfs);
-        let thread = std::thread::Builder::new().name("kvfs-retry".into()).spawn(move || {
-            while ended.recv_timeout(RETRY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                let Some(vfs) = vfs.upgrade() else { return };
-                vfs.retry();
-            }
-        });
-        if let Err(error) = thread {
-            tracing::warn!("what cannot be put is tried again only by kvfs sync: {error}");
-        }
-        Retries(sender)
-    }
-}
-
-impl Session {
-    /// Waits until the file system is unmounted, by anyone.
-    ///
-    /// # Errors
-    /// The session's last.
-    pub fn wait(self) -> Result<()> {
-        self.session.join().map_err(|error| Error::io("the FUSE session", &error))
-    }
-}
-
-/// The way to tell the kernel.
-struct Channel {
-    notifier: Notifier,
-    raw: OwnedFd,
-}
-
-impl Kernel for Channel {
-    /// `FUSE_NOTIFY_INC_EPOCH`: a header alone, of 16 bytes: length, code, and no request (Linux 6.16, include/uapi/
-    /// linux/fuse.h).
-    fn new_epoch(&self) -> bool {
-        const INC_EPOCH: i32 = 8;
-        let mut header = [0; 16];
-        header[..4].copy_from_slice(&16_u32.to_ne_bytes());
-        header[4..8].copy_from_slice(&INC_EPOCH.to_ne_bytes());
-        !matches!(nix::unistd::write(self.raw.as_fd(), &header), Err(nix::errno::Errno::EINVAL))
-    }
-
-    fn forget_name(&self, parent: Ino, name: &[u8]) {
-        if let Err(error) = self.notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)) {
-            tracing::debug!("the kernel did not take an invalidation: {error}");
-        }
-    }
-
-    fn forget_inode(&self, ino: Ino) {
-        if let Err(error) = self.notifier.inval_inode(INodeNo(ino), 0, 0) {
-            tracing::debug!("the kernel did not take an invalidation: {error}");
-        }
-    }
-}
-
-impl Door {
-    fn count(&self, operation: Operation) {
-        self.vfs.counters.count(operation);
-    }
-
-    fn failed(&self, error: &Error) -> Errno {
-        if matches!(error.kind(), ErrorKind::Io | ErrorKind::TimedOut | ErrorKind::NoSpace) {
-            self.vfs.counters.errors.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("{error}");
-        } else {
-            tracing::debug!("{error}");
-        }
-        errno(error)
-    }
-
-    fn entry(&self, outcome: Result<Attr>, reply: ReplyEntry) {
-        match outcome {
-            Ok(attr) => reply.entry(&self.vfs.ttl(), &file_attr(&attr), GENERATION),
-            Err(error) => reply.error(self.failed(&error)),
-        }
-    }
-
-    fn empty(&self, outcome: Result<()>, reply: ReplyEmpty) {
-        match outcome {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(self.failed(&error)),
-        }
-    }
-
-    fn sized(&self, outcome: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
-        match outcome {
-            Ok(value) if size == 0 => reply.size(value.len() as u32),
-            Ok(value) if value.len() <= size as usize => reply.data(&value),
-            Ok(_) => reply.error(Errno::ERANGE),
-            Err(error) => reply.error(self.failed(&error)),
-        }
-    }
-}
-
-fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    let directory = attr.what == What::Directory;
-    FileAttr {
-        ino: INodeNo(attr.ino),
-        size: attr.size,
-        blocks: attr.size.div_ceil(512),
-        atime: attr.atime,
-        mtime: attr.mtime,
-        ctime: attr.ctime,
-        crtime: UNIX_EPOCH,
-        kind: file_type(&attr.what),
-        perm: (attr.mode & 0o7777) as u16,
-        // A directory with one link is one whose subdirectories are not counted: `find` then looks at each.
-        nlink: attr.links,
-        uid: attr.uid,
-        gid: attr.gid,
-        rdev: 0,
-        blksize: if directory { DIRECTORY_BLOCK } else { FILE_BLOCK },
-        flags: 0,
-    }
-}
-
-fn file_type(what: &What) -> FileType {
-    match what {
-        What::File => FileType::RegularFile,
-        What::Directory => FileType::Directory,
-        What::Symlink(_) => FileType::Symlink,
-    }
-}
-
-fn mode(flags: i32) -> Mode {
-    Mode {
-        write: flags & libc::O_ACCMODE != libc::O_RDONLY,
-        write_only: flags & libc::O_ACCMODE == libc::O_WRONLY,
-        past_pages: false,
-        append: flags & libc::O_APPEND != 0,
-        truncate: flags & libc::O_TRUNC != 0,
-        exclusive: flags & libc::O_EXCL != 0,
-    }
-}
-
-fn open_flags(opened: Opened) -> FopenFlags {
-    let mut flags = FopenFlags::empty();
-    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep);
-    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
-    flags.set(FopenFlags::FOPEN_NOFLUSH, opened.silent);
-    flags
-}
-
-fn time(time: TimeOrNow) -> Time {
-    match time {
-        TimeOrNow::Now => Time::Now,
-        TimeOrNow::SpecificTime(time) => Time::At(time),
-    }
-}
-
 impl Filesystem for Door {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-            // Without it the kernel asks for `security.capability` before the first write to each file.
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_NO_OPEN_SUPPORT,
-        ];
-        for flag in wanted {
-            if config.add_capabilities(flag).is_err() {
-                tracing::debug!("the kernel lacks {flag:?}");
-            }
-        }
-        // The answer to a value out of bounds is the nearest that the kernel takes.
-        let nearest = config.set_max_write(MAX_WRITE).or_else(|nearest| config.set_max_write(nearest));
-        let ahead = config.set_max_readahead(MAX_WRITE).or_else(|nearest| config.set_max_readahead(nearest));
-        let background = config.set_max_background(64).or_else(|nearest| config.set_max_background(nearest));
-        tracing::debug!(?nearest, ?ahead, ?background, "session");
+        session::configure(config);
         // FUSE_NOTIFY_INC_EPOCH came with protocol 7.44.
         self.vfs.trust.allow_epochs(config.kernel_abi() >= fuser::Version(7, 44));
         Ok(())
@@ -319,19 +89,7 @@ impl Filesystem for Door {
         match self.vfs.lookup(parent.0, name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Inode 0: the kernel may keep it that there is nothing of this name.
-                let nothing = Attr {
-                    ino: 0,
-                    what: What::File,
-                    size: 0,
-                    mode: 0,
-                    uid: 0,
-                    gid: 0,
-                    links: 0,
-                    atime: UNIX_EPOCH,
-                    mtime: UNIX_EPOCH,
-                    ctime: UNIX_EPOCH,
-                };
-                reply.entry(&self.vfs.trust.ttl_of_absence(), &file_attr(&nothing), GENERATION);
+                reply.entry(&self.vfs.trust.ttl_of_absence(), &nothing(), GENERATION);
             }
             outcome => self.entry(outcome, reply),
         }
@@ -344,10 +102,7 @@ impl Filesystem for Door {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.count(Operation::Getattr);
-        match self.vfs.getattr(ino.0) {
-            Ok(attr) => reply.attr(&self.vfs.ttl(), &file_attr(&attr)),
-            Err(error) => reply.error(self.failed(&error)),
-        }
+        self.attr(self.vfs.getattr(ino.0), reply);
     }
 
     fn setattr(
@@ -371,10 +126,7 @@ impl Filesystem for Door {
         self.count(Operation::Setattr);
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         let set = Set { mode, uid, gid, size, atime, mtime, handle: handle.map(|handle| handle.0) };
-        match self.vfs.setattr(ino.0, set) {
-            Ok(attr) => reply.attr(&self.vfs.ttl(), &file_attr(&attr)),
-            Err(error) => reply.error(self.failed(&error)),
-        }
+        self.attr(self.vfs.setattr(ino.0, set), reply);
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
@@ -626,14 +378,7 @@ impl Filesystem for Door {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         self.count(Operation::Statfs);
-        const BLOCK: u64 = 4_096;
-        /// What is shown as free where nobody knows: enough that no tool refuses to write.
-        const UNKNOWN: u64 = 1 << 50;
-        let usage = self.vfs.store().usage();
-        let total = usage.total.unwrap_or(UNKNOWN) / BLOCK;
-        let free = usage.free.unwrap_or(UNKNOWN).min(usage.total.unwrap_or(UNKNOWN)) / BLOCK;
-        let files = usage.keys.unwrap_or(0);
-        reply.statfs(total, free, free, files, u64::from(u32::MAX), BLOCK as u32, 255, BLOCK as u32);
+        statfs(self.vfs.store().usage(), reply);
     }
 
     fn setxattr(
@@ -708,25 +453,5 @@ impl Filesystem for Door {
             return reply.error(Errno::EOPNOTSUPP);
         }
         self.empty(self.vfs.allocate(ino.0, offset, length), reply);
-    }
-}
-
-fn dot_attr(ino: Ino) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(ino),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::Directory,
-        perm: 0,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: DIRECTORY_BLOCK,
-        flags: 0,
     }
 }

@@ -113,12 +113,17 @@ impl Invalidator {
         let thread = {
             let vfs = Arc::downgrade(vfs);
             std::thread::Builder::new().name("kvfs-invalidate".into()).spawn(move || {
-                while let Ok(mut event) = receiver.recv() {
+                while let Ok(event) = receiver.recv() {
                     let Some(vfs) = vfs.upgrade() else { return };
-                    if overflow.swap(false, Ordering::AcqRel) {
-                        event = Event::Everything;
+                    // What came while the kernel was told is told at once: it may take long to tell of everything.
+                    let mut events: Vec<Event> = std::iter::once(event).chain(receiver.try_iter()).collect();
+                    let count = events.len() as u64;
+                    let lost = overflow.swap(false, Ordering::AcqRel);
+                    if lost || events.contains(&Event::Everything) {
+                        events = vec![Event::Everything];
                     }
-                    vfs.tell_kernel(&*kernel, &event);
+                    events.iter().for_each(|event| vfs.tell_kernel(&*kernel, event));
+                    vfs.counters.invalidations.fetch_add(count, Ordering::Release);
                 }
             })
         };
@@ -157,11 +162,6 @@ impl Drop for Invalidator {
 
 impl Vfs {
     fn tell_kernel(&self, kernel: &dyn Kernel, event: &Event) {
-        self.tell_of(kernel, event);
-        self.counters.invalidations.fetch_add(1, Ordering::Release);
-    }
-
-    fn tell_of(&self, kernel: &dyn Kernel, event: &Event) {
         match event {
             Event::Key(key) => {
                 let known = known_path(&self.table.lock(), key);
@@ -175,6 +175,8 @@ impl Vfs {
             Event::Everything => {
                 if self.trust.epochs.load(Ordering::Relaxed) {
                     if kernel.new_epoch() {
+                        // It has no name that would be looked up again.
+                        kernel.forget_inode(super::node::ROOT);
                         return;
                     }
                     self.trust.epochs.store(false, Ordering::Relaxed);
@@ -211,4 +213,57 @@ fn known_path(table: &Table, key: &Key) -> Vec<(Ino, Vec<u8>, Option<Ino>)> {
         known.push((at, name::VALUE.to_vec(), Some(value)));
     }
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::vfs::tests::{Rig, key};
+
+    /// A kernel that notes what it is told.
+    #[derive(Clone, Default)]
+    struct Noted(Arc<Mutex<Vec<String>>>, bool);
+
+    impl Kernel for Noted {
+        fn new_epoch(&self) -> bool {
+            self.0.lock().unwrap().push(String::from("epoch"));
+            self.1
+        }
+        fn forget_name(&self, _: Ino, name: &[u8]) {
+            self.0.lock().unwrap().push(String::from_utf8(name.to_vec()).unwrap());
+        }
+        fn forget_inode(&self, ino: Ino) {
+            self.0.lock().unwrap().push(format!("inode {}", if ino == 1 { "root" } else { "other" }));
+        }
+    }
+
+    #[test]
+    fn promise_6_2_the_kernel_is_told_what_it_may_hold_of_a_key() {
+        let rig = Rig::new();
+        rig.foreign_put("d/a", b"");
+        rig.look("d").unwrap();
+        let kernel = Noted::default();
+        rig.vfs.tell_kernel(&kernel, &Event::Key(key("d/a")));
+        // It may hold that `a` is absent, though no inode stands for that.
+        assert_eq!(*kernel.0.lock().unwrap(), ["d", "inode other", "a"]);
+    }
+
+    #[test]
+    fn promise_6_2_the_root_is_told_with_every_name() {
+        let rig = Rig::new();
+        rig.foreign_put("a", b"");
+        rig.look("a").unwrap();
+        let kernel = Noted(Arc::default(), true);
+        rig.vfs.tell_kernel(&kernel, &Event::Everything);
+        assert_eq!(*kernel.0.lock().unwrap(), ["epoch", "inode root"]);
+        // Without epochs, one by one, and epochs are not tried again.
+        let kernel = Noted::default();
+        rig.vfs.tell_kernel(&kernel, &Event::Everything);
+        rig.vfs.tell_kernel(&kernel, &Event::Everything);
+        let mut told = kernel.0.lock().unwrap().clone();
+        told[1..].sort();
+        assert_eq!(told, ["epoch", "a", "a", "inode other", "inode other", "inode root", "inode root"]);
+    }
 }
