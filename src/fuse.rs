@@ -35,11 +35,12 @@ use fuser::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::vfs::attr::{Attr, Set, Time};
-use crate::vfs::handle::{Mode, Opened};
+use crate::vfs::attr::Attr;
 use crate::vfs::invalidate::{Invalidator, Kernel};
 use crate::vfs::node::{Ino, What};
+use crate::vfs::open::{Mode, Opened};
 use crate::vfs::report::Operation;
+use crate::vfs::setattr::{Set, Time};
 use crate::vfs::xattr::SetMode;
 use crate::vfs::{Caller, Vfs};
 

@@ -379,6 +379,7 @@ impl Parts {
             read_only: spec.read_only || spec.snapshot || !shown.caps().write,
             timeout: spec.timeout,
             source: source.clone(),
+            spool: Spool::of_user(),
         };
         Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store })
     }
@@ -392,7 +393,7 @@ impl Parts {
         };
         let descriptor = device.mount(point.path(), &flags)?;
         let threads = threads(self.vfs.store().caps().pace);
-        self.vfs.put_kept(&Spool::of_user());
+        self.vfs.put_kept();
         match fuse::serve(self.vfs.clone(), descriptor, threads) {
             Ok(session) => {
                 device::read_ahead(point.path());

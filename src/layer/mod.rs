@@ -1,3 +1,4 @@
 //! Layers: stores over a store.
 
+pub mod fault;
 pub mod own_files;

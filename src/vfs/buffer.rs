@@ -34,8 +34,6 @@ pub struct State {
     pub settled: bool,
     /// Whether there are bytes that the store has not.
     pub dirty: bool,
-    /// Counts the writes, so that a put knows whether more came meanwhile.
-    pub generation: u64,
     /// Why the last put failed (§4.2).
     pub error: Option<Error>,
     /// When the bytes changed last.
@@ -70,7 +68,6 @@ impl Buffer {
                 when,
                 settled: false,
                 dirty,
-                generation: 0,
                 error: None,
                 modified: env::now(),
                 modified_asked: false,
@@ -162,20 +159,16 @@ impl State {
         Ok(())
     }
 
-    /// The bytes of this generation are put.
-    pub fn put(&mut self, generation: u64) {
+    /// The bytes are put.
+    pub fn put(&mut self) {
         self.error = None;
-        // More came meanwhile: it replaces what was put, whose version is not known any more.
         self.when = When::Always;
-        if self.generation == generation {
-            self.dirty = false;
-            self.settled = true;
-        }
+        self.dirty = false;
+        self.settled = true;
     }
 
     fn touch(&mut self) {
         self.dirty = true;
-        self.generation += 1;
         self.modified = env::now();
         self.modified_asked = false;
     }

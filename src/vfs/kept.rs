@@ -11,7 +11,8 @@ use crate::store::api::{Change, When};
 
 impl Vfs {
     /// Puts what the spool keeps for this store. What cannot be put stays there.
-    pub fn put_kept(&self, spool: &Spool) {
+    pub fn put_kept(&self) {
+        let spool = &self.options.spool;
         if self.is_read_only() {
             return;
         }
@@ -114,6 +115,7 @@ mod tests {
             read_only: false,
             timeout: Duration::from_secs(5),
             source: String::from("memory"),
+            spool: spool.clone(),
         };
         let vfs = Vfs::new(Arc::clone(&store), options);
         let body = |bytes: &[u8]| Payload::of(bytes).unwrap();
@@ -129,7 +131,7 @@ mod tests {
         }
         spool.keep("other", &key("other"), &body(b"new"), &When::Absent, "a test").unwrap();
         put(&key("changed"), b"by another program");
-        vfs.put_kept(&spool);
+        vfs.put_kept();
         let value = |name: &str| {
             let mut bytes = Vec::new();
             let value = store.open(&key(name)).unwrap()?;

@@ -49,6 +49,10 @@ impl Vfs {
     /// # Errors
     /// `NotFound`, also for a name that no segment is spelled as (§1.2); what the store answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        self.settled(|| self.look_up(parent, name))
+    }
+
+    pub(super) fn look_up(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
         let (place, known) = {
             let mut table = self.table.lock();
             let place = table.place(parent).ok_or(ErrorKind::Stale)?;
@@ -81,7 +85,10 @@ impl Vfs {
         if let Step::More(prefix) = &target.step {
             return self.lookup_more(parent, name, &place, prefix);
         }
-        let (what, stat) = self.find(&target)?.ok_or(ErrorKind::NotFound)?;
+        let Some((what, stat)) = self.find(&target)? else {
+            self.forget_gone(&target.key);
+            return Err(ErrorKind::NotFound.into());
+        };
         if let (Some((ino, _, None, Some(reading))), Some(stat)) = (&known, &stat)
             && let Some(reading) = reading.upgrade()
             && !self.shows_same(*ino, &target.key, &*reading, stat)
@@ -117,6 +124,14 @@ impl Vfs {
         })
     }
 
+    /// What was set on something that is gone is not for what another program will make under its key.
+    fn forget_gone(&self, key: &Key) {
+        let known = self.overlay.read().get(key).is_some();
+        if known {
+            self.overlay.write().remove_gone(key);
+        }
+    }
+
     fn shown(&self, key: &Key) -> Option<(Shown, Option<Box<[u8]>>)> {
         let overlay = self.overlay.read();
         let record = overlay.get(key)?;
@@ -143,17 +158,7 @@ impl Vfs {
         let mut table = self.table.lock();
         let ino = table.remember(parent, name, target.step, what, hash);
         drop(table);
-        let mut attr = match stat {
-            Some(stat) => self.attr_of_entry(ino, &place, stat),
-            None => {
-                let nothing = Stat { kind: Kind::Branch, size: 0, modified: self.started };
-                self.attr_of_entry(ino, &place, nothing)
-            }
-        };
-        if let What::Symlink(target) = &attr.what {
-            attr.size = target.len() as u64;
-            attr.mode = 0o777;
-        }
+        let attr = self.attr_of_entry(ino, &place, stat);
         if let Some(node) = self.table.lock().get_mut(ino) {
             node.told = attr.size;
         }
@@ -163,13 +168,16 @@ impl Vfs {
     /// A `%more` directory is there while a name in the directory starts with its prefix (§1.8).
     fn lookup_more(&self, parent: Ino, name: &[u8], place: &Place, prefix: &[u8]) -> Result<Attr> {
         let before = place.more.as_deref().unwrap_or_default();
-        let mut found = false;
-        self.store.list(&place.key, &mut Cursor::default(), &mut |entry| {
-            let encoded = name::encode(entry.segment);
-            found = encoded.starts_with(prefix)
-                && name::shown(&encoded, before).is_some_and(|shown| *shown == *name);
-            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        let is_piece_of = |encoded: &[u8]| {
+            encoded.starts_with(prefix) && name::shown(encoded, before).is_some_and(|shown| *shown == *name)
+        };
+        let mut found = self.overlay.read().shown(&place.key).iter().any(|(own, _)| is_piece_of(own));
+        if !found {
+            self.store.list(&place.key, &mut Cursor::default(), &mut |entry| {
+                found = is_piece_of(&name::encode(entry.segment));
+                if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+        }
         if !found {
             return Err(ErrorKind::NotFound.into());
         }
@@ -216,7 +224,11 @@ impl Vfs {
                     return Ok(false);
                 }
                 let Some(value) = self.store.open(&place.key)? else { return Ok(true) };
-                Ok(hash_of_value(&*value)?.1 != hash_of(data)?)
+                let same = hash_of_value(&*value)?.1 == hash_of(data)?;
+                if same {
+                    self.overlay.write().holds_until(&place.key, stat.modified);
+                }
+                Ok(!same)
             }
             (None, Some(base)) => Ok(!self.shows_same(ino, &place.key, &**base, &stat)),
             (None, None) => Ok(false),

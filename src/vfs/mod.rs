@@ -4,19 +4,20 @@
 //! |---|---|
 //! | `node` | the inodes that the kernel knows |
 //! | `lookup` | names to keys and back |
-//! | `dir` | listings |
-//! | `handle` | open files: reading, writing |
+//! | `dir`, `listing` | open directories and their names |
+//! | `open` | opening and creating files: which version a handle reads |
+//! | `handle` | open files: reading, writing, closing |
 //! | `put` | how written bytes reach the store |
 //! | `buffer` | the bytes of a file being written |
 //! | `kept` | bytes that an earlier mount could not put |
-//! | `mutate` | making, removing and renaming names |
-//! | `attr`, `xattr` | attributes |
+//! | `mutate`, `rename` | making, removing and renaming names |
+//! | `attr`, `setattr`, `xattr` | attributes |
 //! | `overlay` | what lives in the mount alone |
 //! | `invalidate` | other programs' changes, told to the kernel |
 //! | `report` | counts |
 //!
-//! Lock order: `tree` → `Buffer::putting` → `Buffer::state` → `overlay` → `table` or `handles`. The last three are
-//! never held across a call of the store.
+//! Lock order: an open directory → `tree` → `Buffer::putting` → `Buffer::state` → `overlay` → `table` or `handles`.
+//! The last three are never held across a call of the store; `tree` is never read twice by one thread.
 
 pub mod attr;
 pub mod buffer;
@@ -24,23 +25,30 @@ pub mod dir;
 pub mod handle;
 pub mod invalidate;
 pub mod kept;
+mod listing;
 pub mod lookup;
 pub mod mutate;
 pub mod node;
+pub mod open;
 pub mod overlay;
 pub mod put;
+mod rename;
 pub mod report;
+pub mod setattr;
+#[cfg(test)]
+mod tests;
 pub mod xattr;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spool::Spool;
 use crate::store::api::{Caps, Store};
 use buffer::Buffer;
 use dir::DirectoryHandle;
@@ -76,6 +84,8 @@ pub struct Options {
     pub timeout: Duration,
     /// What to call the store in the spool and in errors, without secrets.
     pub source: String,
+    /// Where bytes are kept that could not be put (§8.4).
+    pub spool: Spool,
 }
 
 /// POSIX over one store.
@@ -84,8 +94,10 @@ pub struct Vfs {
     pub(crate) caps: Caps,
     pub(crate) options: Options,
     pub(crate) started: SystemTime,
-    /// Written by whoever moves a directory, read by whoever puts a file: a put goes to the key of now.
+    /// Written by whoever renames, read by whoever makes, removes, lists or puts: a key is the key of now.
     tree: RwLock<()>,
+    /// Counts renames, once at the beginning and once at the end: see [`Vfs::settled`].
+    moves: AtomicU64,
     overlay: RwLock<Overlay>,
     table: Mutex<Table>,
     handles: Mutex<HashMap<u64, Arc<Handle>>>,
@@ -110,6 +122,7 @@ impl Vfs {
             options,
             started: env::now(),
             tree: RwLock::new(()),
+            moves: AtomicU64::new(0),
             overlay: RwLock::new(Overlay::default()),
             table: Mutex::new(Table::new()),
             handles: Mutex::new(HashMap::new()),
@@ -140,6 +153,22 @@ impl Vfs {
     /// How long the kernel may keep an attribute or a name (§6.2).
     pub fn ttl(&self) -> Duration {
         self.trust.ttl(self.table.lock().len())
+    }
+
+    /// Answers what `look` does; where it found nothing while something was being renamed, it looks again when that has
+    /// ended: between its old key and its new one, what is renamed is not found.
+    ///
+    /// # Errors
+    /// What `look` answers; `TimedOut`.
+    fn settled<T>(&self, look: impl Fn() -> Result<T>) -> Result<T> {
+        let moves = self.moves.load(Ordering::Acquire);
+        let answer = look();
+        let nothing = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        if nothing && (moves % 2 == 1 || self.moves.load(Ordering::Acquire) != moves) {
+            let _names = self.hold_names()?;
+            return look();
+        }
+        answer
     }
 
     fn place(&self, ino: Ino) -> Result<Place> {

@@ -1,17 +1,28 @@
-//! Making, removing and renaming names.
+//! Making and removing names.
 
 use std::sync::Arc;
 
 use super::attr::Attr;
 use super::buffer::Buffer;
 use super::lookup::Target;
-use super::node::{Ino, Step, What};
+use super::node::{Ino, Step, Table, What};
+use super::overlay::{Attributes, Guarded};
+use super::put::Unmoved;
 use super::{Caller, Vfs};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::name;
-use crate::store::api::{Change, Kind, Rename, Stat, When};
+use crate::store::api::{Change, Kind, Stat, When};
+
+/// Something new in a directory: who makes it, and with which permission bits.
+#[derive(Clone, Copy)]
+pub(super) struct Made<'n> {
+    pub caller: Caller,
+    pub parent: Ino,
+    pub name: &'n [u8],
+    pub permissions: u32,
+}
 
 impl Vfs {
     /// What a new name would stand for.
@@ -52,7 +63,7 @@ impl Vfs {
     }
 
     /// What a name that is to go stands for.
-    fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
+    pub(super) fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let place = self.place(parent)?;
         let target = self.target(&place, name).ok_or(ErrorKind::NotFound)?;
         if matches!(target.step, Step::More(_)) {
@@ -67,43 +78,70 @@ impl Vfs {
     /// A new file that lives in the mount until it is put.
     pub(super) fn make_file(
         &self,
-        caller: Caller,
-        parent: Ino,
-        name: &[u8],
+        made: Made<'_>,
         target: Target,
-        permissions: u32,
         when: When,
+        _: &Unmoved<'_>,
     ) -> Result<Attr> {
         self.check_file(&target)?;
         let directory = self.directory_of(&target);
         let now = env::now();
-        {
-            let mut overlay = self.overlay.write();
-            overlay.change(&target.key, |record| {
-                record.new = true;
-                let set = record.file.get_or_insert_default();
-                **set = Default::default();
-                self.own(set, caller, permissions, self.options.file_mode);
-            });
-        }
+        self.overlay.write().change(&target.key, |record| {
+            if target.step == Step::Value {
+                record.new_value = true
+            } else {
+                record.new = true
+            }
+            record.file = Some(Box::new(self.attributes_of_new(made, self.options.file_mode)));
+        });
         self.touch_directory(&directory);
+        self.detach(made);
         let stat = Stat { kind: Kind::Leaf, size: 0, modified: now };
-        let attr = self.remember(parent, name, target, What::File, Some(stat));
+        let attr = self.remember(made.parent, made.name, target, What::File, Some(stat));
         if let Some(node) = self.table.lock().get_mut(attr.ino) {
             node.buffer = Some(Arc::new(Buffer::empty(when)));
         }
         Ok(attr)
     }
 
+    /// A file that another program removed and that handles still read is not the one that is made under its name.
+    fn detach(&self, made: Made<'_>) {
+        let mut table = self.table.lock();
+        if let Some(old) = table.child(made.parent, made.name) {
+            table.detach(old);
+        }
+    }
+
+    /// Puts a file that was made just now; where that fails it was not made.
+    pub(super) fn put_made(&self, made: Made<'_>, ino: Ino, names: &Unmoved<'_>) -> Result<()> {
+        let (place, buffer) = self.place_and_buffer(ino)?;
+        let Some(buffer) = buffer else { return Ok(()) };
+        self.put_where_it_is(ino, &buffer, names).inspect_err(|_| {
+            self.overlay.write().remove_file(&place.key);
+            let mut table = self.table.lock();
+            if table.child(made.parent, made.name) == Some(ino) {
+                table.unlink(ino);
+            }
+            if let Some(node) = table.get_mut(ino) {
+                node.buffer = None;
+            }
+            table.forget(ino, 1);
+        })
+    }
+
     /// The owner and the permissions of something new, as far as they are not the mount's own.
-    fn own(&self, set: &mut super::overlay::Attributes, caller: Caller, permissions: u32, usual: u32) {
-        set.uid = (caller.uid != self.options.uid).then_some(caller.uid);
-        set.gid = (caller.gid != self.options.gid).then_some(caller.gid);
-        set.mode = (permissions & 0o7777 != usual).then_some(permissions & 0o7777);
+    fn attributes_of_new(&self, made: Made<'_>, usual: u32) -> Attributes {
+        let permissions = made.permissions & 0o7777;
+        Attributes {
+            uid: (made.caller.uid != self.options.uid).then_some(made.caller.uid),
+            gid: (made.caller.gid != self.options.gid).then_some(made.caller.gid),
+            mode: (permissions != usual).then_some(permissions),
+            ..Attributes::default()
+        }
     }
 
     /// The directory that a target's name stands in.
-    fn directory_of(&self, target: &Target) -> Key {
+    pub(super) fn directory_of(&self, target: &Target) -> Key {
         match target.step {
             Step::Value => target.key.clone(),
             _ => target.key.parent().unwrap_or_default(),
@@ -116,14 +154,11 @@ impl Vfs {
     /// `Exists`, and as for creating.
     pub fn make_node(&self, caller: Caller, parent: Ino, name: &[u8], permissions: u32) -> Result<Attr> {
         self.check_writable()?;
-        let target = self.target_to_make(parent, name)?;
-        if self.find(&target)?.is_some() || self.lookup_new(parent, name) {
-            return Err(ErrorKind::Exists.into());
-        }
-        let attr = self.make_file(caller, parent, name, target, permissions, When::Absent)?;
-        if let Some(buffer) = self.buffer_of(attr.ino) {
-            self.put_if_dirty(attr.ino, &buffer)?;
-        }
+        let names = self.hold_names()?;
+        let target = self.target_of_free_name(parent, name)?;
+        let made = Made { caller, parent, name, permissions };
+        let attr = self.make_file(made, target, When::Absent, &names)?;
+        self.put_made(made, attr.ino, &names)?;
         self.let_go(attr.ino);
         Ok(attr)
     }
@@ -134,10 +169,8 @@ impl Vfs {
     /// `Exists`, `Invalid`, `NameTooLong`, `NotPermitted` where every key is one file.
     pub fn mkdir(&self, caller: Caller, parent: Ino, name: &[u8], permissions: u32) -> Result<Attr> {
         self.check_writable()?;
-        let target = self.target_to_make(parent, name)?;
-        if self.find(&target)?.is_some() || self.lookup_new(parent, name) {
-            return Err(ErrorKind::Exists.into());
-        }
+        let _names = self.hold_names()?;
+        let target = self.target_of_free_name(parent, name)?;
         if target.step == Step::Value {
             return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
@@ -149,17 +182,14 @@ impl Vfs {
             Err(error) if error.kind() == ErrorKind::Unsupported => false,
             Err(error) => return Err(error),
         };
-        {
-            let mut overlay = self.overlay.write();
-            overlay.change(&target.key, |record| {
-                record.kept = !lasting;
-                let set = record.directory.get_or_insert_default();
-                **set = Default::default();
-                self.own(set, caller, permissions, self.options.directory_mode);
-            });
-        }
+        let made = Made { caller, parent, name, permissions };
+        self.overlay.write().change(&target.key, |record| {
+            record.kept = !lasting;
+            record.directory = Some(Box::new(self.attributes_of_new(made, self.options.directory_mode)));
+        });
         self.touch_directory(&target.key);
         self.touch_directory(&self.directory_of(&target));
+        self.detach(made);
         let stat = Stat { kind: Kind::Branch, size: 0, modified: env::now() };
         Ok(self.remember(parent, name, target, What::Directory, Some(stat)))
     }
@@ -170,27 +200,44 @@ impl Vfs {
     /// `Exists`, and as for creating.
     pub fn symlink(&self, caller: Caller, parent: Ino, name: &[u8], link: &[u8]) -> Result<Attr> {
         self.check_writable()?;
-        let target = self.target_to_make(parent, name)?;
-        if self.find(&target)?.is_some() || self.lookup_new(parent, name) {
-            return Err(ErrorKind::Exists.into());
-        }
+        let _names = self.hold_names()?;
+        let target = self.target_of_free_name(parent, name)?;
         self.check_file(&target)?;
-        {
-            let mut overlay = self.overlay.write();
-            overlay.change(&target.key, |record| {
-                record.symlink = Some(link.into());
-                let set = record.file.get_or_insert_default();
-                self.own(set, caller, 0o777, 0o777);
-            });
+        if target.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
+        let made = Made { caller, parent, name, permissions: 0o777 };
+        let now = env::now();
+        let mtime = Guarded { time: now, known: now, content: None, asked: false };
+        self.overlay.write().change(&target.key, |record| {
+            record.symlink = Some(link.into());
+            record.file = Some(Box::new(Attributes {
+                mtime: Some(mtime),
+                ctime: Some(now),
+                ..self.attributes_of_new(made, 0o777)
+            }));
+        });
         self.touch_directory(&self.directory_of(&target));
+        self.detach(made);
         Ok(self.remember(parent, name, target, What::Symlink(link.into()), None))
     }
 
-    /// Whether a file of this name was created and is not in the store yet.
-    fn lookup_new(&self, parent: Ino, name: &[u8]) -> bool {
-        let table = self.table.lock();
-        table.child(parent, name).and_then(|ino| table.get(ino)).is_some_and(|node| node.buffer.is_some())
+    /// What a new name would stand for, where nothing has it.
+    fn target_of_free_name(&self, parent: Ino, name: &[u8]) -> Result<Target> {
+        let target = self.target_to_make(parent, name)?;
+        if self.find(&target)?.is_some() || self.is_being_written(parent, name) {
+            return Err(ErrorKind::Exists.into());
+        }
+        Ok(target)
+    }
+
+    /// Whether a file of this name has bytes that are not in the store yet.
+    pub(super) fn is_being_written(&self, parent: Ino, name: &[u8]) -> bool {
+        let buffer = {
+            let table = self.table.lock();
+            table.child(parent, name).and_then(|ino| table.get(ino)?.buffer.clone())
+        };
+        buffer.is_some_and(|buffer| buffer.state.read().dirty)
     }
 
     /// Removes a file.
@@ -199,34 +246,56 @@ impl Vfs {
     /// `IsDirectory`, `NotFound`, what the store answers.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
+        let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
         let known = self.table.lock().child(parent, name);
-        let buffer = known.and_then(|ino| self.buffer_of(ino));
+        let mut found = None;
+        // Once more where somebody opened the file for writing meanwhile: it may have been put after the deletion.
+        while !self.unlink_unless_put(&target, known, &mut found)? {}
+        let directory = self.directory_of(&target);
+        self.keep(&directory);
+        self.touch_directory(&directory);
+        Ok(())
+    }
+
+    /// Deletes the key, and takes the name from the inode, unless it was or may be put meanwhile.
+    fn unlink_unless_put(
+        &self,
+        target: &Target,
+        known: Option<Ino>,
+        found: &mut Option<Stat>,
+    ) -> Result<bool> {
+        let (buffer, puts) = buffer_and_puts(&self.table.lock(), known);
         let deadline = Deadline::after(self.options.timeout);
         let _putting = match &buffer {
             Some(buffer) => Some(buffer.putting.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?),
             None => None,
         };
-        match (self.find(&target)?, &buffer) {
-            (None, None) => return Err(ErrorKind::NotFound.into()),
+        match (self.find(target)?, &buffer) {
+            (None, None) if found.is_none() => return Err(ErrorKind::NotFound.into()),
             (Some((What::Directory, _)), _) => return Err(ErrorKind::IsDirectory.into()),
-            (Some((What::File, _)), _) => {
+            (Some((What::File, stat)), _) => {
                 self.store.apply(&mut [Change::Delete { key: &target.key, when: When::Always }])?;
+                *found = stat;
             }
             (Some((What::Symlink(_), _)) | None, _) => {}
         }
-        let directory = self.directory_of(&target);
-        self.overlay.write().remove_file(&target.key);
-        self.keep(&directory);
-        self.touch_directory(&directory);
-        if let Some(ino) = known {
-            self.table.lock().unlink(ino);
+        let mut overlay = self.overlay.write();
+        let mut table = self.table.lock();
+        let (now, puts_now) = buffer_and_puts(&table, known);
+        // A put that was under way when its buffer was found here has ended, since it is waited for.
+        if !same_buffer(buffer.as_ref(), now.as_ref()) || (buffer.is_none() && puts != puts_now) {
+            return Ok(false);
         }
-        Ok(())
+        let attributes = overlay.remove_file(&target.key);
+        if let Some(ino) = known {
+            table.unlink_with(ino, Some(attributes_of_removed(attributes, *found)));
+        }
+        Ok(true)
     }
 
     /// A directory from which something was removed stays for the life of the mount (§2.4).
-    fn keep(&self, directory: &Key) {
+    pub(super) fn keep(&self, directory: &Key) {
         if !directory.is_root() {
             self.overlay.write().change(directory, |record| record.kept = true);
         }
@@ -238,6 +307,7 @@ impl Vfs {
     /// `NotEmpty` with anything in it, a value of its own included (§2.5); `NotDirectory`, `NotFound`.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
+        let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
         match self.find(&target)? {
             None => return Err(ErrorKind::NotFound.into()),
@@ -260,129 +330,39 @@ impl Vfs {
     }
 
     /// `NotEmpty` where a directory has a value, or something in the mount alone. The store answers for its own keys.
-    fn check_empty(&self, key: &Key, stat: Option<Stat>) -> Result<()> {
+    pub(super) fn check_empty(&self, key: &Key, stat: Option<Stat>) -> Result<()> {
         let has_value = stat.is_some_and(|stat| stat.kind.has_value());
         if has_value || !self.overlay.read().shown(key).is_empty() {
             return Err(ErrorKind::NotEmpty.into());
         }
         Ok(())
     }
+}
 
-    /// Renames a file, a directory or a link.
-    ///
-    /// # Errors
-    /// `Exists` with `keep_existing`; `NotEmpty`, `IsDirectory`, `NotDirectory` as the target stands; `Invalid` for a
-    /// directory into itself; `CrossDevice` where the store cannot.
-    pub fn rename(
-        &self,
-        parent: Ino,
-        name: &[u8],
-        new_parent: Ino,
-        new_name: &[u8],
-        keep_existing: bool,
-    ) -> Result<()> {
-        self.check_writable()?;
-        let from = self.target_to_take(parent, name)?;
-        let to = self.target_to_make(new_parent, new_name)?;
-        let deadline = Deadline::after(self.options.timeout);
-        let known = self.table.lock().child(parent, name);
-        if let Some(ino) = known
-            && let Some(buffer) = self.buffer_of(ino)
-        {
-            self.put_if_dirty(ino, &buffer)?;
-        }
-        let _tree = self.tree.try_write_until(deadline.at()).ok_or_else(|| {
-            Error::new(ErrorKind::TimedOut, "a put did not end before the deadline of the rename")
-        })?;
-        let (what, _) = self.find(&from)?.ok_or(ErrorKind::NotFound)?;
-        if from.key == to.key && (from.step == Step::Value) == (to.step == Step::Value) {
-            return Ok(());
-        }
-        // As the kernel has it: what something lies in is not empty, whatever it is that is to go there.
-        let above = from.key.len() > to.key.len() || from.step == Step::Value;
-        if above && to.step != Step::Value && from.key.starts_with(&to.key) {
-            return Err(ErrorKind::NotEmpty.into());
-        }
-        let replaced = self.find(&to)?;
-        if replaced.is_some() && keep_existing {
-            return Err(ErrorKind::Exists.into());
-        }
-        if what == What::Directory {
-            self.rename_directory(&from, &to, replaced)?;
-        } else {
-            self.rename_file(&from, &to, &what, replaced, keep_existing)?;
-        }
-        let (old_directory, new_directory) = (self.directory_of(&from), self.directory_of(&to));
-        self.keep(&old_directory);
-        self.touch_directory(&old_directory);
-        self.touch_directory(&new_directory);
-        let mut table = self.table.lock();
-        if let Some(ino) = table.child(parent, name) {
-            table.rename(ino, new_parent, new_name, to.step);
-        } else if let Some(ino) = table.child(new_parent, new_name) {
-            table.unlink(ino);
-        }
-        Ok(())
-    }
+fn buffer_and_puts(table: &Table, ino: Option<Ino>) -> (Option<Arc<Buffer>>, u64) {
+    let node = ino.and_then(|ino| table.get(ino));
+    node.map_or((None, 0), |node| (node.buffer.clone(), node.puts))
+}
 
-    fn rename_file(
-        &self,
-        from: &Target,
-        to: &Target,
-        what: &What,
-        replaced: Option<(What, Option<Stat>)>,
-        keep_existing: bool,
-    ) -> Result<()> {
-        self.check_file(to)?;
-        let replaced_file = match replaced {
-            Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
-            Some((What::File, _)) => true,
-            _ => false,
-        };
-        if *what == What::File {
-            if self.caps.rename == Rename::No {
-                return Err(ErrorKind::CrossDevice.into());
-            }
-            let change =
-                Change::Rename { from: &from.key, to: &to.key, tree: false, replace: !keep_existing };
-            self.store.apply(&mut [change])?;
-        } else if replaced_file {
-            self.store.apply(&mut [Change::Delete { key: &to.key, when: When::Always }])?;
-        }
-        self.overlay.write().rename_file(&from.key, &to.key);
-        Ok(())
+fn same_buffer(a: Option<&Arc<Buffer>>, b: Option<&Arc<Buffer>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
     }
+}
 
-    fn rename_directory(
-        &self,
-        from: &Target,
-        to: &Target,
-        replaced: Option<(What, Option<Stat>)>,
-    ) -> Result<()> {
-        if to.step == Step::Value {
-            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
-        }
-        if to.key.starts_with(&from.key) {
-            return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
-        }
-        if self.caps.rename != Rename::Tree {
-            return Err(ErrorKind::CrossDevice.into());
-        }
-        let in_store = self.store.stat(&from.key)?.is_some();
-        let mut changes = smallvec::SmallVec::<[Change<'_>; 2]>::new();
-        match replaced {
-            Some((What::Directory, stat)) => {
-                self.check_empty(&to.key, stat)?;
-                changes.push(Change::RemoveBranch { key: &to.key });
-            }
-            Some(_) => return Err(ErrorKind::NotDirectory.into()),
-            None => {}
-        }
-        if in_store {
-            changes.push(Change::Rename { from: &from.key, to: &to.key, tree: true, replace: false });
-        }
-        self.store.apply(&mut changes)?;
-        self.overlay.write().rename_tree(&from.key, &to.key);
-        Ok(())
+/// What was set on a file that lost its name, for those who have it open; its time is the value's, which it cannot be
+/// asked for any more.
+pub(super) fn attributes_of_removed(
+    attributes: Option<Box<Attributes>>,
+    stat: Option<Stat>,
+) -> Box<Attributes> {
+    let mut attributes = attributes.unwrap_or_default();
+    if let (None, Some(stat)) = (attributes.mtime, stat) {
+        let (time, known) = (stat.modified, stat.modified);
+        attributes.mtime = Some(Guarded { time, known, content: None, asked: false });
+        attributes.ctime.get_or_insert(time);
     }
+    attributes
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use twox_hash::XxHash3_64;
 
 use super::buffer::Buffer;
+use super::overlay::Attributes;
 use crate::key::{Key, Segment, Word};
 use crate::store::api::Value;
 
@@ -55,6 +56,8 @@ pub struct Node {
     pub what: What,
     /// False once it was unlinked: open handles go on, nothing reaches the store.
     pub linked: bool,
+    /// What was set on it, once it was unlinked: what the overlay has under its key is another file's.
+    pub attributes: Option<Box<Attributes>>,
     /// How often the kernel was told of it and has not forgotten it.
     pub lookups: u64,
     /// Open handles, files and directories.
@@ -65,6 +68,8 @@ pub struct Node {
     pub children: HashMap<Box<[u8]>, Ino>,
     /// The bytes being written, while there are any.
     pub buffer: Option<Arc<Buffer>>,
+    /// How often it was put: whoever removes it looks whether that came between.
+    pub puts: u64,
     /// The size that the kernel was told last, in bytes.
     pub told: u64,
     /// Which version the kernel's pages of this file are from, by its time of change.
@@ -81,11 +86,13 @@ impl Node {
             step,
             what,
             linked: true,
+            attributes: None,
             lookups: 0,
             opens: 0,
             past_pages: 0,
             children: HashMap::new(),
             buffer: None,
+            puts: 0,
             told: 0,
             pages: None,
             reading: None,
@@ -262,8 +269,14 @@ impl Table {
 
     /// Takes this node's name away.
     pub fn unlink(&mut self, ino: Ino) {
+        self.unlink_with(ino, None);
+    }
+
+    /// Takes this node's name away, and gives it what was set on the file of that name.
+    pub fn unlink_with(&mut self, ino: Ino, attributes: Option<Box<Attributes>>) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.linked = false;
+            node.attributes = attributes;
         }
         self.take_name(ino);
         self.collect(ino);
@@ -279,13 +292,8 @@ impl Table {
         }
     }
 
-    /// Hangs this node under another name; whoever had that name is unlinked.
+    /// Hangs this node under another name; whoever had that name was unlinked before.
     pub fn rename(&mut self, ino: Ino, parent: Ino, name: &[u8], step: Step) {
-        if let Some(old) = self.child(parent, name)
-            && old != ino
-        {
-            self.unlink(old);
-        }
         self.renumbered = true;
         let Some(node) = self.nodes.get_mut(&ino) else { return };
         let old_parent = std::mem::replace(&mut node.parent, parent);

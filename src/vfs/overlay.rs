@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use crate::key::{Key, Segment};
 use crate::name;
+use crate::store::api::Stat;
 
 /// Attributes that were set, or that writing set; what is `None` follows the mount and the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,30 @@ pub struct Guarded {
     pub asked: bool,
 }
 
+/// Whether a recorded time of change is that of the value there is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// It is.
+    Yes,
+    /// The value changed since.
+    No,
+    /// It is if the bytes are the recorded ones.
+    WithTheSameBytes,
+}
+
+impl Guarded {
+    /// What can be told without the bytes.
+    pub fn holds(&self, stat: Option<Stat>) -> Holds {
+        match (stat, self.content) {
+            (None, _) => Holds::Yes,
+            (Some(stat), _) if stat.modified <= self.known => Holds::Yes,
+            (Some(stat), Some((size, _))) if size == stat.size => Holds::WithTheSameBytes,
+            // Of a directory the mount knows only its own changes.
+            _ => Holds::No,
+        }
+    }
+}
+
 /// What the mount knows of one key.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -52,7 +77,9 @@ pub struct Record {
     pub kept: bool,
     /// Whether a file is here that was created and is not in the store yet.
     pub new: bool,
-    /// How many links, new files and kept directories there are here and below.
+    /// Whether the directory here has a `%value` that was created and is not in the store yet (§1.7).
+    pub new_value: bool,
+    /// How many links, new files and values, and kept directories there are here and below.
     inside: i64,
     /// By file name.
     children: BTreeMap<Box<[u8]>, Record>,
@@ -65,11 +92,12 @@ impl Record {
             && self.symlink.is_none()
             && !self.kept
             && !self.new
+            && !self.new_value
             && self.children.is_empty()
     }
 
     fn own(&self) -> i64 {
-        i64::from(self.symlink.is_some()) + i64::from(self.new) + i64::from(self.kept)
+        [self.symlink.is_some(), self.new, self.new_value, self.kept].into_iter().map(i64::from).sum()
     }
 
     /// Whether the mount shows something here that the store may not have.
@@ -101,10 +129,23 @@ pub enum Shown {
     Directory,
 }
 
+/// So many times that writing set are recorded before those of the round before are dropped: the store's own, never
+/// older, take their place (§5.5).
+const TIMES_IN_A_ROUND: usize = 1 << 17;
+
 /// Everything that lives in the mount alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Overlay {
     root: Record,
+    /// Times that writing set in this round, and when it began.
+    times: usize,
+    round: SystemTime,
+}
+
+impl Default for Overlay {
+    fn default() -> Overlay {
+        Overlay { root: Record::default(), times: 0, round: SystemTime::UNIX_EPOCH }
+    }
 }
 
 /// What would be lost with the mount, for its report.
@@ -179,11 +220,70 @@ impl Overlay {
         }
     }
 
-    /// Forgets the file at this key.
-    pub fn remove_file(&mut self, key: &Key) {
+    /// Forgets the file at this key, and answers its attributes.
+    pub fn remove_file(&mut self, key: &Key) -> Option<Box<Attributes>> {
+        self.get_mut(key)?;
+        let mut attributes = None;
+        self.change(key, |record| {
+            attributes = record.file.take();
+            (record.symlink, record.new, record.new_value) = (None, false, false);
+        });
+        attributes
+    }
+
+    /// The file at this key is in the store, or never will be.
+    pub fn not_new(&mut self, key: &Key) {
         if self.get_mut(key).is_some() {
-            self.change(key, |record| (record.file, record.symlink, record.new) = (None, None, false));
+            self.change(key, |record| (record.new, record.new_value) = (false, false));
         }
+    }
+
+    /// Forgets what was set on something that the store has no longer, and the mount alone does not show.
+    pub fn remove_gone(&mut self, key: &Key) {
+        if self.get_mut(key).is_some_and(|record| record.inside == 0) {
+            self.remove_file(key);
+            self.remove_directory(key);
+        }
+    }
+
+    /// Records the time that a put set.
+    pub fn record_put(&mut self, key: &Key, mtime: Guarded) {
+        self.times += 1;
+        if self.times > TIMES_IN_A_ROUND {
+            self.drop_times_before(self.round);
+            (self.times, self.round) = (0, mtime.known);
+        }
+        self.change(key, |record| {
+            (record.new, record.new_value) = (false, false);
+            let set = record.file.get_or_insert_default();
+            (set.mtime, set.ctime) = (Some(mtime), Some(mtime.time));
+        });
+    }
+
+    /// The file's recorded time of change is known to hold until then.
+    pub fn holds_until(&mut self, key: &Key, moment: SystemTime) {
+        let set = self.get_mut(key).and_then(|record| record.file.as_mut());
+        if let Some(mtime) = set.and_then(|set| set.mtime.as_mut()) {
+            mtime.known = mtime.known.max(moment);
+        }
+    }
+
+    /// Drops attributes that are no more than a time that writing set, where it was last known to hold before `round`.
+    fn drop_times_before(&mut self, round: SystemTime) {
+        fn drop_in(record: &mut Record, round: SystemTime) {
+            record.file.take_if(|set| {
+                let time_only = Attributes {
+                    mtime: set.mtime,
+                    ctime: set.ctime,
+                    atime: set.atime,
+                    ..Attributes::default()
+                };
+                set.mtime.is_some_and(|mtime| !mtime.asked && mtime.known < round) && **set == time_only
+            });
+            record.children.values_mut().for_each(|child| drop_in(child, round));
+            record.children.retain(|_, child| !child.is_empty());
+        }
+        drop_in(&mut self.root, round);
     }
 
     /// Forgets the directory at this key and whatever was set below it; the value's file at the key stays.
@@ -197,18 +297,16 @@ impl Overlay {
         self.prune(key);
     }
 
-    /// Moves what is known of the file at `from` to `to`.
-    pub fn rename_file(&mut self, from: &Key, to: &Key) {
-        let (mut file, mut symlink, mut new) = (None, None, false);
-        if self.get_mut(from).is_some() {
-            self.change(from, |record| {
-                (file, symlink, new) =
-                    (record.file.take(), record.symlink.take(), std::mem::take(&mut record.new));
-            });
+    /// Moves what is known of the file at `from`, which the store has or the mount alone, to `to`; answers the
+    /// attributes of the file that was there.
+    pub fn rename_file(&mut self, from: &Key, to: &Key) -> Option<Box<Attributes>> {
+        let replaced = self.remove_file(to);
+        let symlink = self.get_mut(from).and_then(|record| record.symlink.clone());
+        let file = self.remove_file(from);
+        if file.is_some() || symlink.is_some() {
+            self.change(to, |record| (record.file, record.symlink) = (file, symlink));
         }
-        if file.is_some() || symlink.is_some() || new || self.get_mut(to).is_some() {
-            self.change(to, |record| (record.file, record.symlink, record.new) = (file, symlink, new));
-        }
+        replaced
     }
 
     /// Moves what is known of the directory at `from`, and of all below, to `to`.
@@ -298,5 +396,24 @@ mod tests {
         overlay.remove_directory(&key("c"));
         assert!(overlay.root.is_empty());
         assert_eq!(overlay.root.inside, 0);
+    }
+
+    #[test]
+    fn times_that_writing_set_are_bounded_and_what_was_asked_for_stays() {
+        let mut overlay = Overlay::default();
+        let key = |index: usize| Key::of([&b"d"[..], &index.to_le_bytes()]);
+        let at = |index: usize| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 + index as u64);
+        let put = |index| Guarded { time: at(index), known: at(index), content: Some((1, 1)), asked: false };
+        overlay.record_put(&key(0), Guarded { asked: true, ..put(0) });
+        overlay.record_put(&key(1), put(1));
+        overlay.attributes(&key(1), false).mode = Some(0o600);
+        for index in 2..4 * TIMES_IN_A_ROUND {
+            overlay.record_put(&key(index), put(index));
+        }
+        let records = overlay.root.count(&|record| record.file.is_some());
+        assert!(records <= 2 * TIMES_IN_A_ROUND + 3, "{records}");
+        assert!(overlay.get(&key(0)).is_some() && overlay.get(&key(1)).is_some());
+        assert!(overlay.get(&key(2)).is_none());
+        assert!(overlay.get(&key(4 * TIMES_IN_A_ROUND - TIMES_IN_A_ROUND)).is_some());
     }
 }

@@ -3,20 +3,37 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::{RwLockReadGuard, RwLockUpgradableReadGuard};
+
 use super::Vfs;
 use super::buffer::{Buffer, State};
-use super::node::Ino;
+use super::node::{Ino, Place};
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spool::Spool;
+use crate::payload::Payload;
 use crate::store::api::{Change, When};
 
 /// At the end of a mount this many kept directories are looked at, to tell those that go.
 const KEPT_CHECKED: usize = 10_000;
 
+/// As long as it lives, no name moves: the keys of now stay the keys.
+pub(super) struct Unmoved<'v>(
+    #[allow(dead_code, reason = "its drop lets names move")] RwLockReadGuard<'v, ()>,
+);
+
 impl Vfs {
+    /// Holds all names where they are. Not to be held twice by one thread: a rename that waits in between would
+    /// wait for the first, and the second for it.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub(super) fn hold_names(&self) -> Result<Unmoved<'_>> {
+        let deadline = Deadline::after(self.options.timeout);
+        self.tree.try_read_until(deadline.at()).map(Unmoved).ok_or_else(busy)
+    }
+
     /// Puts what was written; returns an earlier put's error as long as it stands (§4.2).
-    pub(super) fn put_and_answer(&self, ino: Ino, buffer: &Buffer) -> Result<()> {
+    pub(super) fn put_and_answer(&self, ino: Ino, buffer: &Arc<Buffer>) -> Result<()> {
         self.put_if_dirty(ino, buffer)?;
         match &buffer.state.read().error {
             Some(error) => Err(error.clone()),
@@ -25,85 +42,134 @@ impl Vfs {
     }
 
     /// Puts what was written and is not put.
-    pub(super) fn put_if_dirty(&self, ino: Ino, buffer: &Buffer) -> Result<()> {
-        let deadline = Deadline::after(self.options.timeout);
-        let _tree = self.tree.try_read_until(deadline.at()).ok_or_else(busy)?;
-        let _putting = buffer.putting.try_lock_until(deadline.at()).ok_or_else(busy)?;
-        self.put_locked(ino, buffer)
+    pub(super) fn put_if_dirty(&self, ino: Ino, buffer: &Arc<Buffer>) -> Result<()> {
+        let names = self.hold_names()?;
+        self.put_where_it_is(ino, buffer, &names)
     }
 
-    /// Puts, for whoever holds `tree` and `putting`.
-    pub(super) fn put_locked(&self, ino: Ino, buffer: &Buffer) -> Result<()> {
-        let Some(place) = self.table.lock().place(ino) else { return Ok(()) };
-        if !place.linked {
-            return Ok(());
-        }
-        let state = buffer.state.read();
-        if !state.dirty {
-            return Ok(());
-        }
-        let Some(data) = state.data() else { return Ok(()) };
-        let generation = state.generation;
-        let when = state.when.clone();
+    /// The same, for whoever holds the names.
+    pub(super) fn put_where_it_is(&self, ino: Ino, buffer: &Arc<Buffer>, _: &Unmoved<'_>) -> Result<()> {
+        let deadline = Deadline::after(self.options.timeout);
+        let _putting = buffer.putting.try_lock_until(deadline.at()).ok_or_else(busy)?;
+        let Some(place) = self.place_of_buffer(ino, buffer) else { return Ok(()) };
+        // Nobody writes from here to the end, so that what is marked as put is what was put; all can read.
+        let state = buffer.state.upgradable_read();
+        let (true, Some(data)) = (state.dirty, state.data()) else { return Ok(()) };
         let outcome = self
-            .store
-            .apply(&mut [Change::Put { key: &place.key, body: data, when }])
+            .apply_put(&place, &state, data)
             .and_then(|()| self.record_put(&place.key, data, state.modified, state.modified_asked))
             .map_err(|error| error.context(format_args!("putting {:?}", place.key)));
         let len = data.len();
-        drop(state);
-        let mut state = buffer.state.write();
+        let mut state = RwLockUpgradableReadGuard::upgrade(state);
         match outcome {
             Ok(()) => {
                 self.counters.puts.fetch_add(1, Ordering::Relaxed);
-                state.put(generation);
-                drop(state);
+                state.put();
                 if let Some(node) = self.table.lock().get_mut(ino) {
                     node.told = len;
+                    node.puts += 1;
                 }
                 Ok(())
             }
             Err(error) => {
                 self.counters.errors.fetch_add(1, Ordering::Relaxed);
-                tracing::error!("{error}; its bytes are kept");
+                // What is tried again every few seconds is said once.
+                if state.error.as_ref().is_none_or(|before| before.to_string() != error.to_string()) {
+                    tracing::error!("{error}; its bytes are kept");
+                }
                 state.error = Some(error.clone());
                 Err(error)
             }
         }
     }
 
-    /// The put of the last close, whose error nobody hears. What was refused because somebody else changed the key goes
-    /// to the spool, so that the mount shows the key as it is (§4.6); what failed otherwise is owed and tried again.
-    pub(super) fn put_last(&self, ino: Ino, buffer: &Buffer) {
-        let refused = self.put_if_dirty(ino, buffer).is_err_and(|error| {
-            tracing::error!("the last close of a file could not put it: {error}");
-            matches!(error.kind(), ErrorKind::Stale | ErrorKind::Exists)
-        });
-        let last = self.table.lock().get(ino).is_some_and(|node| node.opens <= 1);
-        if refused && last {
-            tracing::error!("{}", self.keep_in_spool(ino, buffer));
-            buffer.state.write().dirty = false;
+    /// Where the bytes of a buffer belong; `None` where they belong nowhere any more: the file was removed, and its
+    /// number may be another file's by now.
+    fn place_of_buffer(&self, ino: Ino, buffer: &Arc<Buffer>) -> Option<Place> {
+        let table = self.table.lock();
+        let own = table.get(ino)?.buffer.as_ref().is_some_and(|current| Arc::ptr_eq(current, buffer));
+        if own { table.place(ino).filter(|place| place.linked) } else { None }
+    }
+
+    fn apply_put(&self, place: &Place, state: &State, data: &Payload) -> Result<()> {
+        let put = Change::Put { key: &place.key, body: data, when: state.when.clone() };
+        let refusal = match self.store.apply(&mut [put]) {
+            Err(error) if is_refusal(&error) => error,
+            outcome => return outcome,
+        };
+        // An earlier put that failed may have been carried out all the same: then its bytes are there (§8.1).
+        if state.error.is_some() && self.store_has(place, data)? { Ok(()) } else { Err(refusal) }
+    }
+
+    fn store_has(&self, place: &Place, data: &Payload) -> Result<bool> {
+        let Some(value) = self.store.open(&place.key)? else { return Ok(false) };
+        if value.len() != data.len() {
+            return Ok(false);
+        }
+        Ok(super::attr::hash_of_value(&*value)? == (data.len(), super::attr::hash_of(data)?))
+    }
+
+    /// The put of the last close, whose error nobody hears.
+    pub(super) fn put_last(&self, ino: Ino, buffer: &Arc<Buffer>) {
+        let Err(error) = self.put_if_dirty(ino, buffer) else { return };
+        tracing::error!("the last close of a file could not put it: {error}");
+        if is_refusal(&error) {
+            self.give_up(ino, buffer);
+        }
+    }
+
+    /// Keeps in the spool what was refused because somebody else changed the key, so that the mount shows the key as
+    /// it is (§4.6). As long as somebody may write to it, or where the spool cannot take it, it stays.
+    fn give_up(&self, ino: Ino, buffer: &Arc<Buffer>) {
+        let deadline = Deadline::after(self.options.timeout);
+        let Some(_putting) = buffer.putting.try_lock_until(deadline.at()) else { return };
+        let Some(place) = self.place_of_buffer(ino, buffer) else { return };
+        let mut state = buffer.state.write();
+        let (true, Some(data)) = (state.dirty, state.data()) else { return };
+        if self.has_writer(ino) {
+            return;
+        }
+        match self.keep_in_spool(&place, &state, data) {
+            Ok(sentence) => tracing::error!("{sentence}"),
+            Err(sentence) => {
+                tracing::error!("{sentence}");
+                return;
+            }
+        }
+        state.dirty = false;
+        self.overlay.write().not_new(&place.key);
+        self.distrust(ino);
+    }
+
+    /// The kernel is to ask again what this file is before it opens it.
+    pub(super) fn distrust(&self, ino: Ino) {
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.told = u64::MAX;
+            node.pages = None;
         }
     }
 
     /// Tries again what could not be put, of files that are closed (§8.4).
     pub fn retry(&self) {
         for (ino, buffer) in self.dirty() {
-            let closed = self.table.lock().get(ino).is_some_and(|node| node.opens == 0);
-            if closed && self.put_if_dirty(ino, &buffer).is_ok() {
-                self.let_go(ino);
+            if self.table.lock().get(ino).is_none_or(|node| node.opens > 0) {
+                continue;
             }
+            if self.put_if_dirty(ino, &buffer).is_err_and(|error| is_refusal(&error)) {
+                self.give_up(ino, &buffer);
+            }
+            self.let_go(ino);
         }
     }
 
     /// Before the first write after a put: what is written stands on what was put (§4.6).
     pub(super) fn stand_on_put(&self, state: &mut State) -> Result<()> {
         if state.settled {
-            state.settled = false;
             if let Some(data) = state.data() {
                 let version = self.store.version_of(data)?;
                 state.when = version.map_or(When::Always, When::Current);
             }
+            state.settled = false;
         }
         Ok(())
     }
@@ -117,15 +183,13 @@ impl Vfs {
         };
         let state = buffer.state.read();
         let mut table = self.table.lock();
-        let Some(node) = table.get(ino) else { return };
+        let Some(node) = table.get_mut(ino) else { return };
         let owed = state.dirty && node.linked && state.data().is_some();
-        if node.opens > 0 || owed {
+        if node.opens > 0 || owed || !node.buffer.as_ref().is_some_and(|own| Arc::ptr_eq(own, &buffer)) {
             return;
         }
-        if let Some(node) = table.get_mut(ino) {
-            node.buffer = None;
-            node.reading = None;
-        }
+        node.buffer = None;
+        node.reading = None;
         table.collect(ino);
     }
 
@@ -143,6 +207,7 @@ impl Vfs {
                 ));
             }
             let put = self.put_if_dirty(ino, &buffer);
+            self.let_go(ino);
             outcome = outcome.and(put);
         }
         outcome.and(self.store.sync())
@@ -153,13 +218,14 @@ impl Vfs {
     pub fn finish(&self, deadline: Deadline) -> Vec<String> {
         let mut sentences = Vec::new();
         for (ino, buffer) in self.dirty() {
-            if !deadline.passed() && self.put_if_dirty(ino, &buffer).is_ok() {
-                continue;
+            if deadline.passed() || self.put_if_dirty(ino, &buffer).is_err() {
+                sentences.extend(self.keep_at_the_end(ino, &buffer));
             }
-            sentences.push(self.keep_in_spool(ino, &buffer));
         }
-        let mut lost = self.overlay.read().counts();
-        let kept = self.overlay.read().kept(KEPT_CHECKED);
+        let (mut lost, kept) = {
+            let overlay = self.overlay.read();
+            (overlay.counts(), overlay.kept(KEPT_CHECKED))
+        };
         lost.directories = kept.iter().filter(|key| matches!(self.store.stat(key), Ok(None))).count();
         for (count, what) in [
             (lost.attributes, "files had a mode, owner, time or extended attribute"),
@@ -173,24 +239,26 @@ impl Vfs {
         sentences
     }
 
-    fn keep_in_spool(&self, ino: Ino, buffer: &Buffer) -> String {
-        let Ok(place) = self.place(ino) else { return String::from("a file without a name was not put") };
+    /// Keeps what could not be put in time; nothing is said of a file that was removed while it was open.
+    fn keep_at_the_end(&self, ino: Ino, buffer: &Arc<Buffer>) -> Option<String> {
+        let place = self.place_of_buffer(ino, buffer)?;
+        // A put that hangs lets others read.
         let Some(state) = buffer.state.try_read() else {
-            return format!("{:?} is still being put", place.key);
+            return Some(format!("{:?} is still being written", place.key));
         };
-        let (Some(data), true) = (state.data(), place.linked) else {
-            return format!("{:?} was removed while it was open", place.key);
-        };
+        let (true, Some(data)) = (state.dirty, state.data()) else { return None };
+        Some(self.keep_in_spool(&place, &state, data).unwrap_or_else(|sentence| sentence))
+    }
+
+    /// Keeps bytes that cannot be put; the sentence says where, or, as an error, that it failed.
+    fn keep_in_spool(&self, place: &Place, state: &State, data: &Payload) -> Result<String, String> {
         let reason =
             state.error.as_ref().map_or_else(|| String::from("the deadline passed"), Error::to_string);
         let when = self.condition(&place.key, &state.when);
-        match Spool::of_user().keep(&self.options.source, &place.key, data, &when, &reason) {
-            Ok(id) => format!(
-                "{:?} could not be put ({reason}); its bytes are kept: kvfs recover save {id}",
-                place.key
-            ),
-            Err(error) => format!("{:?} could not be put ({reason}), nor kept: {error}", place.key),
-        }
+        let kept = self.options.spool.keep(&self.options.source, &place.key, data, &when, &reason);
+        let could_not = format!("{:?} could not be put ({reason})", place.key);
+        kept.map(|id| format!("{could_not}; its bytes are kept: kvfs recover save {id}"))
+            .map_err(|error| format!("{could_not}, nor kept: {error}"))
     }
 
     pub(super) fn dirty(&self) -> Vec<(Ino, Arc<Buffer>)> {
@@ -200,11 +268,16 @@ impl Vfs {
         };
         all.into_iter()
             .filter(|(_, buffer)| {
-                // A file being put holds its state; it counts as dirty.
+                // A file being written to holds its state; it counts as dirty.
                 buffer.state.try_read().is_none_or(|state| state.dirty && state.data().is_some())
             })
             .collect()
     }
+}
+
+/// Whether a put was refused for what the key had become by somebody else: trying again cannot help.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Stale | ErrorKind::Exists)
 }
 
 fn busy() -> Error {

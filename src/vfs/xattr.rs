@@ -39,19 +39,12 @@ impl Vfs {
         if name.starts_with(OWN.as_bytes()) {
             return self.own_attribute(&place, name);
         }
-        let overlay = self.overlay.read();
-        overlay
-            .get(&place.key)
-            .and_then(|record| {
-                if place.what == What::Directory { record.directory.as_ref() } else { record.file.as_ref() }
-            })
-            .and_then(|set| set.xattrs.get(name))
-            .map(|value| value.to_vec())
-            .ok_or_else(|| ErrorKind::NoAttribute.into())
+        let value = self.attributes(ino, &place, |set| set.xattrs.get(name).map(|value| value.to_vec()));
+        value.flatten().ok_or_else(|| ErrorKind::NoAttribute.into())
     }
 
     fn own_attribute(&self, place: &Place, name: &[u8]) -> Result<Vec<u8>> {
-        if place.more.is_some() {
+        if place.more.is_some() || !place.linked {
             return Err(ErrorKind::NoAttribute.into());
         }
         match std::str::from_utf8(name) {
@@ -72,15 +65,10 @@ impl Vfs {
     /// `Stale` for a number that is not known.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let place = self.place(ino)?;
-        let overlay = self.overlay.read();
-        let Some(record) = overlay.get(&place.key) else { return Ok(Vec::new()) };
-        let set = if place.what == What::Directory { &record.directory } else { &record.file };
-        let mut names = Vec::new();
-        for name in set.iter().flat_map(|set| set.xattrs.keys()) {
-            names.extend_from_slice(name);
-            names.push(0);
-        }
-        Ok(names)
+        let names = self.attributes(ino, &place, |set| {
+            set.xattrs.keys().flat_map(|name| [name, &b"\0"[..]].concat()).collect()
+        });
+        Ok(names.unwrap_or_default())
     }
 
     /// Sets an extended attribute, for the life of the mount.
@@ -92,25 +80,27 @@ impl Vfs {
         self.check_writable()?;
         check_namespace(name)?;
         check_settable(name)?;
+        let names = self.hold_names()?;
         let place = self.place(ino)?;
         if place.more.is_some() || matches!(place.what, What::Symlink(_)) {
             return Err(ErrorKind::NotPermitted.into());
         }
-        let mut overlay = self.overlay.write();
-        let set = overlay.attributes(&place.key, place.what == What::Directory);
-        match (mode, set.xattrs.contains_key(name)) {
-            (SetMode::Create, true) => return Err(ErrorKind::Exists.into()),
-            (SetMode::Replace, false) => return Err(ErrorKind::NoAttribute.into()),
-            _ => {}
-        }
-        let total: usize =
-            set.xattrs.iter().filter(|(n, _)| ***n != *name).map(|(n, v)| n.len() + v.len()).sum();
-        if total + name.len() + value.len() > TOTAL_MAX {
-            return Err(Error::new(ErrorKind::NoSpace, "over 64 KiB of extended attributes on one file"));
-        }
-        set.xattrs.insert(name.into(), value.into());
-        set.ctime = Some(env::now());
-        Ok(())
+        self.change_attributes(ino, &place, &names, |set| {
+            match (mode, set.xattrs.contains_key(name)) {
+                (SetMode::Create, true) => return Err(ErrorKind::Exists.into()),
+                (SetMode::Replace, false) => return Err(ErrorKind::NoAttribute.into()),
+                _ => {}
+            }
+            let others = set.xattrs.iter().filter(|(other, _)| ***other != *name);
+            let total: usize = others.map(|(name, value)| name.len() + value.len()).sum();
+            if total + name.len() + value.len() > TOTAL_MAX {
+                let sentence = "over 64 KiB of extended attributes on one file";
+                return Err(Error::new(ErrorKind::NoSpace, sentence));
+            }
+            set.xattrs.insert(name.into(), value.into());
+            set.ctime = Some(env::now());
+            Ok(())
+        })
     }
 
     /// Removes an extended attribute.
@@ -121,11 +111,15 @@ impl Vfs {
         self.check_writable()?;
         check_namespace(name)?;
         check_settable(name)?;
+        let names = self.hold_names()?;
         let place = self.place(ino)?;
-        let mut overlay = self.overlay.write();
-        let set = overlay.attributes(&place.key, place.what == What::Directory);
-        set.xattrs.remove(name).ok_or(ErrorKind::NoAttribute)?;
-        set.ctime = Some(env::now());
+        if self.attributes(ino, &place, |set| set.xattrs.contains_key(name)) != Some(true) {
+            return Err(ErrorKind::NoAttribute.into());
+        }
+        self.change_attributes(ino, &place, &names, |set| {
+            set.xattrs.remove(name);
+            set.ctime = Some(env::now());
+        });
         Ok(())
     }
 }

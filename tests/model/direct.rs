@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use kvfs::error::{ErrorKind, Result};
 use kvfs::payload::Payload;
+use kvfs::spool::Spool;
 use kvfs::store::api::{Change, Store, When};
 use kvfs::store::driver::{Commit, Opening};
-use kvfs::vfs::attr::Set;
-use kvfs::vfs::handle::Mode;
 use kvfs::vfs::node::{Ino, ROOT, What};
+use kvfs::vfs::open::Mode;
+use kvfs::vfs::setattr::Set;
 use kvfs::vfs::{Caller, Options, Vfs};
 
 use crate::{Answer, Path, Tree};
@@ -47,6 +48,7 @@ pub fn options() -> Options {
         read_only: false,
         timeout: Duration::from_secs(5),
         source: String::from("memory"),
+        spool: Spool::at(std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))),
     }
 }
 

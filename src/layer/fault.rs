@@ -1,0 +1,210 @@
+//! A store that fails, waits, or lets something else happen on command, before or after the effect of a call: what
+//! tests of failures and of races stand on.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{ErrorKind, Result};
+use crate::key::Key;
+use crate::payload::Payload;
+use crate::store::api::{Caps, Change, Cursor, Entry, Stat, Store, Tell, Usage, Value, Version, Watch};
+
+/// Which call of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// [`Store::stat`].
+    Stat,
+    /// [`Store::list`].
+    List,
+    /// [`Store::open`].
+    Open,
+    /// [`Value::read`].
+    Read,
+    /// [`Store::apply`].
+    Apply,
+    /// [`Store::sync`] and [`Store::sync_key`].
+    Sync,
+}
+
+/// When, in a call, something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the effect, which an error prevents.
+    Before,
+    /// After the effect, which an error does not undo.
+    After,
+}
+
+/// What happens then: an error is the call's answer.
+pub type Action = Box<dyn FnOnce() -> Result<()> + Send>;
+
+struct Planned {
+    call: Call,
+    /// So many calls more, and it happens.
+    left: usize,
+    moment: Moment,
+    action: Action,
+}
+
+/// What is to happen; shared with the values that were opened.
+#[derive(Default)]
+struct Plans(Mutex<Vec<Planned>>);
+
+impl Plans {
+    /// Counts a call, lets happen what is due, and carries the call out between.
+    fn around<T>(&self, call: Call, effect: impl FnOnce() -> Result<T>) -> Result<T> {
+        assert!(!LISTING.get(), "{call:?}: a store is called by whoever takes entries of its listing");
+        // Taken out before they run: an action may call the store, and plan more.
+        let due: Vec<Planned> = {
+            let mut plans = self.0.lock();
+            plans.iter_mut().filter(|plan| plan.call == call).for_each(|plan| plan.left -= 1);
+            plans.extract_if(.., |plan| plan.left == 0).collect()
+        };
+        let (before, after): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|plan| plan.moment == Moment::Before);
+        before.into_iter().try_for_each(|plan| (plan.action)())?;
+        let answer = effect()?;
+        after.into_iter().try_for_each(|plan| (plan.action)())?;
+        Ok(answer)
+    }
+}
+
+thread_local! {
+    /// Whether this thread is handing out the entries of a listing.
+    static LISTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A store with a plan of what goes wrong. It panics where it is called from inside a listing, which
+/// [`Store::list`] forbids.
+pub struct Faulty {
+    store: Arc<dyn Store>,
+    plans: Arc<Plans>,
+}
+
+impl Faulty {
+    /// `store`, with nothing planned.
+    pub fn new(store: Arc<dyn Store>) -> Faulty {
+        Faulty { store, plans: Arc::default() }
+    }
+
+    /// At the `nth` call of this kind from now on (the next is the first), `action` happens, once.
+    pub fn plan(&self, call: Call, nth: usize, moment: Moment, action: Action) {
+        self.plans.0.lock().push(Planned { call, left: nth.max(1), moment, action });
+    }
+
+    /// At the `nth` call of this kind from now on, the answer is this error, once.
+    pub fn fail(&self, call: Call, nth: usize, moment: Moment, kind: ErrorKind) {
+        self.plan(call, nth, moment, Box::new(move || Err(kind.into())));
+    }
+
+    /// Nothing is planned any more.
+    pub fn heal(&self) {
+        self.plans.0.lock().clear();
+    }
+}
+
+/// A value whose reads are counted.
+struct Counted {
+    value: Box<dyn Value>,
+    plans: Arc<Plans>,
+}
+
+impl Value for Counted {
+    fn len(&self) -> u64 {
+        self.value.len()
+    }
+
+    fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.plans.around(Call::Read, || self.value.read(offset, size, sink))
+    }
+
+    fn version(&self) -> Result<Version> {
+        self.value.version()
+    }
+}
+
+impl Store for Faulty {
+    fn caps(&self) -> &Caps {
+        self.store.caps()
+    }
+
+    fn stat(&self, key: &Key) -> Result<Option<Stat>> {
+        self.plans.around(Call::Stat, || self.store.stat(key))
+    }
+
+    fn list(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.plans.around(Call::List, || {
+            self.store.list(dir, from, &mut |entry| {
+                LISTING.set(true);
+                let flow = each(entry);
+                LISTING.set(false);
+                flow
+            })
+        })
+    }
+
+    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
+        let value = self.plans.around(Call::Open, || self.store.open(key))?;
+        Ok(value.map(|value| Box::new(Counted { value, plans: Arc::clone(&self.plans) }) as Box<dyn Value>))
+    }
+
+    fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        self.plans.around(Call::Apply, || self.store.apply(changes))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.plans.around(Call::Sync, || self.store.sync())
+    }
+
+    fn sync_key(&self, key: &Key) -> Result<()> {
+        self.plans.around(Call::Sync, || self.store.sync_key(key))
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        self.store.check_key(key)
+    }
+
+    fn value_max(&self, key: &Key) -> u64 {
+        self.store.value_max(key)
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        self.store.raw_key(key, directory)
+    }
+
+    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+        self.store.version_of(body)
+    }
+
+    fn watch(&self, tell: Tell) -> Result<Watch> {
+        self.store.watch(tell)
+    }
+
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
+        self.store.clone().snapshot()
+    }
+
+    fn usage(&self) -> Usage {
+        self.store.usage()
+    }
+
+    fn compact(&self) -> Result<(u64, u64)> {
+        self.store.compact()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        self.store.facts()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.store.close()
+    }
+}

@@ -1,0 +1,237 @@
+//! The store's names in an open directory, streamed (§2.6).
+//!
+//! A reply that the C library has no room for is read again from the middle, and names may have come and gone by
+//! then. So the names of the last reply are remembered: those that were taken are not given again, whatever else
+//! changed, and all others are.
+
+use std::ops::ControlFlow;
+
+use twox_hash::XxHash3_64;
+
+use super::Vfs;
+use super::dir::{DirectoryHandle, Given, Taker};
+use super::lookup::Target;
+use super::node::{Step, What, number};
+use crate::error::Result;
+use crate::key::{Segment, Word};
+use crate::name;
+use crate::store::api::{Cursor, Entry, Stat};
+
+/// How far a listing has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Position {
+    /// The offset of the next entry.
+    pub next: u64,
+    cursor: Cursor,
+    /// The piece of long names given last (§1.8), where the store has an order: names with one piece are neighbours.
+    piece: Option<Box<[u8]>>,
+}
+
+/// The store's names in one reply.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reply {
+    /// Where it began.
+    start: Position,
+    /// Hashes of the names given, in order; one for each offset from the start.
+    given: Vec<u64>,
+    /// Hashes of the names passed over, since they were given in a reply before.
+    passed: Vec<u64>,
+}
+
+/// More names than this are not remembered as given before: those of a few replies, in bounded memory.
+const SKIPPED_MOST: usize = 1 << 17;
+
+/// A name of the store's on its way to the kernel.
+struct Listed<'a> {
+    name: &'a [u8],
+    segment: Segment<'a>,
+    stat: Stat,
+    /// Whether it is the `%more` directory of a long name, and perhaps of others.
+    is_piece: bool,
+    /// The offset of the entry after it.
+    next: u64,
+}
+
+/// What became of a name that was offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offered {
+    /// It was given.
+    Taken,
+    /// It is not to be given.
+    Passed,
+    /// The listing stops before it.
+    Stop,
+}
+
+impl Vfs {
+    /// Gives the store's names from the position on.
+    pub(super) fn give_stored(
+        &self,
+        directory: &mut DirectoryHandle,
+        attributes: bool,
+        take: &mut Taker<'_>,
+    ) -> Result<()> {
+        let mut reply = Reply { start: directory.at.clone(), ..Reply::default() };
+        let mut skip = std::mem::take(&mut directory.skip);
+        let outcome = loop {
+            let mut ask = None;
+            let walked = self.walk(directory, &mut |directory, listed| {
+                let hash = XxHash3_64::oneshot(listed.name);
+                if !skip.is_empty() && skip.remove(&hash) {
+                    reply.passed.push(hash);
+                    return Offered::Passed;
+                }
+                if attributes && self.must_look_up(directory, listed) {
+                    ask = Some(Box::<[u8]>::from(listed.name));
+                    return Offered::Stop;
+                }
+                if !self.offer(directory, listed, attributes, take) {
+                    return Offered::Stop;
+                }
+                reply.given.push(hash);
+                Offered::Taken
+            });
+            let (Ok(()), Some(name)) = (&walked, ask) else { break walked };
+            // Asked here, since a store is not to be called from inside its listing.
+            if !self.give_looked_up(directory, &name, take) {
+                break Ok(());
+            }
+            reply.given.push(XxHash3_64::oneshot(&name));
+            if let Err(error) = self.step_over(directory, &name) {
+                break Err(error);
+            }
+        };
+        directory.reply = reply;
+        directory.skip = skip;
+        outcome
+    }
+
+    /// Moves over one name that was given otherwise.
+    fn step_over(&self, directory: &mut DirectoryHandle, name: &[u8]) -> Result<()> {
+        let next = directory.at.next + 1;
+        let mut over = false;
+        let outcome = self.walk(directory, &mut |_, listed| {
+            if over || listed.name != name {
+                return Offered::Stop;
+            }
+            over = true;
+            Offered::Taken
+        });
+        directory.at.next = next;
+        outcome
+    }
+
+    /// Goes back to an offset within the last reply; false where it lies before. What was given before the offset is
+    /// not given again, though names came and went.
+    pub(super) fn go_back_in_reply(&self, directory: &mut DirectoryHandle, offset: u64) -> Result<bool> {
+        let reply = std::mem::take(&mut directory.reply);
+        let Some(before) = offset.checked_sub(reply.start.next).filter(|_| !reply.given.is_empty()) else {
+            return Ok(false);
+        };
+        let mut skip = std::mem::take(&mut directory.skip);
+        if skip.len() > SKIPPED_MOST {
+            skip.clear();
+        }
+        skip.extend(reply.passed.iter().chain(reply.given.iter().take(before as usize)));
+        directory.begin_at(Position { next: offset, ..reply.start });
+        // As far as they are there still, they are stepped over for good.
+        let outcome = self.walk(directory, &mut |_, listed| {
+            if skip.remove(&XxHash3_64::oneshot(listed.name)) { Offered::Passed } else { Offered::Stop }
+        });
+        directory.skip = skip;
+        outcome.map(|()| true)
+    }
+
+    /// Offers the store's names from the position on, and moves it over those that are not to be met again.
+    fn walk(
+        &self,
+        directory: &mut DirectoryHandle,
+        offer: &mut dyn FnMut(&DirectoryHandle, &Listed<'_>) -> Offered,
+    ) -> Result<()> {
+        let Position { mut next, mut cursor, mut piece } = std::mem::take(&mut directory.at);
+        let mut pieces = std::mem::take(&mut directory.pieces);
+        let before = directory.place.more.as_deref().unwrap_or_default();
+        let outcome = self.store.list(&directory.place.key, &mut cursor, &mut |entry: Entry<'_>| {
+            let encoded = name::encode(entry.segment);
+            if !directory.own_names.is_empty() && directory.own_names.contains(&*encoded) {
+                return ControlFlow::Continue(());
+            }
+            let Some(name) = name::shown(&encoded, before) else { return ControlFlow::Continue(()) };
+            let is_piece = name.len() != encoded.len() - before.len();
+            let is_known = piece.as_deref() == Some(&*name)
+                || directory.own_names.contains(&*name)
+                || pieces.contains_key(&*name);
+            if is_piece && is_known {
+                return ControlFlow::Continue(());
+            }
+            let Entry { segment, stat } = entry;
+            let offered = offer(directory, &Listed { name: &name, segment, stat, is_piece, next: next + 1 });
+            if offered == Offered::Stop {
+                return ControlFlow::Break(());
+            }
+            next += u64::from(offered == Offered::Taken);
+            if is_piece && self.caps.ordered {
+                piece = Some(Box::from(&*name));
+            } else if is_piece {
+                pieces.insert(Box::from(&*name), next);
+            }
+            ControlFlow::Continue(())
+        });
+        directory.at = Position { next, cursor, piece };
+        directory.pieces = pieces;
+        outcome
+    }
+
+    /// Whether an entry's attributes take more than the listing tells: it is open here, or its recorded time must be
+    /// compared with its bytes.
+    fn must_look_up(&self, directory: &DirectoryHandle, listed: &Listed<'_>) -> bool {
+        if listed.is_piece {
+            return true;
+        }
+        let is_open = {
+            let table = self.table.lock();
+            table.child(directory.ino, listed.name).and_then(|ino| table.get(ino)).is_some_and(|node| {
+                node.buffer.is_some() || node.reading.as_ref().is_some_and(|read| read.strong_count() > 0)
+            })
+        };
+        is_open || self.must_ask(&directory.place.key.child(listed.segment), listed.stat)
+    }
+
+    /// Gives one name of the store's; with attributes, a lookup is counted if it is taken.
+    fn offer(
+        &self,
+        directory: &DirectoryHandle,
+        listed: &Listed<'_>,
+        attributes: bool,
+        take: &mut Taker<'_>,
+    ) -> bool {
+        let Listed { name, segment, next, .. } = *listed;
+        let what =
+            if listed.is_piece || listed.stat.kind.is_directory() { What::Directory } else { What::File };
+        if attributes {
+            let is_plain = name == segment.bytes && segment.word == Word::None;
+            let step = if is_plain { Step::Plain } else { Step::Coded(segment.bytes.into(), segment.word) };
+            let target = Target { key: directory.place.key.child(segment), step };
+            let attr = self.remember(directory.ino, name, target, what, Some(listed.stat));
+            let taken = take(Given { ino: attr.ino, what: &attr.what, name, next, attr: Some(&attr) });
+            if !taken {
+                self.forget(attr.ino, 1);
+            }
+            return taken;
+        }
+        let number = if listed.is_piece {
+            let before = directory.place.more.as_deref().unwrap_or_default();
+            let piece = name.strip_suffix(name::MORE).unwrap_or(name);
+            number::of_more(directory.hash, &[before, piece].concat())
+        } else {
+            let below = number::below(directory.hash, segment);
+            if what == What::Directory { number::of_directory(below) } else { number::of_file(below) }
+        };
+        let known = {
+            let table = self.table.lock();
+            // Otherwise the number that the key gives is the number that `stat` shows.
+            if table.renumbered { table.child(directory.ino, name) } else { None }
+        };
+        take(Given { ino: known.unwrap_or(number), what: &what, name, next, attr: None })
+    }
+}

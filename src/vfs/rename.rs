@@ -1,0 +1,148 @@
+//! Renaming. A directory's inodes hang below it, so that it moves with one change of the table.
+
+use std::sync::atomic::Ordering;
+
+use super::Vfs;
+use super::lookup::Target;
+use super::mutate::attributes_of_removed;
+use super::node::{Ino, Step, What};
+use super::overlay::Attributes;
+use crate::env::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::{Change, Rename, Stat, When};
+
+/// What there was of a name that is to be replaced.
+type Replaced = Option<(What, Option<Stat>)>;
+
+impl Vfs {
+    /// Renames a file, a directory or a link.
+    ///
+    /// # Errors
+    /// `Exists` with `keep_existing`; `NotEmpty`, `IsDirectory`, `NotDirectory` as the target stands; `Invalid` for a
+    /// directory into itself; `CrossDevice` where the store cannot.
+    pub fn rename(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        keep_existing: bool,
+    ) -> Result<()> {
+        self.check_writable()?;
+        self.put_before_rename(parent, name)?;
+        let deadline = Deadline::after(self.options.timeout);
+        let _names = self.tree.try_write_until(deadline.at()).ok_or_else(|| {
+            Error::new(ErrorKind::TimedOut, "a put did not end before the deadline of the rename")
+        })?;
+        // Odd while names are neither here nor there.
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        let outcome = self.rename_held((parent, name), (new_parent, new_name), keep_existing);
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        outcome
+    }
+
+    /// What was written is put under the name it was written to.
+    fn put_before_rename(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        let Some(ino) = self.table.lock().child(parent, name) else { return Ok(()) };
+        let Some(buffer) = self.buffer_of(ino) else { return Ok(()) };
+        self.put_if_dirty(ino, &buffer)?;
+        self.let_go(ino);
+        Ok(())
+    }
+
+    /// Renames, for whoever holds all names.
+    fn rename_held(&self, old: (Ino, &[u8]), new: (Ino, &[u8]), keep_existing: bool) -> Result<()> {
+        let from = self.target_to_take(old.0, old.1)?;
+        let to = self.target_to_make(new.0, new.1)?;
+        let (what, _) = self.find(&from)?.ok_or(ErrorKind::NotFound)?;
+        if from.key == to.key && (from.step == Step::Value) == (to.step == Step::Value) {
+            return Ok(());
+        }
+        // As the kernel has it: what something lies in is not empty, whatever it is that is to go there.
+        let above = from.key.len() > to.key.len() || from.step == Step::Value;
+        if above && to.step != Step::Value && from.key.starts_with(&to.key) {
+            return Err(ErrorKind::NotEmpty.into());
+        }
+        let replaced = self.find(&to)?;
+        if keep_existing && (replaced.is_some() || self.is_being_written(new.0, new.1)) {
+            return Err(ErrorKind::Exists.into());
+        }
+        let stat = replaced.as_ref().and_then(|(_, stat)| *stat);
+        let attributes = if what == What::Directory {
+            self.rename_directory(&from, &to, replaced)?;
+            None
+        } else {
+            self.rename_file(&from, &to, &what, replaced, keep_existing)?
+        };
+        let (old_directory, new_directory) = (self.directory_of(&from), self.directory_of(&to));
+        self.keep(&old_directory);
+        self.touch_directory(&old_directory);
+        self.touch_directory(&new_directory);
+        let mut table = self.table.lock();
+        if let Some(ino) = table.child(new.0, new.1) {
+            table.unlink_with(ino, Some(attributes_of_removed(attributes, stat)));
+        }
+        if let Some(ino) = table.child(old.0, old.1) {
+            table.rename(ino, new.0, new.1, to.step);
+        }
+        Ok(())
+    }
+
+    /// Answers what was set on the file that is replaced.
+    fn rename_file(
+        &self,
+        from: &Target,
+        to: &Target,
+        what: &What,
+        replaced: Replaced,
+        keep_existing: bool,
+    ) -> Result<Option<Box<Attributes>>> {
+        self.check_file(to)?;
+        let replaced_file = match replaced {
+            Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
+            Some((What::File, _)) => true,
+            _ => false,
+        };
+        if *what == What::File {
+            if self.caps.rename == Rename::No {
+                return Err(ErrorKind::CrossDevice.into());
+            }
+            let change =
+                Change::Rename { from: &from.key, to: &to.key, tree: false, replace: !keep_existing };
+            self.store.apply(&mut [change])?;
+        } else if to.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
+        } else if replaced_file {
+            self.store.apply(&mut [Change::Delete { key: &to.key, when: When::Always }])?;
+        }
+        Ok(self.overlay.write().rename_file(&from.key, &to.key))
+    }
+
+    fn rename_directory(&self, from: &Target, to: &Target, replaced: Replaced) -> Result<()> {
+        if to.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
+        }
+        if to.key.starts_with(&from.key) {
+            return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
+        }
+        if self.caps.rename != Rename::Tree {
+            return Err(ErrorKind::CrossDevice.into());
+        }
+        let in_store = self.store.stat(&from.key)?.is_some();
+        let mut changes = smallvec::SmallVec::<[Change<'_>; 2]>::new();
+        match replaced {
+            Some((What::Directory, stat)) => {
+                self.check_empty(&to.key, stat)?;
+                changes.push(Change::RemoveBranch { key: &to.key });
+            }
+            Some(_) => return Err(ErrorKind::NotDirectory.into()),
+            None => {}
+        }
+        if in_store {
+            changes.push(Change::Rename { from: &from.key, to: &to.key, tree: true, replace: false });
+        }
+        self.store.apply(&mut changes)?;
+        self.overlay.write().rename_tree(&from.key, &to.key);
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! What is set in the mount, and on what.
+
+use std::time::SystemTime;
+
+use super::super::setattr::{Set, Time};
+use super::super::xattr::SetMode;
+use super::*;
+
+fn mode(mode: u32) -> Set {
+    Set { mode: Some(mode), ..Set::default() }
+}
+
+fn ino_of(rig: &Rig, path: &str) -> Ino {
+    rig.look(path).unwrap().ino
+}
+
+#[test]
+fn attributes_go_with_the_key_when_it_is_seen_to_be_gone() {
+    let rig = Rig::new();
+    rig.put("a", b"mine");
+    let ino = ino_of(&rig, "a");
+    rig.vfs.setattr(ino, mode(0o600)).unwrap();
+    rig.vfs.setxattr(ino, b"user.x", b"1", SetMode::Any).unwrap();
+    rig.foreign_delete("a");
+    assert!(!rig.exists("a"));
+    rig.foreign_put("a", b"theirs");
+    let found = rig.look("a").unwrap();
+    assert_eq!(found.mode, 0o644);
+    assert_eq!(rig.vfs.listxattr(found.ino).unwrap(), b"");
+    assert_eq!(rig.vfs.report().only_in_mount.attributes, 0);
+}
+
+#[test]
+fn setting_the_attributes_of_what_is_gone_leaves_nothing_behind() {
+    let rig = Rig::new();
+    rig.put("a", b"mine");
+    let ino = ino_of(&rig, "a");
+    rig.foreign_delete("a");
+    assert_eq!(refused(rig.vfs.setattr(ino, mode(0o600))), ErrorKind::NotFound);
+    rig.foreign_put("a", b"theirs");
+    assert_eq!(rig.look("a").unwrap().mode, 0o644);
+}
+
+#[test]
+fn an_open_file_without_a_name_has_its_own_attributes() {
+    let rig = Rig::new();
+    rig.put("a", b"first");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    rig.vfs.setattr(ino_of(&rig, "a"), Set { mtime: Some(Time::At(time)), ..mode(0o640) }).unwrap();
+    let old = rig.open("a", WRITE).unwrap();
+    rig.unlink("a").unwrap();
+    rig.put("a", b"second");
+    let attr = rig.vfs.getattr(old.0).unwrap();
+    assert_eq!((attr.mode, attr.mtime, attr.links), (0o640, time, 0));
+    rig.vfs.setattr(old.0, mode(0o400)).unwrap();
+    rig.vfs.setxattr(old.0, b"user.x", b"1", SetMode::Any).unwrap();
+    assert_eq!(rig.vfs.getattr(old.0).unwrap().mode, 0o400);
+    assert_eq!(rig.vfs.getxattr(old.0, b"user.x").unwrap(), b"1");
+    let new = rig.look("a").unwrap();
+    assert_eq!(new.mode, 0o644);
+    assert_eq!(rig.vfs.listxattr(new.ino).unwrap(), b"");
+    assert_eq!(refused(rig.vfs.getxattr(old.0, b"user.kvfs.version")), ErrorKind::NoAttribute);
+}
+
+#[test]
+fn a_file_replaced_while_open_keeps_its_attributes() {
+    let rig = Rig::new();
+    rig.put("a", b"first");
+    rig.put("b", b"second");
+    rig.vfs.setattr(ino_of(&rig, "a"), mode(0o640)).unwrap();
+    let before = rig.look("a").unwrap().mtime;
+    let old = rig.open("a", READ).unwrap();
+    rig.rename("b", "a").unwrap();
+    let attr = rig.vfs.getattr(old.0).unwrap();
+    assert_eq!((attr.mode, attr.mtime, attr.links), (0o640, before, 0));
+    assert_eq!(rig.look("a").unwrap().mode, 0o644);
+}
+
+#[test]
+fn a_new_link_is_new() {
+    let rig = Rig::new();
+    rig.put("a", b"mine");
+    let ino = ino_of(&rig, "a");
+    rig.vfs.setxattr(ino, b"user.x", b"1", SetMode::Any).unwrap();
+    rig.foreign_delete("a");
+    let before = crate::env::now();
+    let link = rig.vfs.symlink(caller(), ROOT, b"a", b"target").unwrap();
+    assert!(link.mtime >= before, "made at {:?}, shown as of {:?}", before, link.mtime);
+    assert_eq!(rig.look("a").unwrap().mtime, link.mtime);
+    assert_eq!(rig.vfs.listxattr(link.ino).unwrap(), b"");
+}
+
+#[test]
+fn a_change_of_owner_takes_set_id_bits_away() {
+    let rig = Rig::new();
+    rig.put("a", b"x");
+    let ino = ino_of(&rig, "a");
+    rig.vfs.setattr(ino, mode(0o6755)).unwrap();
+    let attr = rig.vfs.setattr(ino, Set { uid: Some(1000), ..Set::default() }).unwrap();
+    assert_eq!(attr.mode, 0o755);
+    // Without the right to execute, the group's bit means locks and stays.
+    rig.vfs.setattr(ino, mode(0o6744)).unwrap();
+    rig.vfs.write(ino, rig.open("a", WRITE).unwrap().1, 0, b"y", false, true).unwrap();
+    assert_eq!(rig.vfs.getattr(ino).unwrap().mode, 0o2744);
+}
+
+#[test]
+fn promise_5_5_a_set_time_holds_while_the_bytes_do() {
+    let rig = Rig::new();
+    rig.put("a", b"same");
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    rig.vfs.setattr(ino_of(&rig, "a"), Set { mtime: Some(Time::At(time)), ..Set::default() }).unwrap();
+    rig.foreign_put("a", b"same");
+    assert_eq!(rig.look("a").unwrap().mtime, time, "the same bytes put again are no change that shows");
+    rig.foreign_put("a", b"else");
+    assert!(rig.look("a").unwrap().mtime > time);
+}

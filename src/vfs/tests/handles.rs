@@ -1,0 +1,129 @@
+//! Open files.
+
+use super::*;
+
+#[test]
+fn promise_4_2_a_file_created_for_reading_alone_is_put_too() {
+    let rig = Rig::new();
+    let file = rig.create("a", READ).unwrap();
+    rig.close(file).unwrap();
+    assert_eq!(rig.stored("a"), Some(Vec::new()));
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn promise_4_2_a_close_by_another_thread_puts_where_the_thread_that_opened_has_ended() {
+    let rig = Rig::new();
+    let opener = std::thread::spawn(|| nix::unistd::gettid().as_raw() as u32).join().unwrap();
+    let (attr, opened) =
+        rig.vfs.create(Caller { pid: opener, ..caller() }, ROOT, b"a", 0o644, WRITE).unwrap();
+    rig.write((attr.ino, opened.handle), 0, b"bytes").unwrap();
+    rig.flush((attr.ino, opened.handle)).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"bytes");
+}
+
+#[test]
+fn promise_4_2_a_close_by_a_child_puts_nothing() {
+    let rig = Rig::new();
+    let file = rig.create("a", WRITE).unwrap();
+    rig.write(file, 0, b"bytes").unwrap();
+    // Process 1 is alive and is not this one, nor has it this one as a thread.
+    rig.vfs.flush_handle(Caller { pid: 1, ..caller() }, file.0, file.1, 9).unwrap();
+    assert_eq!(rig.stored("a"), None);
+    // The opener's close tells its lock owner, by which its threads are known from then on.
+    rig.flush(file).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"bytes");
+    rig.write(file, 0, b"BYTES").unwrap();
+    rig.vfs.flush_handle(Caller { pid: 1, ..caller() }, file.0, file.1, OWNER).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"BYTES");
+}
+
+#[test]
+fn promise_3_1_readers_of_a_key_that_went_are_not_readers_of_the_file_that_came() {
+    let rig = Rig::new();
+    rig.foreign_put("a", b"old");
+    let reader = rig.open("a", READ).unwrap();
+    rig.foreign_delete("a");
+    let writer = rig.create("a", WRITE).unwrap();
+    rig.write(writer, 0, b"newer").unwrap();
+    assert_eq!(rig.read(reader).unwrap(), b"old");
+    rig.close(writer).unwrap();
+    assert_eq!(rig.read(reader).unwrap(), b"old");
+    assert_eq!(rig.vfs.getattr(reader.0).unwrap().size, 3);
+    assert_eq!(rig.stored("a").unwrap(), b"newer");
+}
+
+#[test]
+fn promise_3_1_a_listing_with_attributes_does_not_change_the_size_of_what_is_read() {
+    let rig = Rig::new();
+    rig.foreign_put("a", b"old");
+    let reader = rig.open("a", READ).unwrap();
+    rig.foreign_put("a", b"longer");
+    let handle = rig.vfs.opendir(ROOT).unwrap();
+    let mut listed = None;
+    let take = &mut |given: super::super::dir::Given<'_>| {
+        listed = given.attr.map(|attr| (attr.ino, attr.size)).or(listed);
+        true
+    };
+    rig.vfs.readdir(handle, 0, true, take).unwrap();
+    let (ino, size) = listed.unwrap();
+    assert_eq!(size, 6);
+    assert_ne!(ino, reader.0, "two versions, two inodes");
+    assert_eq!(rig.read(reader).unwrap(), b"old");
+}
+
+#[test]
+fn promise_4_1_a_removed_file_reads_and_writes_on_beside_one_of_its_name() {
+    let rig = Rig::new();
+    rig.put("a", b"first");
+    let old = rig.open("a", WRITE).unwrap();
+    rig.unlink("a").unwrap();
+    rig.put("a", b"second");
+    rig.write(old, 0, b"FIRST and more").unwrap();
+    rig.close(old).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"second");
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn an_unlinked_file_is_opened_again_by_its_descriptor() {
+    let rig = Rig::new();
+    rig.put("a", b"first");
+    let reader = rig.open("a", READ).unwrap();
+    rig.unlink("a").unwrap();
+    rig.put("a", b"second");
+    // As through /proc/self/fd: the kernel has no name to look up, and asks twice.
+    let again = rig.vfs.open(caller(), reader.0, READ).or_else(|_| rig.vfs.open(caller(), reader.0, READ));
+    assert_eq!(rig.read((reader.0, again.unwrap().handle)).unwrap(), b"first");
+}
+
+#[test]
+fn promise_1_7_a_new_value_of_a_directory_is_there_before_it_is_put() {
+    let rig = Rig::new();
+    rig.foreign_put("a/b", b"below");
+    rig.unlink("a/b").unwrap();
+    let file = rig.create("a/%value", WRITE).unwrap();
+    rig.write(file, 0, b"own").unwrap();
+    assert_eq!(rig.kind("a"), What::Directory);
+    let a = rig.look("a").unwrap().ino;
+    assert_eq!(rig.names(a), ["%value"]);
+    rig.close(file).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"own");
+    assert_eq!(rig.names(a), ["%value"]);
+}
+
+#[test]
+fn promise_4_6_a_partial_write_stands_on_what_was_put_before() {
+    let rig = Rig::new();
+    let file = rig.create("a", WRITE).unwrap();
+    rig.write(file, 0, b"base").unwrap();
+    rig.flush(file).unwrap();
+    rig.foreign_put("a", b"BASE");
+    rig.write(file, 1, b"-").unwrap();
+    assert_eq!(refused(rig.flush(file)), ErrorKind::Stale);
+    rig.vfs.release(file.0, file.1);
+    assert_eq!(rig.stored("a").unwrap(), b"BASE");
+    let kept = rig.spool.list().unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(rig.read(rig.open("a", READ).unwrap()).unwrap(), b"BASE");
+}

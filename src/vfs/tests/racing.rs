@@ -1,0 +1,184 @@
+//! Two things at once, one of them held up inside the store while the other goes on.
+
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use super::*;
+use crate::layer::fault::{Call, Moment};
+
+/// So long something that waits for a lock is let wait, before what it waits for goes on.
+const WAITING: Duration = Duration::from_millis(300);
+
+/// Lets `other` begin in the middle of a store's call, and the call go on when it has ended or waits for a lock.
+fn amid<T: Send + 'static>(
+    rig: &Rig,
+    call: Call,
+    moment: Moment,
+    other: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let (begin, begun) = mpsc::channel::<()>();
+    let (end, ended) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        begun.recv().unwrap();
+        let answer = other();
+        let _ = end.send(());
+        answer
+    });
+    let action = move || {
+        begin.send(()).unwrap();
+        let _ = ended.recv_timeout(WAITING);
+        Ok(())
+    };
+    rig.faulty.plan(call, 1, moment, Box::new(action));
+    thread
+}
+
+#[test]
+fn promise_4_1_a_file_opened_while_it_is_removed_does_not_come_back() {
+    let rig = Rig::new();
+    rig.put("a", b"first");
+    let ino = rig.look("a").unwrap().ino;
+    let vfs = Arc::clone(&rig.vfs);
+    let opened = Arc::new(std::sync::Mutex::new(None));
+    let before = {
+        let (vfs, opened) = (Arc::clone(&vfs), Arc::clone(&opened));
+        amid(&rig, Call::Apply, Moment::Before, move || {
+            let handle = vfs.open(caller(), ino, WRITE).unwrap().handle;
+            vfs.write(ino, handle, 0, b"FIRST", false, false).unwrap();
+            *opened.lock().unwrap() = Some(handle);
+        })
+    };
+    // After the deletion its close comes, and puts if it may.
+    let after = amid(&rig, Call::Apply, Moment::After, move || {
+        let handle = opened.lock().unwrap().take().unwrap();
+        let _ = vfs.flush_handle(caller(), ino, handle, OWNER);
+        vfs.release(ino, handle);
+    });
+    rig.unlink("a").unwrap();
+    before.join().unwrap();
+    after.join().unwrap();
+    assert_eq!(rig.stored("a"), None);
+    assert!(!rig.exists("a"));
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn a_directory_made_while_the_one_above_moves_moves_along() {
+    let rig = Rig::new();
+    rig.foreign_put("d/x", b"x");
+    let directory = rig.look("d").unwrap().ino;
+    let vfs = Arc::clone(&rig.vfs);
+    let rename =
+        amid(&rig, Call::Stat, Moment::After, move || vfs.rename(ROOT, b"d", ROOT, b"e", false).unwrap());
+    rig.vfs.mkdir(caller(), directory, b"sub", 0o755).unwrap();
+    rename.join().unwrap();
+    assert_eq!(rig.store.stat(&key("d")).unwrap(), None);
+    assert!(rig.store.stat(&key("e/sub")).unwrap().is_some());
+    assert_eq!(rig.names(ROOT), ["e"]);
+}
+
+#[test]
+fn a_file_created_while_the_directory_above_moves_moves_along() {
+    let rig = Rig::new();
+    rig.foreign_put("d/x", b"x");
+    let directory = rig.look("d").unwrap().ino;
+    let vfs = Arc::clone(&rig.vfs);
+    let rename =
+        amid(&rig, Call::Stat, Moment::After, move || vfs.rename(ROOT, b"d", ROOT, b"e", false).unwrap());
+    let (attr, opened) = rig.vfs.create(caller(), directory, b"new", 0o644, WRITE).unwrap();
+    rename.join().unwrap();
+    rig.close((attr.ino, opened.handle)).unwrap();
+    assert_eq!(rig.names(ROOT), ["e"]);
+    assert_eq!(rig.stored("e/new"), Some(Vec::new()));
+}
+
+#[test]
+fn a_file_removed_while_the_directory_above_moves_is_gone() {
+    let rig = Rig::new();
+    rig.foreign_put("d/x", b"x");
+    rig.foreign_put("d/y", b"y");
+    let directory = rig.look("d").unwrap().ino;
+    let vfs = Arc::clone(&rig.vfs);
+    let rename =
+        amid(&rig, Call::Stat, Moment::After, move || vfs.rename(ROOT, b"d", ROOT, b"e", false).unwrap());
+    rig.vfs.unlink(directory, b"x").unwrap();
+    rename.join().unwrap();
+    assert_eq!((rig.stored("d/x"), rig.stored("e/x")), (None, None));
+    assert_eq!(rig.names(ROOT), ["e"]);
+}
+
+#[test]
+fn a_name_is_found_while_the_directory_above_moves() {
+    for moment in [Moment::Before, Moment::After] {
+        let rig = Rig::new();
+        rig.foreign_put("d/x", b"x");
+        let directory = rig.look("d").unwrap().ino;
+        let file = rig.look("d/x").unwrap().ino;
+        let vfs = Arc::clone(&rig.vfs);
+        let found = amid(&rig, Call::Apply, moment, move || {
+            let found = vfs.lookup(directory, b"x").map(drop);
+            found.and(vfs.getattr(file).map(drop))
+        });
+        rig.vfs.rename(ROOT, b"d", ROOT, b"e", false).unwrap();
+        found.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_directory_is_listed_while_it_moves() {
+    let rig = Rig::new();
+    for name in ["d/x", "d/y", "d/z"] {
+        rig.foreign_put(name, b"");
+    }
+    let directory = rig.look("d").unwrap().ino;
+    let handle = rig.vfs.opendir(directory).unwrap();
+    let vfs = Arc::clone(&rig.vfs);
+    let names = amid(&rig, Call::Apply, Moment::After, move || {
+        let mut names = Vec::new();
+        let take = &mut |given: super::super::dir::Given<'_>| {
+            names.push(given.name.to_vec());
+            true
+        };
+        vfs.readdir(handle, 0, false, take).unwrap();
+        names
+    });
+    rig.vfs.rename(ROOT, b"d", ROOT, b"e", false).unwrap();
+    assert_eq!(names.join().unwrap(), [&b"."[..], b"..", b"x", b"y", b"z"]);
+}
+
+#[test]
+fn bytes_of_a_file_that_is_gone_are_not_put_as_another_with_its_number() {
+    let rig = Rig::new();
+    let file = rig.create("a", WRITE).unwrap();
+    rig.write(file, 0, b"old").unwrap();
+    // Whoever tries again, or syncs, has a list of what was dirty a moment ago.
+    let (ino, buffer) = rig.vfs.dirty().pop().unwrap();
+    rig.unlink("a").unwrap();
+    rig.close(file).unwrap();
+    rig.vfs.forget(ino, 1);
+    let new = rig.create("a", WRITE).unwrap();
+    assert_eq!(new.0, ino);
+    rig.vfs.put_if_dirty(ino, &buffer).unwrap();
+    assert_eq!(rig.stored("a"), None);
+    rig.write(new, 0, b"new").unwrap();
+    rig.close(new).unwrap();
+    rig.vfs.put_if_dirty(ino, &buffer).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"new");
+}
+
+#[test]
+fn a_write_while_bytes_are_put_is_put_by_the_next_close() {
+    let rig = Rig::new();
+    let file = rig.create("a", WRITE).unwrap();
+    rig.write(file, 0, b"one").unwrap();
+    let vfs = Arc::clone(&rig.vfs);
+    let written = amid(&rig, Call::Apply, Moment::After, move || {
+        vfs.write(file.0, file.1, 0, b"two", false, false).unwrap();
+    });
+    rig.flush(file).unwrap();
+    written.join().unwrap();
+    // Another program's change in between is not overwritten by bytes that stand on ours (§4.6).
+    assert_eq!(rig.stored("a").unwrap(), b"one");
+    rig.close(file).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"two");
+}
