@@ -55,17 +55,17 @@ impl Trust {
     /// How long the kernel may keep it that there is nothing of a name. No inode stands for an absent name, so one
     /// by one they cannot be told of.
     pub fn ttl_of_absence(&self) -> Duration {
-        let inodes = if self.epochs.load(Ordering::Relaxed) { 0 } else { usize::MAX };
-        self.ttl(inodes)
+        self.ttl(|| usize::MAX)
     }
 
-    /// How long the kernel may keep a name or an attribute while it knows this many inodes.
-    pub fn ttl(&self, inodes: usize) -> Duration {
+    /// How long the kernel may keep a name or an attribute while it knows this many inodes, which is asked for
+    /// only where it matters.
+    pub fn ttl(&self, inodes: impl FnOnce() -> usize) -> Duration {
         if self.immutable {
             FOREVER
         } else if !self.watched.load(Ordering::Relaxed) {
             Duration::from_millis(self.ttl.load(Ordering::Relaxed))
-        } else if self.epochs.load(Ordering::Relaxed) || inodes < TELLABLE {
+        } else if self.epochs.load(Ordering::Relaxed) || inodes() < TELLABLE {
             WATCHED
         } else {
             CROWDED

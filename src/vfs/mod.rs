@@ -152,7 +152,7 @@ impl Vfs {
 
     /// How long the kernel may keep an attribute or a name (§6.2).
     pub fn ttl(&self) -> Duration {
-        self.trust.ttl(self.table.lock().len())
+        self.trust.ttl(|| self.table.lock().len())
     }
 
     /// Answers what `look` does; where it found nothing while something was being renamed, it looks again when that has

@@ -3,7 +3,9 @@
 //! A node knows its parent and its name, not its key: the key is found by walking up, so that renaming a
 //! directory touches one node, however many lie below.
 
-use std::collections::HashMap;
+// Hashing a name or a number is a good part of a lookup. This hash is fast, and seeded anew in each process, since names
+// are chosen by others.
+use foldhash::{HashMap, HashMapExt};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -137,7 +139,7 @@ impl Table {
     pub fn new() -> Table {
         let mut root = Node::new(ROOT, b"", Step::Plain, What::Directory);
         root.lookups = 1;
-        Table { nodes: HashMap::from([(ROOT, root)]), renumbered: false }
+        Table { nodes: std::iter::once((ROOT, root)).collect(), renumbered: false }
     }
 
     /// How many inodes the kernel knows.
