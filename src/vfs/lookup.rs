@@ -86,7 +86,11 @@ impl Vfs {
             return self.lookup_more(parent, name, &place, prefix);
         }
         let Some((what, stat)) = self.find(&target)? else {
-            self.forget_gone(&target.key);
+            if let Some((ino, ..)) = &known {
+                // What may come under this name is another file.
+                self.table.lock().detach(*ino);
+            }
+            self.forget_gone(&target);
             return Err(ErrorKind::NotFound.into());
         };
         if let (Some((ino, _, None, Some(reading))), Some(stat)) = (&known, &stat)
@@ -125,10 +129,10 @@ impl Vfs {
     }
 
     /// What was set on something that is gone is not for what another program will make under its key.
-    fn forget_gone(&self, key: &Key) {
-        let known = self.overlay.read().get(key).is_some();
+    fn forget_gone(&self, target: &Target) {
+        let known = self.overlay.read().get(&target.key).is_some();
         if known {
-            self.overlay.write().remove_gone(key);
+            self.overlay.write().remove_gone(&target.key, target.step == Step::Value);
         }
     }
 
@@ -213,7 +217,9 @@ impl Vfs {
         let Some(stat) = self.stat(place)? else {
             return Ok(state.data().is_some() || state.base().is_some());
         };
-        if stat.size != state.len() {
+        // A key below it makes it a directory, of which it is the value.
+        let became_directory = stat.kind.is_directory() && !place.is_value;
+        if became_directory || stat.size != state.len() {
             return Ok(true);
         }
         match (state.data(), state.base()) {

@@ -225,14 +225,25 @@ impl Vfs {
     /// What a new name would stand for, where nothing has it.
     fn target_of_free_name(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let target = self.target_to_make(parent, name)?;
-        if self.find(&target)?.is_some() || self.is_being_written(parent, name) {
+        if self.find_named(&target, parent, name)?.is_some() {
             return Err(ErrorKind::Exists.into());
         }
         Ok(target)
     }
 
+    /// What there is of a name: in the store, in the mount alone, or with bytes that are not in the store yet.
+    pub(super) fn find_named(
+        &self,
+        target: &Target,
+        parent: Ino,
+        name: &[u8],
+    ) -> Result<Option<(What, Option<Stat>)>> {
+        let found = self.find(target)?;
+        Ok(found.or_else(|| self.is_being_written(parent, name).then_some((What::File, None))))
+    }
+
     /// Whether a file of this name has bytes that are not in the store yet.
-    pub(super) fn is_being_written(&self, parent: Ino, name: &[u8]) -> bool {
+    fn is_being_written(&self, parent: Ino, name: &[u8]) -> bool {
         let buffer = {
             let table = self.table.lock();
             table.child(parent, name).and_then(|ino| table.get(ino)?.buffer.clone())
@@ -309,7 +320,7 @@ impl Vfs {
         self.check_writable()?;
         let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
-        match self.find(&target)? {
+        match self.find_named(&target, parent, name)? {
             None => return Err(ErrorKind::NotFound.into()),
             Some((What::Directory, stat)) => self.check_empty(&target.key, stat)?,
             Some(_) => return Err(ErrorKind::NotDirectory.into()),
@@ -332,7 +343,9 @@ impl Vfs {
     /// `NotEmpty` where a directory has a value, or something in the mount alone. The store answers for its own keys.
     pub(super) fn check_empty(&self, key: &Key, stat: Option<Stat>) -> Result<()> {
         let has_value = stat.is_some_and(|stat| stat.kind.has_value());
-        if has_value || !self.overlay.read().shown(key).is_empty() {
+        let overlay = self.overlay.read();
+        let has_new_value = overlay.get(key).is_some_and(|record| record.new_value);
+        if has_value || has_new_value || !overlay.shown(key).is_empty() {
             return Err(ErrorKind::NotEmpty.into());
         }
         Ok(())

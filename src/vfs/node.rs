@@ -66,7 +66,9 @@ pub struct Node {
     pub opens: u32,
     /// Open handles that write past the kernel's pages: while there are any, all others read past them too.
     pub past_pages: u32,
-    /// Nodes that hang here.
+    /// How many nodes have this one for their parent: those below, and those that lost their names and are in use.
+    hanging: u32,
+    /// Nodes that hang here, by name.
     pub children: HashMap<Box<[u8]>, Ino>,
     /// The bytes being written, while there are any.
     pub buffer: Option<Arc<Buffer>>,
@@ -92,6 +94,7 @@ impl Node {
             lookups: 0,
             opens: 0,
             past_pages: 0,
+            hanging: 0,
             children: HashMap::new(),
             buffer: None,
             puts: 0,
@@ -102,7 +105,7 @@ impl Node {
     }
 
     fn is_unused(&self) -> bool {
-        self.lookups == 0 && self.opens == 0 && self.children.is_empty() && self.buffer.is_none()
+        self.lookups == 0 && self.opens == 0 && self.hanging == 0 && self.buffer.is_none()
     }
 }
 
@@ -227,6 +230,7 @@ impl Table {
         node.lookups = 1;
         if let Some(directory) = self.nodes.get_mut(&parent) {
             directory.children.insert(name.into(), ino);
+            directory.hanging += 1;
         }
         self.nodes.insert(ino, node);
         ino
@@ -254,10 +258,11 @@ impl Table {
         let mut at = ino;
         while at != ROOT && self.nodes.get(&at).is_some_and(Node::is_unused) {
             let Some(node) = self.nodes.remove(&at) else { return };
-            if let Some(parent) = self.nodes.get_mut(&node.parent)
-                && parent.children.get(&node.name) == Some(&at)
-            {
-                parent.children.remove(&node.name);
+            if let Some(parent) = self.nodes.get_mut(&node.parent) {
+                parent.hanging = parent.hanging.saturating_sub(1);
+                if parent.children.get(&node.name) == Some(&at) {
+                    parent.children.remove(&node.name);
+                }
             }
             at = node.parent;
         }
@@ -303,9 +308,11 @@ impl Table {
         node.step = step;
         if let Some(directory) = self.nodes.get_mut(&old_parent) {
             directory.children.remove(&old_name);
+            directory.hanging = directory.hanging.saturating_sub(1);
         }
         if let Some(directory) = self.nodes.get_mut(&parent) {
             directory.children.insert(name.into(), ino);
+            directory.hanging += 1;
         }
         self.collect(old_parent);
     }
@@ -383,6 +390,25 @@ mod tests {
         table.forget(a, 1);
         assert_eq!(table.key(b), Some(Key::of([b"a" as &[u8], b"b"])));
         table.forget(b, 1);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_directory_stays_while_a_file_that_lost_its_name_there_is_open() {
+        let mut table = Table::new();
+        let a = table.remember(ROOT, b"a", Step::Plain, What::Directory, 10);
+        for lose in [Table::unlink, Table::detach] {
+            let b = table.remember(a, b"b", Step::Plain, What::File, 11);
+            table.get_mut(b).unwrap().opens = 1;
+            lose(&mut table, b);
+            table.forget(b, 1);
+            table.forget(a, 1);
+            assert_eq!(table.key(b), Some(Key::of([b"a" as &[u8], b"b"])));
+            table.get_mut(b).unwrap().opens = 0;
+            table.get_mut(a).unwrap().lookups = 1;
+            table.collect(b);
+        }
+        table.forget(a, 1);
         assert_eq!(table.len(), 1);
     }
 

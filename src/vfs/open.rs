@@ -247,7 +247,7 @@ impl Vfs {
         self.check_writable()?;
         let names = self.hold_names()?;
         let target = self.target_to_make(parent, name)?;
-        if self.find(&target)?.is_none() && !self.is_being_written(parent, name) {
+        if self.find_named(&target, parent, name)?.is_none() {
             let when = if mode.exclusive { When::Absent } else { When::Always };
             let made = Made { caller, parent, name, permissions };
             let attr = self.make_file(made, target, when, &names)?;

@@ -238,9 +238,13 @@ impl Overlay {
         }
     }
 
-    /// Forgets what was set on something that the store has no longer, and the mount alone does not show.
-    pub fn remove_gone(&mut self, key: &Key) {
-        if self.get_mut(key).is_some_and(|record| record.inside == 0) {
+    /// Forgets what was set on something that the store has no longer, and the mount alone does not show: on the
+    /// value of a directory that is there, or on all that there was.
+    pub fn remove_gone(&mut self, key: &Key, value_alone: bool) {
+        let Some(record) = self.get_mut(key) else { return };
+        if value_alone && !record.new_value {
+            self.change(key, |record| record.file = None);
+        } else if !value_alone && record.inside == 0 {
             self.remove_file(key);
             self.remove_directory(key);
         }

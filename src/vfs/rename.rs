@@ -63,8 +63,8 @@ impl Vfs {
         if above && to.step != Step::Value && from.key.starts_with(&to.key) {
             return Err(ErrorKind::NotEmpty.into());
         }
-        let replaced = self.find(&to)?;
-        if keep_existing && (replaced.is_some() || self.is_being_written(new.0, new.1)) {
+        let replaced = self.find_named(&to, new.0, new.1)?;
+        if keep_existing && replaced.is_some() {
             return Err(ErrorKind::Exists.into());
         }
         let stat = replaced.as_ref().and_then(|(_, stat)| *stat);
@@ -119,24 +119,23 @@ impl Vfs {
     }
 
     fn rename_directory(&self, from: &Target, to: &Target, replaced: Replaced) -> Result<()> {
-        if to.step == Step::Value {
-            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
-        }
         if to.key.starts_with(&from.key) {
             return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
+        }
+        if matches!(replaced, Some((What::File | What::Symlink(_), _))) {
+            return Err(ErrorKind::NotDirectory.into());
+        }
+        if to.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
         if self.caps.rename != Rename::Tree {
             return Err(ErrorKind::CrossDevice.into());
         }
         let in_store = self.store.stat(&from.key)?.is_some();
         let mut changes = smallvec::SmallVec::<[Change<'_>; 2]>::new();
-        match replaced {
-            Some((What::Directory, stat)) => {
-                self.check_empty(&to.key, stat)?;
-                changes.push(Change::RemoveBranch { key: &to.key });
-            }
-            Some(_) => return Err(ErrorKind::NotDirectory.into()),
-            None => {}
+        if let Some((_, stat)) = replaced {
+            self.check_empty(&to.key, stat)?;
+            changes.push(Change::RemoveBranch { key: &to.key });
         }
         if in_store {
             changes.push(Change::Rename { from: &from.key, to: &to.key, tree: true, replace: false });

@@ -1,7 +1,7 @@
 //! The Vfs without a kernel: paths are looked up name by name, as the kernel does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use kvfs::error::{ErrorKind, Result};
 use kvfs::payload::Payload;
@@ -10,17 +10,21 @@ use kvfs::store::api::{Change, Store, When};
 use kvfs::store::driver::{Commit, Opening};
 use kvfs::vfs::node::{Ino, ROOT, What};
 use kvfs::vfs::open::Mode;
-use kvfs::vfs::setattr::Set;
+use kvfs::vfs::setattr::{Set as SetAttributes, Time};
+use kvfs::vfs::xattr::SetMode;
 use kvfs::vfs::{Caller, Options, Vfs};
 
-use crate::{Answer, Path, Tree};
+use crate::{Answer, How, NOWHERE, Path, SET_TIMES, SLOTS, Seen, Set, Tree, USUAL_MODE};
 
 const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
+/// The lock owner of every close.
+const OWNER: u64 = 1;
 
 /// A Vfs over a store in memory.
 pub struct Direct {
     pub vfs: Arc<Vfs>,
     pub store: Arc<dyn Store>,
+    slots: [Option<(Ino, u64, How)>; SLOTS],
 }
 
 /// A store in memory.
@@ -68,7 +72,12 @@ pub fn foreign_delete(store: &dyn Store, key: &Path) {
 impl Direct {
     pub fn new() -> Direct {
         let store = memory();
-        Direct { vfs: Vfs::new(Arc::clone(&store), options()), store }
+        Direct::over(Arc::clone(&store), store)
+    }
+
+    /// A Vfs over `layers` on `store`, which another program uses.
+    pub fn over(layers: Arc<dyn Store>, store: Arc<dyn Store>) -> Direct {
+        Direct { vfs: Vfs::new(layers, options()), store, slots: Default::default() }
     }
 
     /// Walks to a directory, hands it and the last name to `act`, and forgets what was looked up.
@@ -83,7 +92,8 @@ impl Direct {
                     walked.push(attr.ino);
                     directory = attr.ino;
                     if attr.what != What::Directory {
-                        outcome = Err(ErrorKind::NotDirectory);
+                        let is_link = matches!(attr.what, What::Symlink(_));
+                        outcome = Err(if is_link { ErrorKind::NotFound } else { ErrorKind::NotDirectory });
                         break;
                     }
                 }
@@ -100,28 +110,78 @@ impl Direct {
         outcome
     }
 
+    /// Looks a file up and opens it; where it is sent back, it looks the name up again, as the kernel does.
+    fn open_at(&self, directory: Ino, name: &[u8], mode: Mode) -> Result<(Ino, u64)> {
+        let ino = self.file_at(directory, name)?;
+        let mut outcome = self.vfs.open(CALLER, ino, mode).map(|opened| (ino, opened.handle));
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Stale) {
+            self.vfs.forget(ino, 1);
+            let ino = self.file_at(directory, name)?;
+            outcome = self.vfs.open(CALLER, ino, mode).map(|opened| (ino, opened.handle));
+            return outcome.inspect_err(|_| self.vfs.forget(ino, 1));
+        }
+        outcome.inspect_err(|_| self.vfs.forget(ino, 1))
+    }
+
+    /// The inode of a file, as a path that ends there finds it; a link leads nowhere.
+    fn file_at(&self, directory: Ino, name: &[u8]) -> Result<Ino> {
+        let attr = self.vfs.lookup(directory, name)?;
+        let refused = match attr.what {
+            What::File => return Ok(attr.ino),
+            What::Directory => ErrorKind::IsDirectory,
+            What::Symlink(_) => ErrorKind::NotFound,
+        };
+        self.vfs.forget(attr.ino, 1);
+        Err(refused.into())
+    }
+
+    fn close_file(&self, ino: Ino, handle: u64) -> Result<()> {
+        let flushed = self.vfs.flush_handle(CALLER, ino, handle, OWNER);
+        self.vfs.release(ino, handle);
+        self.vfs.forget(ino, 1);
+        flushed
+    }
+
     fn with_file<T>(&self, path: &Path, mode: Mode, act: impl FnOnce(Ino, u64) -> Result<T>) -> Answer<T> {
         self.at(path, |directory, name| {
-            let mut attr = self.vfs.lookup(directory, name)?;
-            let mut opened = self.vfs.open(CALLER, attr.ino, mode);
-            if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::Stale) {
-                // As the kernel does: once more, from the name.
-                self.vfs.forget(attr.ino, 1);
-                attr = self.vfs.lookup(directory, name)?;
-                opened = self.vfs.open(CALLER, attr.ino, mode);
-            }
-            let outcome = opened.and_then(|opened| {
-                let outcome = act(attr.ino, opened.handle);
-                let flushed = self.vfs.flush_handle(CALLER, attr.ino, opened.handle, 1);
-                self.vfs.release(attr.ino, opened.handle);
-                outcome.and_then(|value| flushed.map(|()| value))
-            });
-            self.vfs.forget(attr.ino, 1);
-            outcome
+            let (ino, handle) = self.open_at(directory, name, mode)?;
+            let outcome = act(ino, handle);
+            let closed = self.close_file(ino, handle);
+            outcome.and_then(|value| closed.map(|()| value))
         })
     }
 
-    fn walk(&self, directory: Ino, prefix: &str, all: &mut Vec<(String, Option<Vec<u8>>)>) {
+    /// What is set on a file, as far as it was set.
+    fn set_of(&self, ino: Ino) -> Set {
+        let attr = self.vfs.getattr(ino).unwrap();
+        let seconds = attr.mtime.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        Set {
+            mode: (attr.mode != USUAL_MODE).then_some(attr.mode),
+            time: (seconds < SET_TIMES).then_some(seconds),
+            attribute: self.vfs.getxattr(ino, b"user.x").ok().map(|value| value[0]),
+        }
+    }
+
+    fn is_link(&self, directory: Ino, name: &[u8]) -> bool {
+        self.vfs.lookup(directory, name).is_ok_and(|attr| {
+            self.vfs.forget(attr.ino, 1);
+            matches!(attr.what, What::Symlink(_))
+        })
+    }
+
+    fn slot(&self, slot: usize) -> Answer<(Ino, u64, How)> {
+        self.slots[slot].ok_or(ErrorKind::BadHandle)
+    }
+
+    fn writable_slot(&self, slot: usize) -> Answer<(Ino, u64, How)> {
+        self.slot(slot).and_then(
+            |open| {
+                if open.2 == How::Read { Err(ErrorKind::BadHandle) } else { Ok(open) }
+            },
+        )
+    }
+
+    fn walk(&self, directory: Ino, prefix: &str, all: &mut Vec<(String, Seen)>) {
         let handle = self.vfs.opendir(directory).unwrap();
         let mut names = Vec::new();
         let mut offset = 0;
@@ -155,11 +215,20 @@ impl Direct {
             let path = format!("{prefix}{name}");
             let attr =
                 self.vfs.lookup(directory, name.as_bytes()).unwrap_or_else(|e| panic!("{path}: {e:?}"));
-            if attr.what == What::Directory {
-                all.push((path.clone(), None));
-                self.walk(attr.ino, &format!("{path}/"), all);
-            } else {
-                all.push((path, Some(self.content(attr.ino, attr.size))));
+            match &attr.what {
+                What::Directory => {
+                    all.push((path.clone(), Seen::Directory));
+                    self.walk(attr.ino, &format!("{path}/"), all);
+                }
+                What::Symlink(target) => {
+                    assert_eq!(**target, *NOWHERE.as_bytes());
+                    all.push((path, Seen::Link));
+                }
+                What::File => {
+                    let seen =
+                        Seen::File { bytes: self.content(attr.ino, attr.size), set: self.set_of(attr.ino) };
+                    all.push((path, seen));
+                }
             }
             self.vfs.forget(attr.ino, 1);
         }
@@ -179,12 +248,16 @@ impl Tree for Direct {
     fn write(&mut self, path: &Path, bytes: &[u8]) -> Answer<()> {
         let mode = Mode { write: true, truncate: true, ..Mode::default() };
         self.at(path, |directory, name| {
-            let (attr, opened) = self.vfs.create(CALLER, directory, name, 0o644, mode)?;
-            let written = self.vfs.write(attr.ino, opened.handle, 0, bytes, false, false);
-            let flushed = self.vfs.flush_handle(CALLER, attr.ino, opened.handle, 1);
-            self.vfs.release(attr.ino, opened.handle);
-            self.vfs.forget(attr.ino, 1);
-            written.map_err(|e| e.context("write")).and(flushed.map_err(|e| e.context("flush")))
+            let (ino, handle) = match self.open_at(directory, name, mode) {
+                Err(error) if error.kind() == ErrorKind::NotFound && !self.is_link(directory, name) => {
+                    let (attr, opened) = self.vfs.create(CALLER, directory, name, 0o644, mode)?;
+                    (attr.ino, opened.handle)
+                }
+                opened => opened?,
+            };
+            let written = self.vfs.write(ino, handle, 0, bytes, false, false);
+            let closed = self.close_file(ino, handle);
+            written.and(closed)
         })
     }
 
@@ -195,9 +268,9 @@ impl Tree for Direct {
 
     fn truncate(&mut self, path: &Path, size: u64) -> Answer<()> {
         self.at(path, |directory, name| {
-            let attr = self.vfs.lookup(directory, name)?;
-            let outcome = self.vfs.setattr(attr.ino, Set { size: Some(size), ..Set::default() });
-            self.vfs.forget(attr.ino, 1);
+            let ino = self.file_at(directory, name)?;
+            let outcome = self.vfs.setattr(ino, SetAttributes { size: Some(size), ..Default::default() });
+            self.vfs.forget(ino, 1);
             outcome.map(drop)
         })
     }
@@ -206,10 +279,7 @@ impl Tree for Direct {
         let mode = Mode { write: true, exclusive: true, ..Mode::default() };
         self.at(path, |directory, name| {
             let (attr, opened) = self.vfs.create(CALLER, directory, name, 0o644, mode)?;
-            let flushed = self.vfs.flush_handle(CALLER, attr.ino, opened.handle, 1);
-            self.vfs.release(attr.ino, opened.handle);
-            self.vfs.forget(attr.ino, 1);
-            flushed
+            self.close_file(attr.ino, opened.handle)
         })
     }
 
@@ -240,6 +310,80 @@ impl Tree for Direct {
         })
     }
 
+    fn link(&mut self, path: &Path) -> Answer<()> {
+        self.at(path, |directory, name| {
+            let attr = self.vfs.symlink(CALLER, directory, name, NOWHERE.as_bytes())?;
+            self.vfs.forget(attr.ino, 1);
+            Ok(())
+        })
+    }
+
+    fn set(&mut self, path: &Path, set: Set) -> Answer<()> {
+        self.at(path, |directory, name| {
+            let ino = self.file_at(directory, name)?;
+            let mtime = set.time.map(|seconds| Time::At(UNIX_EPOCH + Duration::from_secs(seconds)));
+            let mut outcome = self
+                .vfs
+                .setattr(ino, SetAttributes { mode: set.mode, mtime, ..Default::default() })
+                .map(drop);
+            if let Some(byte) = set.attribute {
+                outcome = outcome.and(self.vfs.setxattr(ino, b"user.x", &[byte], SetMode::Any));
+            }
+            self.vfs.forget(ino, 1);
+            outcome
+        })
+    }
+
+    fn open(&mut self, slot: usize, path: &Path, how: How) -> Answer<()> {
+        let _ = self.close(slot);
+        let mode = Mode {
+            write: how != How::Read,
+            append: how == How::Append,
+            exclusive: how == How::Create,
+            ..Mode::default()
+        };
+        let (ino, handle) = self.at(path, |directory, name| {
+            if how != How::Create {
+                return self.open_at(directory, name, mode);
+            }
+            let (attr, opened) = self.vfs.create(CALLER, directory, name, 0o644, mode)?;
+            Ok((attr.ino, opened.handle))
+        })?;
+        self.slots[slot] = Some((ino, handle, how));
+        Ok(())
+    }
+
+    fn close(&mut self, slot: usize) -> Answer<()> {
+        let (ino, handle, _) = self.slots[slot].take().ok_or(ErrorKind::BadHandle)?;
+        self.close_file(ino, handle).map_err(|error| error.kind())
+    }
+
+    fn write_open(&mut self, slot: usize, offset: u64, bytes: &[u8]) -> Answer<()> {
+        let (ino, handle, _) = self.writable_slot(slot)?;
+        self.vfs.write(ino, handle, offset, bytes, false, false).map_err(|error| error.kind())
+    }
+
+    fn truncate_open(&mut self, slot: usize, size: u64) -> Answer<()> {
+        let (ino, handle, _) = self.writable_slot(slot)?;
+        let set = SetAttributes { size: Some(size), handle: Some(handle), ..Default::default() };
+        self.vfs.setattr(ino, set).map(drop).map_err(|error| error.kind())
+    }
+
+    fn read_open(&mut self, slot: usize) -> Answer<Vec<u8>> {
+        let (ino, handle, _) = self.slot(slot)?;
+        let mut bytes = Vec::new();
+        self.vfs
+            .read(ino, handle, 0, 1 << 20, &mut |piece| bytes.extend_from_slice(piece))
+            .map_err(|error| error.kind())?;
+        assert_eq!(self.vfs.getattr(ino).unwrap().size, bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    fn sync_open(&mut self, slot: usize) -> Answer<()> {
+        let (ino, ..) = self.slot(slot)?;
+        self.vfs.fsync(ino).map_err(|error| error.kind())
+    }
+
     fn foreign_put(&mut self, key: &Path, bytes: &[u8]) {
         foreign_put(&*self.store, key, bytes);
     }
@@ -248,10 +392,15 @@ impl Tree for Direct {
         foreign_delete(&*self.store, key);
     }
 
-    fn everything(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
+    fn everything(&mut self) -> Vec<(String, Seen)> {
         let mut all = Vec::new();
         self.walk(ROOT, "", &mut all);
-        all.sort();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
         all
+    }
+
+    fn check_end(&mut self) {
+        let report = self.vfs.report();
+        assert_eq!((report.dirty, report.open, report.inodes), (0, 0, 1), "{report:?}");
     }
 }

@@ -1,21 +1,27 @@
-//! The model: keys, and directories that stay.
+//! The model: keys, directories that stay, links, and what was set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvfs::error::ErrorKind;
 
-use crate::{Answer, Path, Tree};
+use crate::open_files::{File, OpenFiles};
+use crate::{Answer, How, Path, Seen, Set, Tree};
 
 type Name = Vec<&'static str>;
 
 /// A store and what the mount adds to it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reference {
     keys: BTreeMap<Name, Vec<u8>>,
     /// Directories that stay without a key: markers (§2.2), and those from which something was removed (§2.4).
     kept: BTreeSet<Name>,
     /// Markers: `name/%empty` resolves to one (§2.3).
     markers: BTreeSet<Name>,
+    /// Symbolic links.
+    links: BTreeSet<Name>,
+    /// What was set, by the key of the file.
+    sets: BTreeMap<Name, Set>,
+    open: OpenFiles,
 }
 
 /// What a path stands for.
@@ -25,18 +31,64 @@ enum Place {
     Value(Name),
 }
 
+impl Place {
+    fn key(&self) -> &Name {
+        match self {
+            Place::Key(key) | Place::Value(key) => key,
+        }
+    }
+
+    fn parent(&self) -> Name {
+        match self {
+            Place::Key(key) => key[..key.len() - 1].to_vec(),
+            Place::Value(key) => key.clone(),
+        }
+    }
+}
+
+fn is_strictly_below(name: &Name, above: &Name) -> bool {
+    name.len() > above.len() && name.starts_with(above)
+}
+
+fn resized(mut bytes: Vec<u8>, size: u64) -> Vec<u8> {
+    bytes.resize(size as usize, 0);
+    bytes
+}
+
+fn written(mut old: Vec<u8>, offset: u64, bytes: &[u8]) -> Vec<u8> {
+    let (start, end) = (offset as usize, offset as usize + bytes.len());
+    old.resize(old.len().max(end), 0);
+    old[start..end].copy_from_slice(bytes);
+    old
+}
+
 impl Reference {
     fn is_directory(&self, key: &Name) -> bool {
         key.is_empty()
-            || self.below(key)
+            || self.keys.keys().chain(&self.links).any(|name| is_strictly_below(name, key))
             || self.kept.iter().chain(&self.markers).any(|kept| kept.starts_with(key))
     }
 
-    fn below(&self, key: &Name) -> bool {
-        self.keys.keys().any(|k| k.len() > key.len() && k.starts_with(key))
+    /// Whether a directory has nothing in it, a value of its own included (§2.5).
+    fn is_empty(&self, key: &Name) -> bool {
+        let names = self.keys.keys().chain(&self.links).chain(&self.kept).chain(&self.markers);
+        !self.keys.contains_key(key) && !names.into_iter().any(|name| is_strictly_below(name, key))
     }
 
-    /// Resolves a path whose directories must be there.
+    /// With the directories that `other` keeps, and no more.
+    pub fn keeping_what(self, other: &Reference) -> Reference {
+        Reference { kept: other.kept.clone(), ..self }
+    }
+
+    /// Whether another program's change of this key would meet what lives in the mount alone, or is being written:
+    /// what it meets there is not what the model is about.
+    pub fn is_touchy(&self, key: &Name) -> bool {
+        let writing = self.open.names(true);
+        let mut touchy = writing.iter().chain(&self.links).chain(self.sets.keys());
+        touchy.any(|name| name.starts_with(key) || key.starts_with(name))
+    }
+
+    /// Resolves a path whose directories must be there. A link leads nowhere.
     fn place(&self, path: &Path) -> Answer<Place> {
         let (last, above) = path.split_last().unwrap();
         for depth in 1..=above.len() {
@@ -68,6 +120,10 @@ impl Reference {
         }
     }
 
+    fn is_link(&self, place: &Place) -> bool {
+        matches!(place, Place::Key(key) if self.links.contains(key))
+    }
+
     /// Whether this is the marker of the directory above, as `name/%empty`.
     fn marker(&self, key: &Name) -> bool {
         key.len() > 1 && key.last() == Some(&"%empty") && self.markers.contains(&key[..key.len() - 1])
@@ -77,21 +133,16 @@ impl Reference {
         matches!(place, Place::Key(key) if self.is_directory(key))
     }
 
-    fn key(place: &Place) -> &Name {
-        match place {
-            Place::Key(key) | Place::Value(key) => key,
-        }
-    }
-
-    fn parent(place: &Place) -> Name {
-        match place {
-            Place::Key(key) => key[..key.len() - 1].to_vec(),
-            Place::Value(key) => key.clone(),
-        }
+    /// Whether anything has this name.
+    fn is_taken(&self, place: &Place) -> bool {
+        self.is_directory_place(place) || self.file(place).is_some() || self.is_link(place)
     }
 
     fn put(&mut self, place: &Place, bytes: Vec<u8>) {
-        let key = Self::key(place).clone();
+        let key = place.key().clone();
+        if let Some(set) = self.sets.get_mut(&key) {
+            set.time = None;
+        }
         // The value of `name/%empty` is the marker's value: with bytes it is a file like others.
         if self.marker(&key) || (key.len() > 1 && key.last() == Some(&"%empty") && bytes.is_empty()) {
             let directory = key[..key.len() - 1].to_vec();
@@ -105,13 +156,17 @@ impl Reference {
         self.keys.insert(key, bytes);
     }
 
+    /// Takes a file away; whoever has it open keeps it, and what was set on it is forgotten.
     fn take(&mut self, place: &Place) -> Option<Vec<u8>> {
-        let key = Self::key(place).clone();
+        let key = place.key().clone();
+        self.sets.remove(&key);
         if self.marker(&key) {
             self.markers.remove(&key[..key.len() - 1]);
             return Some(Vec::new());
         }
-        self.keys.remove(&key)
+        let bytes = self.keys.remove(&key)?;
+        self.open.lose(&key, &bytes);
+        Some(bytes)
     }
 
     fn keep(&mut self, directory: Name) {
@@ -127,10 +182,10 @@ impl Reference {
         }
         let old = self.file(&place);
         if old.is_none() {
-            if !create {
+            if !create || self.is_link(&place) {
                 return Err(ErrorKind::NotFound);
             }
-            if Self::key(&place).is_empty() {
+            if place.key().is_empty() {
                 return Err(ErrorKind::Invalid);
             }
         }
@@ -138,64 +193,104 @@ impl Reference {
         Ok(())
     }
 
+    /// The file at a place that must be there.
+    fn existing_file(&self, path: &Path) -> Answer<(Place, Vec<u8>)> {
+        let place = self.place(path)?;
+        if self.is_directory_place(&place) {
+            return Err(ErrorKind::IsDirectory);
+        }
+        let bytes = self.file(&place).ok_or(ErrorKind::NotFound)?;
+        Ok((place, bytes))
+    }
+
     fn rename_file(&mut self, from: &Place, to: &Place) -> Answer<()> {
         if self.is_directory_place(to) {
             return Err(ErrorKind::IsDirectory);
         }
-        if Self::key(to).is_empty() {
+        if to.key().is_empty() || (self.is_link(from) && matches!(to, Place::Value(_))) {
             return Err(ErrorKind::Invalid);
         }
-        if Self::key(from) == Self::key(to) {
+        if from.key() == to.key() {
             return Ok(());
         }
-        let bytes = self.take(from).ok_or(ErrorKind::NotFound)?;
-        self.put(to, bytes);
-        self.keep(Self::parent(from));
+        self.take(to);
+        self.links.remove(to.key());
+        if self.links.remove(from.key()) {
+            self.links.insert(to.key().clone());
+        } else {
+            let (key, new) = (from.key().clone(), to.key().clone());
+            let set = self.sets.remove(&key);
+            // Not taken: whoever has it open has it open under its new name.
+            self.open.rename(|name| (*name == key).then(|| new.clone()));
+            let bytes = self.take(from).ok_or(ErrorKind::NotFound)?;
+            self.put(to, bytes);
+            self.sets.extend(set.map(|set| (new, set)));
+        }
+        self.keep(from.parent());
         Ok(())
     }
 
     fn rename_directory(&mut self, from: &Name, to: &Place) -> Answer<()> {
-        let Place::Key(to) = to else { return Err(ErrorKind::Invalid) };
-        if to == from {
-            return Ok(());
-        }
-        if to.starts_with(from) {
-            return Err(ErrorKind::Invalid);
-        }
+        let to = match to {
+            Place::Key(to) if to == from => return Ok(()),
+            to if to.key().starts_with(from) => return Err(ErrorKind::Invalid),
+            Place::Value(_) if self.is_taken(to) => return Err(ErrorKind::NotDirectory),
+            Place::Value(_) => return Err(ErrorKind::Invalid),
+            Place::Key(to) => to,
+        };
         if self.is_directory(to) {
             if from.starts_with(to) || !self.is_empty(to) {
                 return Err(ErrorKind::NotEmpty);
             }
-        } else if self.file(&Place::Key(to.clone())).is_some() {
+        } else if self.is_taken(&Place::Key(to.clone())) {
             return Err(ErrorKind::NotDirectory);
         }
         self.markers.remove(to);
         self.kept.remove(to);
-        let moved = |name: &Name| -> Name { to.iter().chain(&name[from.len()..]).copied().collect() };
-        let keys: Vec<Name> = self.keys.keys().filter(|key| key.starts_with(from)).cloned().collect();
-        for key in keys {
-            let bytes = self.keys.remove(&key).unwrap();
-            self.keys.insert(moved(&key), bytes);
+        let moved = |name: &Name| -> Name {
+            if name.starts_with(from) {
+                to.iter().chain(&name[from.len()..]).copied().collect()
+            } else {
+                name.clone()
+            }
+        };
+        self.keys = std::mem::take(&mut self.keys).into_iter().map(|(k, v)| (moved(&k), v)).collect();
+        self.sets = std::mem::take(&mut self.sets).into_iter().map(|(k, v)| (moved(&k), v)).collect();
+        for set in [&mut self.kept, &mut self.markers, &mut self.links] {
+            *set = set.iter().map(moved).collect();
         }
-        for set in [&mut self.kept, &mut self.markers] {
-            *set = set
-                .iter()
-                .map(|name| if name.starts_with(from) { moved(name) } else { name.clone() })
-                .collect();
-        }
+        self.open.rename(|name| Some(moved(name)));
         self.keep(from[..from.len() - 1].to_vec());
         Ok(())
     }
 
-    /// Whether a directory has nothing in it, a value of its own included (§2.5).
-    fn is_empty(&self, key: &Name) -> bool {
-        !self.keys.contains_key(key)
-            && !self.below(key)
-            && !self
-                .kept
-                .iter()
-                .chain(&self.markers)
-                .any(|kept| kept.len() > key.len() && kept.starts_with(key))
+    fn change_open(&mut self, slot: usize, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Answer<()> {
+        let file = self.open.writable(slot)?.file.clone();
+        let mut file = file.borrow_mut();
+        match &mut *file {
+            File::Nameless(bytes) => *bytes = change(std::mem::take(bytes)),
+            File::Named(name) => {
+                let old = self.keys.get(name).cloned().unwrap();
+                self.put(&Place::Key(name.clone()), change(old));
+            }
+        }
+        Ok(())
+    }
+
+    /// Another program's change: files that readers have open may come to be other files (§3.1).
+    fn foreign(&mut self, change: impl FnOnce(&mut Reference)) {
+        let read: Vec<_> = self
+            .open
+            .names(false)
+            .into_iter()
+            .map(|name| (self.keys.get(&name).cloned().unwrap(), self.is_directory(&name), name))
+            .collect();
+        change(self);
+        for (bytes, was_directory, name) in read {
+            if self.keys.get(&name) != Some(&bytes) || self.is_directory(&name) != was_directory {
+                self.open.lose(&name, &bytes);
+            }
+        }
     }
 }
 
@@ -205,26 +300,23 @@ impl Tree for Reference {
     }
 
     fn write_at(&mut self, path: &Path, offset: u64, bytes: &[u8]) -> Answer<()> {
-        let (start, end) = (offset as usize, offset as usize + bytes.len());
-        let change = |mut old: Vec<u8>| {
-            old.resize(old.len().max(end), 0);
-            old[start..end].copy_from_slice(bytes);
-            old
-        };
-        self.changed(path, change, false)
+        self.changed(path, |old| written(old, offset, bytes), false)
     }
 
     fn truncate(&mut self, path: &Path, size: u64) -> Answer<()> {
-        let change = |mut old: Vec<u8>| {
-            old.resize(size as usize, 0);
-            old
-        };
-        self.changed(path, change, false)
+        // To cut a file to its length is no change.
+        if let Ok((_, bytes)) = self.existing_file(path)
+            && bytes.len() as u64 == size
+            && size > 0
+        {
+            return Ok(());
+        }
+        self.changed(path, |old| resized(old, size), false)
     }
 
     fn create(&mut self, path: &Path) -> Answer<()> {
         let place = self.place(path)?;
-        if self.is_directory_place(&place) || self.file(&place).is_some() {
+        if self.is_taken(&place) {
             return Err(ErrorKind::Exists);
         }
         self.changed(path, |old| old, true)
@@ -235,15 +327,17 @@ impl Tree for Reference {
         if self.is_directory_place(&place) {
             return Err(ErrorKind::IsDirectory);
         }
-        self.file(&place).ok_or(ErrorKind::NotFound)?;
-        self.take(&place);
-        self.keep(Self::parent(&place));
+        if !self.links.remove(place.key()) {
+            self.file(&place).ok_or(ErrorKind::NotFound)?;
+            self.take(&place);
+        }
+        self.keep(place.parent());
         Ok(())
     }
 
     fn make_directory(&mut self, path: &Path) -> Answer<()> {
         let place = self.place(path)?;
-        if self.is_directory_place(&place) || self.file(&place).is_some() {
+        if self.is_taken(&place) {
             return Err(ErrorKind::Exists);
         }
         match place {
@@ -257,26 +351,15 @@ impl Tree for Reference {
 
     fn remove_directory(&mut self, path: &Path) -> Answer<()> {
         let place = self.place(path)?;
-        let Place::Key(key) = &place else {
-            return Err(if self.file(&place).is_some() {
-                ErrorKind::NotDirectory
-            } else {
-                ErrorKind::NotFound
-            });
-        };
-        if !self.is_directory(key) {
-            return Err(if self.file(&place).is_some() {
-                ErrorKind::NotDirectory
-            } else {
-                ErrorKind::NotFound
-            });
+        if !self.is_directory_place(&place) {
+            return Err(if self.is_taken(&place) { ErrorKind::NotDirectory } else { ErrorKind::NotFound });
         }
-        if !self.is_empty(key) {
+        if !self.is_empty(place.key()) {
             return Err(ErrorKind::NotEmpty);
         }
-        self.markers.remove(key);
-        self.kept.remove(key);
-        self.keep(Self::parent(&place));
+        self.markers.remove(place.key());
+        self.kept.remove(place.key());
+        self.keep(place.parent());
         Ok(())
     }
 
@@ -284,37 +367,107 @@ impl Tree for Reference {
         let is_above = from.len() > to.len() && from.starts_with(to);
         let from = self.place(from)?;
         let to_place = self.place(to)?;
-        if is_above && (self.is_directory_place(&from) || self.file(&from).is_some()) {
+        if is_above && self.is_taken(&from) {
             return Err(ErrorKind::NotEmpty);
         }
         if self.is_directory_place(&from) {
-            return self.rename_directory(Self::key(&from), &to_place);
+            return self.rename_directory(from.key(), &to_place);
         }
-        self.file(&from).ok_or(ErrorKind::NotFound)?;
+        if !self.is_taken(&from) {
+            return Err(ErrorKind::NotFound);
+        }
         self.rename_file(&from, &to_place)
     }
 
+    fn link(&mut self, path: &Path) -> Answer<()> {
+        let place = self.place(path)?;
+        if self.is_taken(&place) {
+            return Err(ErrorKind::Exists);
+        }
+        match place {
+            Place::Key(key) => {
+                self.links.insert(key);
+                Ok(())
+            }
+            Place::Value(_) => Err(ErrorKind::Invalid),
+        }
+    }
+
+    fn set(&mut self, path: &Path, set: Set) -> Answer<()> {
+        let (place, _) = self.existing_file(path)?;
+        let own = self.sets.entry(place.key().clone()).or_default();
+        own.mode = set.mode.or(own.mode);
+        own.time = set.time.or(own.time);
+        own.attribute = set.attribute.or(own.attribute);
+        Ok(())
+    }
+
+    fn open(&mut self, slot: usize, path: &Path, how: How) -> Answer<()> {
+        let _ = self.open.close(slot);
+        if how == How::Create {
+            self.create(path)?;
+        }
+        let (place, _) = self.existing_file(path)?;
+        self.open.open(slot, place.key(), how);
+        Ok(())
+    }
+
+    fn close(&mut self, slot: usize) -> Answer<()> {
+        self.open.close(slot)
+    }
+
+    fn write_open(&mut self, slot: usize, offset: u64, bytes: &[u8]) -> Answer<()> {
+        let append = self.open.writable(slot)?.how == How::Append;
+        self.change_open(slot, |old| {
+            let offset = if append { old.len() as u64 } else { offset };
+            written(old, offset, bytes)
+        })
+    }
+
+    fn truncate_open(&mut self, slot: usize, size: u64) -> Answer<()> {
+        let same = self.read_open(slot).is_ok_and(|bytes| bytes.len() as u64 == size && size > 0);
+        self.open.writable(slot)?;
+        if same { Ok(()) } else { self.change_open(slot, |old| resized(old, size)) }
+    }
+
+    fn read_open(&mut self, slot: usize) -> Answer<Vec<u8>> {
+        Ok(match &*self.open.get(slot)?.file.borrow() {
+            File::Nameless(bytes) => bytes.clone(),
+            File::Named(name) => self.keys.get(name).cloned().unwrap(),
+        })
+    }
+
+    fn sync_open(&mut self, slot: usize) -> Answer<()> {
+        self.open.get(slot).map(drop)
+    }
+
     fn foreign_put(&mut self, key: &Path, bytes: &[u8]) {
-        self.keys.insert(key.clone(), bytes.to_vec());
+        self.foreign(|own| drop(own.keys.insert(key.clone(), bytes.to_vec())));
     }
 
     fn foreign_delete(&mut self, key: &Path) {
-        self.keys.remove(key);
+        self.foreign(|own| drop(own.keys.remove(key)));
     }
 
-    fn everything(&mut self) -> Vec<(String, Option<Vec<u8>>)> {
+    fn everything(&mut self) -> Vec<(String, Seen)> {
         let mut all = BTreeMap::new();
-        let names = self.keys.keys().chain(&self.kept).chain(&self.markers);
+        let file = |name: &Name, bytes: &[u8]| Seen::File {
+            bytes: bytes.to_vec(),
+            set: self.sets.get(name).copied().unwrap_or_default(),
+        };
+        let names = self.keys.keys().chain(&self.kept).chain(&self.markers).chain(&self.links);
         for name in names {
             for depth in 1..=name.len() {
                 let above = name[..depth].to_vec();
                 if self.is_directory(&above) {
-                    all.insert(above.join("/"), None);
+                    all.insert(above.join("/"), Seen::Directory);
                     if let Some(value) = self.keys.get(&above) {
-                        all.insert(format!("{}/%value", above.join("/")), Some(value.clone()));
+                        all.insert(format!("{}/%value", above.join("/")), file(&above, value));
                     }
                 } else if let Some(value) = self.keys.get(&above) {
-                    all.insert(above.join("/"), Some(value.clone()));
+                    all.insert(above.join("/"), file(&above, value));
+                } else if self.links.contains(&above) {
+                    all.insert(above.join("/"), Seen::Link);
                 }
             }
         }
