@@ -53,6 +53,7 @@ fn alone(mount: &Arc<Mount>, folder: &'static str) {
     let mut model = Reference::default();
     let mut tree = Mounted::below(mount, mount.folder.path().to_owned());
     let mut others = Mounted::below(mount, mount.folder.path().to_owned());
+    others.is_shared = true;
     model.make_directory(&vec![folder]).unwrap();
     tree.make_directory(&vec![folder]).unwrap();
     let mut seen = Mounted::below(mount, mount.folder.path().join(folder));
