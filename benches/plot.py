@@ -72,6 +72,10 @@ def page(result, plots):
             lines += ["", f"**{section}**", "", "| | measured | goal | |", "|---|---|---|---|"]
             before = section
         lines.append(f"| {what} | {goals.shown(value)} | {bound} | {verdict} |")
+    missed = [what for _, what, _, _, verdict in goals.judged(result) if verdict == "missed"]
+    if missed:
+        lines += ["", "## What is missed, and why", ""]
+        lines += [f"- **{what}**: {goals.reason(what) or 'not known yet.'}" for what in missed]
     lines += ["", *(f"![{title}]({name}.svg)\n" for name, title in plots)]
     return "\n".join(lines)
 

@@ -58,11 +58,22 @@ pub struct Folders {
     pub scratch: PathBuf,
 }
 
+static FOLDERS: OnceLock<Folders> = OnceLock::new();
+
 impl Folders {
     /// The folders of this user, by the XDG base directories; root's are under `/run`, `/var/lib` and `/var/tmp`.
     pub fn get() -> &'static Folders {
-        static FOLDERS: OnceLock<Folders> = OnceLock::new();
         FOLDERS.get_or_init(Folders::from_environment)
+    }
+
+    /// Keeps everything below `folder` instead, for this process: for programs that embed kvfs, and for tests. What was
+    /// used once stays in use.
+    pub fn keep_below(folder: &Path) -> &'static Folders {
+        FOLDERS.get_or_init(|| Folders {
+            runtime: folder.join("run"),
+            state: folder.join("state"),
+            scratch: folder.to_owned(),
+        })
     }
 
     #[allow(clippy::disallowed_methods)]
@@ -77,6 +88,7 @@ impl Folders {
                 if uid.is_root() { "/run/kvfs".into() } else { format!("/tmp/kvfs-{uid}").into() }
             });
         let state = variable("KVFS_STATE_DIR")
+            .or_else(|| cfg!(test).then(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target/tmp/state").into()))
             .or_else(|| variable("XDG_STATE_HOME").filter(|_| !uid.is_root()).map(|d| d.join("kvfs")))
             .unwrap_or_else(|| match home {
                 Some(home) => home.join(".local/state/kvfs"),

@@ -9,8 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::{ErrorKind, Result};
 use crate::key::Key;
-use crate::payload::Payload;
-use crate::store::api::{Caps, Change, Cursor, Entry, Stat, Store, Tell, Usage, Value, Version, Watch};
+use crate::store::api::{Change, Cursor, Entry, Stat, Store, Value, Version};
 
 /// Which call of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +126,9 @@ impl Value for Counted {
 }
 
 impl Store for Faulty {
-    fn caps(&self) -> &Caps {
-        self.store.caps()
-    }
+    passes_on!(
+        caps, check_key, value_max, raw_key, version_of, watch, snapshot, usage, compact, facts, close
+    );
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         self.plans.around(Call::Stat, || self.store.stat(key))
@@ -166,45 +165,5 @@ impl Store for Faulty {
 
     fn sync_key(&self, key: &Key) -> Result<()> {
         self.plans.around(Call::Sync, || self.store.sync_key(key))
-    }
-
-    fn check_key(&self, key: &Key) -> Result<()> {
-        self.store.check_key(key)
-    }
-
-    fn value_max(&self, key: &Key) -> u64 {
-        self.store.value_max(key)
-    }
-
-    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
-        self.store.raw_key(key, directory)
-    }
-
-    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
-        self.store.version_of(body)
-    }
-
-    fn watch(&self, tell: Tell) -> Result<Watch> {
-        self.store.watch(tell)
-    }
-
-    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
-        self.store.clone().snapshot()
-    }
-
-    fn usage(&self) -> Usage {
-        self.store.usage()
-    }
-
-    fn compact(&self) -> Result<(u64, u64)> {
-        self.store.compact()
-    }
-
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        self.store.facts()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.store.close()
     }
 }

@@ -1,4 +1,84 @@
-//! Layers: stores over a store.
+//! Layers: stores over a store. A layer keeps the store below in its field `store`, writes out the methods that it
+//! changes, and names those that it passes on:
+//!
+//! ```text
+//! impl Store for ReadOnly {
+//!     passes_on!(caps, stat, list, open, sync, ...);
+//!     fn apply(&self, _: &mut [Change<'_>]) -> Result<()> { Err(ErrorKind::ReadOnly.into()) }
+//! }
+//! ```
+
+/// Methods of [`crate::store::api::Store`] that go to `self.store` as they are. Each must be named, so that a new
+/// method with a default is not passed over unseen in a review of a layer.
+macro_rules! passes_on {
+    ($($method:ident),* $(,)?) => { $(passes_on!(@ $method);)* };
+    (@ caps) => { fn caps(&self) -> &$crate::store::api::Caps { self.store.caps() } };
+    (@ stat) => {
+        fn stat(&self, key: &$crate::key::Key) -> $crate::error::Result<Option<$crate::store::api::Stat>> {
+            self.store.stat(key)
+        }
+    };
+    (@ list) => {
+        fn list(
+            &self,
+            dir: &$crate::key::Key,
+            from: &mut $crate::store::api::Cursor,
+            each: &mut dyn FnMut($crate::store::api::Entry<'_>) -> std::ops::ControlFlow<()>,
+        ) -> $crate::error::Result<()> {
+            self.store.list(dir, from, each)
+        }
+    };
+    (@ open) => {
+        fn open(
+            &self,
+            key: &$crate::key::Key,
+        ) -> $crate::error::Result<Option<Box<dyn $crate::store::api::Value>>> {
+            self.store.open(key)
+        }
+    };
+    (@ apply) => {
+        fn apply(&self, changes: &mut [$crate::store::api::Change<'_>]) -> $crate::error::Result<()> {
+            self.store.apply(changes)
+        }
+    };
+    (@ sync) => { fn sync(&self) -> $crate::error::Result<()> { self.store.sync() } };
+    (@ sync_key) => {
+        fn sync_key(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.sync_key(key) }
+    };
+    (@ check_key) => {
+        fn check_key(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.check_key(key) }
+    };
+    (@ value_max) => { fn value_max(&self, key: &$crate::key::Key) -> u64 { self.store.value_max(key) } };
+    (@ raw_key) => {
+        fn raw_key(&self, key: &$crate::key::Key, directory: bool) -> Vec<u8> {
+            self.store.raw_key(key, directory)
+        }
+    };
+    (@ version_of) => {
+        fn version_of(
+            &self,
+            body: &$crate::payload::Payload,
+        ) -> $crate::error::Result<Option<$crate::store::api::Version>> {
+            self.store.version_of(body)
+        }
+    };
+    (@ watch) => {
+        fn watch(&self, tell: $crate::store::api::Tell) -> $crate::error::Result<$crate::store::api::Watch> {
+            self.store.watch(tell)
+        }
+    };
+    (@ snapshot) => {
+        fn snapshot(
+            self: std::sync::Arc<Self>,
+        ) -> $crate::error::Result<std::sync::Arc<dyn $crate::store::api::Store>> {
+            std::sync::Arc::clone(&self.store).snapshot()
+        }
+    };
+    (@ usage) => { fn usage(&self) -> $crate::store::api::Usage { self.store.usage() } };
+    (@ compact) => { fn compact(&self) -> $crate::error::Result<(u64, u64)> { self.store.compact() } };
+    (@ facts) => { fn facts(&self) -> Vec<(&'static str, String)> { self.store.facts() } };
+    (@ close) => { fn close(&self) -> $crate::error::Result<()> { self.store.close() } };
+}
 
 pub mod fault;
 pub mod own_files;

@@ -3,13 +3,11 @@
 //! A program that opens the store only now looks for `data.mdb` in its folder and meets the mount instead. Where it
 //! could make that file there, it would go on with an empty store of its own, inside the one it was to open.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::payload::Payload;
-use crate::store::api::{Caps, Change, Cursor, Entry, Stat, Store, Tell, Usage, Value, Version, Watch};
+use crate::store::api::{Change, Store};
 
 /// The store below, without the right to make its own files at the root.
 pub struct OwnFiles {
@@ -42,26 +40,10 @@ impl OwnFiles {
 }
 
 impl Store for OwnFiles {
-    fn caps(&self) -> &Caps {
-        self.store.caps()
-    }
-
-    fn stat(&self, key: &Key) -> Result<Option<Stat>> {
-        self.store.stat(key)
-    }
-
-    fn list(
-        &self,
-        dir: &Key,
-        from: &mut Cursor,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        self.store.list(dir, from, each)
-    }
-
-    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
-        self.store.open(key)
-    }
+    passes_on!(
+        caps, stat, list, open, sync, sync_key, value_max, raw_key, version_of, watch, snapshot, usage,
+        compact, facts, close,
+    );
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         for change in changes.iter() {
@@ -75,59 +57,16 @@ impl Store for OwnFiles {
         self.store.apply(changes)
     }
 
-    fn sync(&self) -> Result<()> {
-        self.store.sync()
-    }
-
-    fn sync_key(&self, key: &Key) -> Result<()> {
-        self.store.sync_key(key)
-    }
-
     fn check_key(&self, key: &Key) -> Result<()> {
         self.refuse_new(key)?;
         self.store.check_key(key)
-    }
-
-    fn value_max(&self, key: &Key) -> u64 {
-        self.store.value_max(key)
-    }
-
-    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
-        self.store.raw_key(key, directory)
-    }
-
-    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
-        self.store.version_of(body)
-    }
-
-    fn watch(&self, tell: Tell) -> Result<Watch> {
-        self.store.watch(tell)
-    }
-
-    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
-        self.store.clone().snapshot()
-    }
-
-    fn usage(&self) -> Usage {
-        self.store.usage()
-    }
-
-    fn compact(&self) -> Result<(u64, u64)> {
-        self.store.compact()
-    }
-
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        self.store.facts()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.store.close()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Payload;
     use crate::store::api::When;
     use crate::store::driver::{Commit, Opening};
 

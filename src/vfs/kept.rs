@@ -80,69 +80,27 @@ fn read(spool: &Spool, kept: &Kept) -> Result<Payload> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
     use super::*;
-    use crate::store::api::Store;
-    use crate::store::driver::{Commit, Opening};
-    use crate::vfs::Options;
-
-    fn memory() -> Arc<dyn Store> {
-        let opening = Opening {
-            location: None,
-            read_only: false,
-            create: true,
-            separator: Some(b"/".to_vec()),
-            commit: Commit::Auto,
-            timeout: Duration::from_secs(5),
-            load: None,
-            save: None,
-        };
-        (crate::store::driver("memory").unwrap().open)(&opening).unwrap()
-    }
+    use crate::vfs::tests::{Rig, key};
 
     #[test]
     fn promise_8_4_kept_bytes_are_put_again_if_the_key_has_not_changed_since() {
-        let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::at(folder.path());
-        let store = memory();
-        let options = Options {
-            uid: 0,
-            gid: 0,
-            file_mode: 0o644,
-            directory_mode: 0o755,
-            read_only: false,
-            timeout: Duration::from_secs(5),
-            source: String::from("memory"),
-            spool: spool.clone(),
-        };
-        let vfs = Vfs::new(Arc::clone(&store), options);
-        let body = |bytes: &[u8]| Payload::of(bytes).unwrap();
-        let put = |key: &Key, bytes: &[u8]| {
-            store.apply(&mut [Change::Put { key, body: &body(bytes), when: When::Always }]).unwrap();
-        };
-        let key = |name: &str| Key::of([name.as_bytes()]);
-        put(&key("same"), b"old");
-        put(&key("changed"), b"old");
+        let rig = Rig::new();
+        let new = Payload::of(b"new").unwrap();
+        rig.foreign_put("same", b"old");
+        rig.foreign_put("changed", b"old");
         for name in ["same", "changed", "absent"] {
-            let when = vfs.condition(&key(name), &When::Always);
-            spool.keep("memory", &key(name), &body(b"new"), &when, "a test").unwrap();
+            let when = rig.vfs.condition(&key(name), &When::Always);
+            rig.spool.keep("memory", &key(name), &new, &when, "a test").unwrap();
         }
-        spool.keep("other", &key("other"), &body(b"new"), &When::Absent, "a test").unwrap();
-        put(&key("changed"), b"by another program");
-        vfs.put_kept();
-        let value = |name: &str| {
-            let mut bytes = Vec::new();
-            let value = store.open(&key(name)).unwrap()?;
-            value.read(0, value.len(), &mut |piece| bytes.extend_from_slice(piece)).unwrap();
-            Some(bytes)
-        };
-        assert_eq!(value("same").as_deref(), Some(&b"new"[..]));
-        assert_eq!(value("absent").as_deref(), Some(&b"new"[..]));
-        assert_eq!(value("changed").as_deref(), Some(&b"by another program"[..]));
-        assert_eq!(value("other"), None);
-        let left: Vec<_> = spool.list().unwrap().into_iter().map(|kept| kept.key).collect();
+        rig.spool.keep("other", &key("other"), &new, &When::Absent, "a test").unwrap();
+        rig.foreign_put("changed", b"by another program");
+        rig.vfs.put_kept();
+        assert_eq!(rig.stored("same").as_deref(), Some(&b"new"[..]));
+        assert_eq!(rig.stored("absent").as_deref(), Some(&b"new"[..]));
+        assert_eq!(rig.stored("changed").as_deref(), Some(&b"by another program"[..]));
+        assert_eq!(rig.stored("other"), None);
+        let left: Vec<_> = rig.spool.list().unwrap().into_iter().map(|kept| kept.key).collect();
         assert_eq!(left, [key("changed"), key("other")]);
     }
 }

@@ -46,6 +46,7 @@ pub fn failure<T>(result: Result<T>) -> Option<ErrorKind> {
 impl Case {
     /// Opens an empty store, if this build has its kind.
     pub fn open(kind: &str, commit: Commit) -> Option<Case> {
+        kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
         let Some(driver) = driver(kind) else {
             eprintln!("skipped: this build has no store of kind {kind}");
             return None;

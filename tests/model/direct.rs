@@ -29,6 +29,7 @@ pub struct Direct {
 
 /// A store in memory.
 pub fn memory() -> Arc<dyn Store> {
+    kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
     let opening = Opening {
         location: None,
         read_only: false,
