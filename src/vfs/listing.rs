@@ -72,6 +72,8 @@ impl Vfs {
         take: &mut Taker<'_>,
     ) -> Result<()> {
         let mut reply = Reply { start: directory.at.clone(), ..Reply::default() };
+        // Otherwise the number that the key gives is the number that `stat` shows.
+        let renumbered = self.table.lock().renumbered;
         let mut skip = std::mem::take(&mut directory.skip);
         let outcome = loop {
             let mut ask = None;
@@ -85,7 +87,12 @@ impl Vfs {
                     ask = Some(Box::<[u8]>::from(listed.name));
                     return Offered::Stop;
                 }
-                if !self.offer(directory, listed, attributes, take) {
+                let taken = if attributes {
+                    self.give_with_attributes(directory, listed, take)
+                } else {
+                    self.give_plainly(directory, listed, renumbered, take)
+                };
+                if !taken {
                     return Offered::Stop;
                 }
                 reply.given.push(hash);
@@ -197,28 +204,35 @@ impl Vfs {
         is_open || self.must_ask(&directory.place.key.child(listed.segment), listed.stat)
     }
 
-    /// Gives one name of the store's; with attributes, a lookup is counted if it is taken.
-    fn offer(
+    /// Gives a name of the store's with its attributes; a lookup is counted if it is taken.
+    fn give_with_attributes(
         &self,
         directory: &DirectoryHandle,
         listed: &Listed<'_>,
-        attributes: bool,
         take: &mut Taker<'_>,
     ) -> bool {
         let Listed { name, segment, next, .. } = *listed;
-        let what =
-            if listed.is_piece || listed.stat.kind.is_directory() { What::Directory } else { What::File };
-        if attributes {
-            let is_plain = name == segment.bytes && segment.word == Word::None;
-            let step = if is_plain { Step::Plain } else { Step::Coded(segment.bytes.into(), segment.word) };
-            let target = Target { key: directory.place.key.child(segment), step };
-            let attr = self.remember(directory.ino, name, target, what, Some(listed.stat));
-            let taken = take(Given { ino: attr.ino, what: &attr.what, name, next, attr: Some(&attr) });
-            if !taken {
-                self.forget(attr.ino, 1);
-            }
-            return taken;
+        let is_plain = name == segment.bytes && segment.word == Word::None;
+        let step = if is_plain { Step::Plain } else { Step::Coded(segment.bytes.into(), segment.word) };
+        let target = Target { key: directory.place.key.child(segment), step };
+        let attr = self.remember(directory.ino, name, target, listed.what(), Some(listed.stat));
+        let taken = take(Given { ino: attr.ino, what: &attr.what, name, next, attr: Some(&attr) });
+        if !taken {
+            self.forget(attr.ino, 1);
         }
+        taken
+    }
+
+    /// Gives a name of the store's with its number.
+    fn give_plainly(
+        &self,
+        directory: &DirectoryHandle,
+        listed: &Listed<'_>,
+        renumbered: bool,
+        take: &mut Taker<'_>,
+    ) -> bool {
+        let Listed { name, segment, next, .. } = *listed;
+        let what = listed.what();
         let number = if listed.is_piece {
             let before = directory.place.more.as_deref().unwrap_or_default();
             let piece = name.strip_suffix(name::MORE).unwrap_or(name);
@@ -227,11 +241,13 @@ impl Vfs {
             let below = number::below(directory.hash, segment);
             if what == What::Directory { number::of_directory(below) } else { number::of_file(below) }
         };
-        let known = {
-            let table = self.table.lock();
-            // Otherwise the number that the key gives is the number that `stat` shows.
-            if table.renumbered { table.child(directory.ino, name) } else { None }
-        };
+        let known = if renumbered { self.table.lock().child(directory.ino, name) } else { None };
         take(Given { ino: known.unwrap_or(number), what: &what, name, next, attr: None })
+    }
+}
+
+impl Listed<'_> {
+    fn what(&self) -> What {
+        if self.is_piece || self.stat.kind.is_directory() { What::Directory } else { What::File }
     }
 }
