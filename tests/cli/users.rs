@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::{Finished, LIMIT, Place, finish, needs_root, watched};
 
@@ -12,15 +13,24 @@ const BEGIN: &str = r#"
     user() { setpriv --reuid=kvfs-test --regid=kvfs-test --init-groups bash -euc "$1"; }
 "#;
 
-/// Runs `script` as root in bash, where `user SCRIPT` does so as the user kvfs-test, who owns `place`.
-fn with_user(place: &Place, script: &str) -> Finished {
-    needs_root("becoming another user");
+/// Held while the user is made: the tests run beside each other.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// The number of the user kvfs-test, who is made where there is none.
+fn user_number(place: &Place) -> u32 {
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let found = finish(place.command("id").args(["-u", "kvfs-test"]));
     if found.code != 0 {
         let made = finish(place.command("useradd").args(["--user-group", "--no-create-home", "kvfs-test"]));
         made.ok("useradd");
     }
-    let user: u32 = finish(place.command("id").args(["-u", "kvfs-test"])).ok("id").trim().parse().unwrap();
+    finish(place.command("id").args(["-u", "kvfs-test"])).ok("id").trim().parse().unwrap()
+}
+
+/// Runs `script` as root in bash, where `user SCRIPT` does so as the user kvfs-test, who owns `place`.
+fn with_user(place: &Place, script: &str) -> Finished {
+    needs_root("becoming another user");
+    let user = user_number(place);
     fs::set_permissions(place.folder(), fs::Permissions::from_mode(0o755)).unwrap();
     for name in [".", "home", "outside", "runtime", "state", "scratch"] {
         chown(place.at(name), Some(user), Some(user)).unwrap();
