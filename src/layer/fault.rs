@@ -125,9 +125,33 @@ impl Value for Counted {
     }
 }
 
+/// `each`, during which the store must not be called.
+fn alone(each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> impl FnMut(Entry<'_>) -> ControlFlow<()> {
+    |entry| {
+        LISTING.set(true);
+        let flow = each(entry);
+        LISTING.set(false);
+        flow
+    }
+}
+
 impl Store for Faulty {
     passes_on!(
-        caps, check_key, value_max, raw_key, version_of, watch, snapshot, usage, compact, facts, close
+        caps,
+        xattrs,
+        check_key,
+        value_max,
+        raw_key,
+        version_of,
+        foreign_changes,
+        era,
+        resume,
+        watch,
+        snapshot,
+        usage,
+        compact,
+        facts,
+        close
     );
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
@@ -140,14 +164,16 @@ impl Store for Faulty {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.plans.around(Call::List, || {
-            self.store.list(dir, from, &mut |entry| {
-                LISTING.set(true);
-                let flow = each(entry);
-                LISTING.set(false);
-                flow
-            })
-        })
+        self.plans.around(Call::List, || self.store.list(dir, from, &mut alone(each)))
+    }
+
+    fn list_with_attributes(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.plans.around(Call::List, || self.store.list_with_attributes(dir, from, &mut alone(each)))
     }
 
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {

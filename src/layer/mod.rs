@@ -36,6 +36,32 @@ macro_rules! passes_on {
             self.store.open(key)
         }
     };
+    (@ list_with_attributes) => {
+        fn list_with_attributes(
+            &self,
+            dir: &$crate::key::Key,
+            from: &mut $crate::store::api::Cursor,
+            each: &mut dyn FnMut($crate::store::api::Entry<'_>) -> std::ops::ControlFlow<()>,
+        ) -> $crate::error::Result<()> {
+            self.store.list_with_attributes(dir, from, each)
+        }
+    };
+    (@ xattrs) => {
+        fn xattrs(
+            &self,
+            key: &$crate::key::Key,
+            directory: bool,
+        ) -> $crate::error::Result<$crate::store::attributes::Xattrs> {
+            self.store.xattrs(key, directory)
+        }
+    };
+    (@ foreign_changes) => { fn foreign_changes(&self) -> Option<u64> { self.store.foreign_changes() } };
+    (@ era) => {
+        fn era(&self) -> $crate::error::Result<Option<$crate::store::api::Era>> { self.store.era() }
+    };
+    (@ resume) => {
+        fn resume(&self, era: &$crate::store::api::Era) -> $crate::error::Result<bool> { self.store.resume(era) }
+    };
     (@ apply) => {
         fn apply(&self, changes: &mut [$crate::store::api::Change<'_>]) -> $crate::error::Result<()> {
             self.store.apply(changes)

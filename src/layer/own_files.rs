@@ -41,17 +41,36 @@ impl OwnFiles {
 
 impl Store for OwnFiles {
     passes_on!(
-        caps, stat, list, open, sync, sync_key, value_max, raw_key, version_of, watch, snapshot, usage,
-        compact, facts, close,
+        caps,
+        stat,
+        list,
+        list_with_attributes,
+        xattrs,
+        open,
+        sync,
+        sync_key,
+        value_max,
+        raw_key,
+        version_of,
+        foreign_changes,
+        era,
+        resume,
+        watch,
+        snapshot,
+        usage,
+        compact,
+        facts,
+        close,
     );
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         for change in changes.iter() {
             match change {
-                Change::Put { key, .. } | Change::Branch { key } | Change::Rename { to: key, .. } => {
-                    self.refuse_new(key)?;
-                }
-                Change::Delete { .. } | Change::RemoveBranch { .. } => {}
+                Change::Put { key, .. }
+                | Change::Branch { key }
+                | Change::Make { key, .. }
+                | Change::Rename { to: key, .. } => self.refuse_new(key)?,
+                Change::Delete { .. } | Change::RemoveBranch { .. } | Change::Set { .. } => {}
             }
         }
         self.store.apply(changes)

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::attributes::{Attributes, FileType, Setting, Xattrs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment};
 use crate::payload::Payload;
@@ -30,6 +31,23 @@ pub trait Store: Send + Sync + 'static {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()>;
+
+    /// As [`Store::list`], and each entry's [`Stat`] has its attributes (§2.7). Where they come with the names anyway,
+    /// this is `list` itself.
+    fn list_with_attributes(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list(dir, from, each)
+    }
+
+    /// The extended attributes of the file at `key`, or of the directory; none where there are none.
+    fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
+        let _ = (key, directory);
+        Ok(Xattrs::new())
+    }
 
     /// Opens the value at `key`: one version of it, readable as long as the [`Value`] lives (§3.1).
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>>;
@@ -83,6 +101,31 @@ pub trait Store: Send + Sync + 'static {
     fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
         let _ = body;
         Ok(None)
+    }
+
+    /// How often changes by other programs were noticed since the store was opened, in what was asked of it so far;
+    /// `None` where it cannot tell. While it stays the same, what was read once still holds.
+    fn foreign_changes(&self) -> Option<u64> {
+        None
+    }
+
+    /// The state of the whole store, by which a later mount can tell that nobody changed anything in between; `None`
+    /// where it cannot be told. Good also after [`Store::close`].
+    ///
+    /// # Errors
+    /// As for reading.
+    fn era(&self) -> Result<Option<Era>> {
+        Ok(None)
+    }
+
+    /// Takes over from an earlier mount when somebody else last changed anything; false, and nothing is done, where
+    /// the store is in another state than `era`. Called once, before anything else is asked.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn resume(&self, era: &Era) -> Result<bool> {
+        let _ = era;
+        Ok(false)
     }
 
     /// Tells of changes that other programs make, from a thread of the store's own, until the [`Watch`] drops.
@@ -173,6 +216,27 @@ pub struct Stat {
     /// The last change of the value, or of the store where it keeps no times; never older than the last change
     /// that the store cannot rule out (§5.5).
     pub modified: SystemTime,
+    /// What is kept of the value's file besides its bytes; in listings only where it was asked for.
+    pub file: Attributes,
+    /// What is kept of the directory, likewise.
+    pub directory: Attributes,
+}
+
+impl Stat {
+    /// What has no attributes of its own.
+    pub fn plain(kind: Kind, size: u64, modified: SystemTime) -> Stat {
+        let (file, directory) = (Attributes::default(), Attributes::default());
+        Stat { kind, size, modified, file, directory }
+    }
+}
+
+/// The state of a whole store.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Era {
+    /// What tells this state from every other, in the store's own words.
+    pub mark: Vec<u8>,
+    /// When somebody else last changed something, as far as is known: at or after the change.
+    pub modified: SystemTime,
 }
 
 /// Whether a key has a value, keys below it, or both.
@@ -219,6 +283,8 @@ pub struct Cursor {
     pub part: u32,
     /// Whether the end was reached.
     pub done: bool,
+    /// How far the names have come that a layer keeps beside the store.
+    pub beside: Vec<u8>,
 }
 
 /// What tells one version of a value from another: an etag, a revision, a hash.
@@ -304,6 +370,30 @@ pub enum Change<'a> {
         /// The directory.
         key: &'a Key,
     },
+    /// Makes a file that is none of bytes (§5.2). `Exists` where something is there.
+    Make {
+        /// Where.
+        key: &'a Key,
+        /// Which type; not [`FileType::Regular`].
+        file_type: FileType,
+        /// The target of a symbolic link; of others, nothing.
+        target: &'a [u8],
+    },
+    /// Sets attributes of the file at `key`, or of the directory, where [`Caps::attributes`] says that they are kept.
+    /// Right behind a change that makes or puts the same key it is part of that: they are seen together.
+    Set {
+        /// Whose attributes.
+        key: &'a Key,
+        /// Whether the directory is meant, and not the value's file.
+        directory: bool,
+        /// What is set.
+        attributes: &'a Setting,
+    },
+}
+
+/// What a store that keeps no attributes answers to [`Change::Make`] and [`Change::Set`].
+pub(super) fn keeps_no_attributes() -> Error {
+    Error::new(ErrorKind::Unsupported, "this store keeps no attributes")
 }
 
 /// The condition of a change.
@@ -330,6 +420,8 @@ pub struct Caps {
     pub ordered: bool,
     /// Whether directories can be made ([`Change::Branch`]).
     pub branches: bool,
+    /// Whether attributes are kept: [`Change::Set`] and [`Change::Make`] (§5.2).
+    pub attributes: bool,
     /// Whether [`Store::watch`] works.
     pub watch: bool,
     /// Whether [`Store::snapshot`] works.

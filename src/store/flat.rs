@@ -23,6 +23,7 @@ pub use separator::Separator;
 
 use super::api::{
     Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Version, Watch, When,
+    keeps_no_attributes,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Word};
@@ -116,6 +117,7 @@ impl<K: Kv> Flat<K> {
             Change::Rename { from, to, tree: true, replace } => self.move_tree(from, to, *replace, edits)?,
             Change::Branch { key } => self.make_marker(key, edits)?,
             Change::RemoveBranch { key } => self.remove_marker(key, edits)?,
+            Change::Make { .. } | Change::Set { .. } => return Err(keeps_no_attributes()),
         }
         Ok(())
     }
@@ -220,7 +222,7 @@ impl<K: Kv> Store for Flat<K> {
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         if key.is_root() {
-            return Ok(Some(Stat { kind: Kind::Branch, size: 0, modified: self.kv.changed() }));
+            return Ok(Some(Stat::plain(Kind::Branch, 0, self.kv.changed())));
         }
         let Some(flat) = self.existing(key) else { return Ok(None) };
         let found = self.kv.get(&flat)?;
@@ -229,9 +231,9 @@ impl<K: Kv> Store for Flat<K> {
             None => false,
         };
         Ok(match (found, below) {
-            (Some(Found { size, modified }), false) => Some(Stat { kind: Kind::Leaf, size, modified }),
-            (Some(Found { size, modified }), true) => Some(Stat { kind: Kind::Both, size, modified }),
-            (None, true) => Some(Stat { kind: Kind::Branch, size: 0, modified: self.kv.changed() }),
+            (Some(Found { size, modified }), false) => Some(Stat::plain(Kind::Leaf, size, modified)),
+            (Some(Found { size, modified }), true) => Some(Stat::plain(Kind::Both, size, modified)),
+            (None, true) => Some(Stat::plain(Kind::Branch, 0, self.kv.changed())),
             (None, false) => None,
         })
     }
@@ -288,6 +290,10 @@ impl<K: Kv> Store for Flat<K> {
 
     fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
         Version::of_payload(body).map(Some)
+    }
+
+    fn foreign_changes(&self) -> Option<u64> {
+        self.kv.foreign_changes()
     }
 
     fn watch(&self, tell: Tell) -> Result<Watch> {

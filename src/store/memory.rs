@@ -43,6 +43,7 @@ fn caps() -> Caps {
         immutable: false,
         ordered: true,
         branches: true,
+        attributes: false,
         // Nobody else can change it, so there is never anything to tell.
         watch: true,
         snapshot: true,
@@ -143,6 +144,11 @@ impl Kv for Memory {
 
     fn changed(&self) -> SystemTime {
         self.map.read().made
+    }
+
+    fn foreign_changes(&self) -> Option<u64> {
+        // Nobody else can reach it.
+        Some(0)
     }
 
     fn watch(&self, tell: TellKey) -> Result<Watch> {

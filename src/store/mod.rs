@@ -1,6 +1,7 @@
 //! The stores, by kind. The only `#[cfg(feature)]` lines of the tree are here.
 
 pub mod api;
+pub mod attributes;
 pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;

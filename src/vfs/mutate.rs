@@ -96,7 +96,7 @@ impl Vfs {
         });
         self.touch_directory(&directory);
         self.detach(made);
-        let stat = Stat { kind: Kind::Leaf, size: 0, modified: now };
+        let stat = Stat::plain(Kind::Leaf, 0, now);
         let attr = self.remember(made.parent, made.name, target, What::File, Some(stat));
         if let Some(node) = self.table.lock().get_mut(attr.ino) {
             node.buffer = Some(Arc::new(Buffer::empty(when)));
@@ -190,7 +190,7 @@ impl Vfs {
         self.touch_directory(&target.key);
         self.touch_directory(&self.directory_of(&target));
         self.detach(made);
-        let stat = Stat { kind: Kind::Branch, size: 0, modified: env::now() };
+        let stat = Stat::plain(Kind::Branch, 0, env::now());
         Ok(self.remember(parent, name, target, What::Directory, Some(stat)))
     }
 

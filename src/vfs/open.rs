@@ -188,7 +188,7 @@ impl Vfs {
         let same_as_open = match &reading {
             None => true,
             Some(reading) => {
-                let stat = Stat { kind: Kind::Leaf, size: found.len(), modified };
+                let stat = Stat::plain(Kind::Leaf, found.len(), modified);
                 self.shows_same(ino, &place.key, &**reading, &stat)
             }
         };

@@ -50,6 +50,11 @@ pub trait Kv: Send + Sync + 'static {
         self.sync()
     }
 
+    /// See [`super::Store::foreign_changes`].
+    fn foreign_changes(&self) -> Option<u64> {
+        None
+    }
+
     /// See [`super::Store::watch`]; `None` tells that something changed, and nobody knows what.
     fn watch(&self, tell: TellKey) -> Result<Watch> {
         drop(tell);

@@ -248,7 +248,7 @@ impl<'a> Page<'a> {
         let row = &self.rows[index];
         Entry {
             segment: Segment::plain(row.name(&self.names)),
-            stat: Stat { kind: row.kind, size: row.found.size, modified: row.found.modified },
+            stat: Stat::plain(row.kind, row.found.size, row.found.modified),
         }
     }
 

@@ -16,6 +16,7 @@ fn store(separator: Option<&[u8]>) -> Flat<Memory> {
         immutable: false,
         ordered: true,
         branches: true,
+        attributes: false,
         watch: false,
         snapshot: true,
         atomic: Atomic::Batch,

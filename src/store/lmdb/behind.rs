@@ -123,7 +123,8 @@ pub(super) fn start(engine: &Arc<Engine>, opening: &Opening) -> Result<Ahead> {
     Ok(ahead)
 }
 
-fn identity_of(environment: &Environment) -> Identity {
+/// Which data file it is.
+pub(super) fn identity_of(environment: &Environment) -> Identity {
     let (device, inode) = environment.identity();
     // By its path: after a compaction the descriptor held is the old file's.
     let made = std::fs::metadata(environment.place.data()).and_then(|found| found.created()).ok();

@@ -49,6 +49,16 @@ impl Changes {
         self.foreign.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Takes over when somebody else last changed something, from an earlier mount; false where others have changed
+    /// something since this one began.
+    pub(super) fn resume(&self, modified: SystemTime) -> bool {
+        let unchanged = self.foreign() == 0;
+        if unchanged {
+            self.modified.store(nanoseconds(modified), Ordering::Release);
+        }
+        unchanged
+    }
+
     /// When somebody else last changed something, as far as is known: a moment after the change.
     pub fn modified(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.modified.load(Ordering::Acquire))

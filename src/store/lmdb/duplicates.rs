@@ -17,7 +17,9 @@ use super::transaction::{Transaction, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::payload::Payload;
-use crate::store::api::{Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Value, Version, When};
+use crate::store::api::{
+    Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Value, Version, When, keeps_no_attributes,
+};
 
 /// A database with `MDB_DUPSORT`.
 pub(super) struct Duplicates {
@@ -43,7 +45,7 @@ impl Duplicates {
     }
 
     fn stat_of(&self, kind: Kind) -> Stat {
-        Stat { kind, size: 0, modified: self.moment.changed(&self.engine) }
+        Stat::plain(kind, 0, self.moment.changed(&self.engine))
     }
 
     fn has(transaction: &impl Transaction, table: Table, at: &At) -> Result<bool> {
@@ -100,6 +102,7 @@ impl Duplicates {
                 }
                 writing.delete(table.handle, &bytes, None).map(drop)
             }
+            Change::Make { .. } | Change::Set { .. } => Err(keeps_no_attributes()),
         }
     }
 

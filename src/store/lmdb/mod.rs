@@ -12,6 +12,7 @@ mod duplicates;
 mod edit;
 mod engine;
 mod environment;
+mod era;
 mod failure;
 mod header;
 mod journal;
@@ -76,6 +77,7 @@ fn caps() -> Caps {
         immutable: false,
         ordered: true,
         branches: true,
+        attributes: false,
         watch: true,
         snapshot: true,
         atomic: Atomic::Batch,

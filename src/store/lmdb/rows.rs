@@ -7,7 +7,9 @@ use super::number::Form;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::payload::Payload;
-use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, Version, When};
+use crate::store::api::{
+    Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, Version, When, keeps_no_attributes,
+};
 use crate::store::flat::{Edit, Kv, Step};
 
 /// A database with `MDB_INTEGERKEY` or `MDB_REVERSEKEY`.
@@ -59,11 +61,11 @@ impl Store for Rows {
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         if key.is_root() {
-            return Ok(Some(Stat { kind: Kind::Branch, size: 0, modified: self.kv.changed() }));
+            return Ok(Some(Stat::plain(Kind::Branch, 0, self.kv.changed())));
         }
         let Some(stored) = self.stored(key)? else { return Ok(None) };
         let found = self.kv.get(&stored)?;
-        Ok(found.map(|found| Stat { kind: Kind::Leaf, size: found.size, modified: found.modified }))
+        Ok(found.map(|found| Stat::plain(Kind::Leaf, found.size, found.modified)))
     }
 
     fn list(
@@ -78,7 +80,7 @@ impl Store for Rows {
             let start = std::mem::take(&mut from.position);
             self.kv.scan(&start, &mut |key, found| {
                 let segment = form.segment(key);
-                let stat = Stat { kind: Kind::Leaf, size: found.size, modified: found.modified };
+                let stat = Stat::plain(Kind::Leaf, found.size, found.modified);
                 if each(Entry { segment: Segment::plain(&segment), stat }).is_break() {
                     from.position = key.to_vec();
                     done = false;
@@ -124,6 +126,7 @@ impl Store for Rows {
                     return Err(Error::new(ErrorKind::Unsupported, "this database has no directories"));
                 }
                 Change::RemoveBranch { .. } => {}
+                Change::Make { .. } | Change::Set { .. } => return Err(keeps_no_attributes()),
             }
         }
         if edits.is_empty() { Ok(()) } else { self.kv.write(&mut edits) }

@@ -27,7 +27,10 @@ use super::unordered::Unordered;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::payload::Payload;
-use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Tell, Usage, Value, Version, Watch};
+use crate::store::api::{
+    Caps, Change, Cursor, Entry, Era, Kind, Stat, Store, Tell, Usage, Value, Version, Watch,
+    keeps_no_attributes,
+};
 use crate::store::flat::Flat;
 
 /// Names of databases kept from one listing to the next; with more, each listing looks for them anew.
@@ -168,7 +171,7 @@ impl Lmdb {
     ) -> Result<()> {
         self.learn_names()?;
         let modified = self.moment.changed(&self.engine);
-        let stat = Stat { kind: Kind::Branch, size: 0, modified };
+        let stat = Stat::plain(Kind::Branch, 0, modified);
         let known = self.names.lock().as_ref().map(|known| {
             let start = known.names.partition_point(|name| **name < *from.position);
             known.names[start..].to_vec()
@@ -239,6 +242,7 @@ impl Lmdb {
                 ErrorKind::CrossDevice,
                 "LMDB cannot rename a database: make another and move its keys",
             )),
+            Change::Make { .. } | Change::Set { .. } => Err(keeps_no_attributes()),
             Change::Put { .. } | Change::Delete { .. } => {
                 Err(Error::new(ErrorKind::IsDirectory, "a named database is a directory, not a value"))
             }
@@ -253,6 +257,7 @@ fn keys<'k>(change: &Change<'k>) -> (&'k Key, Option<&'k Key>) {
     match change {
         Change::Put { key, .. } | Change::Delete { key, .. } => (key, None),
         Change::Branch { key } | Change::RemoveBranch { key } => (key, None),
+        Change::Make { key, .. } | Change::Set { key, .. } => (key, None),
         Change::Rename { from, to, .. } => (from, Some(to)),
     }
 }
@@ -271,6 +276,8 @@ fn with_keys<'b>(change: &Change<'b>, key: &'b Key, other: &'b Key) -> Change<'b
         }
         Change::Branch { .. } => Change::Branch { key },
         Change::RemoveBranch { .. } => Change::RemoveBranch { key },
+        Change::Make { file_type, target, .. } => Change::Make { key, file_type: *file_type, target },
+        Change::Set { directory, attributes, .. } => Change::Set { key, directory: *directory, attributes },
     }
 }
 
@@ -419,6 +426,24 @@ impl Store for Lmdb {
 
     fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
         Version::of_payload(body).map(Some)
+    }
+
+    fn foreign_changes(&self) -> Option<u64> {
+        Some(match self.moment {
+            Moment::Live => self.engine.environment().changes().foreign(),
+            Moment::Fixed(_) => 0,
+        })
+    }
+
+    fn era(&self) -> Result<Option<Era>> {
+        self.engine.era(&self.moment).map(Some)
+    }
+
+    fn resume(&self, era: &Era) -> Result<bool> {
+        match self.moment {
+            Moment::Live => self.engine.resume(era),
+            Moment::Fixed(_) => Ok(false),
+        }
     }
 
     fn watch(&self, tell: Tell) -> Result<Watch> {

@@ -33,7 +33,7 @@ impl Unordered {
     }
 
     fn stat_of(&self, kind: Kind, size: usize) -> Stat {
-        Stat { kind, size: size as u64, modified: self.moment.changed(&self.engine) }
+        Stat::plain(kind, size as u64, self.moment.changed(&self.engine))
     }
 
     /// Hands out the keys and their (first) values, in the database's own order.
