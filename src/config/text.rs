@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::Commit;
+use crate::store::driver::{Commit, KeepAttributes};
 
 /// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a day.
 ///
@@ -38,6 +38,33 @@ pub fn commit_text(commit: Commit) -> String {
         Commit::Close => "close".to_owned(),
         Commit::Durable => "durable".to_owned(),
         Commit::Within(time) => humantime::format_duration(time).to_string(),
+    }
+}
+
+/// Reads `auto`, `native`, `sidecar` or `none`.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_attrs(text: &str) -> Result<KeepAttributes> {
+    Ok(match text {
+        "auto" => KeepAttributes::Auto,
+        "native" => KeepAttributes::Native,
+        "sidecar" => KeepAttributes::Sidecar,
+        "none" => KeepAttributes::None,
+        _ => {
+            let sentence = format!("attrs {text:?}: there are auto, native, sidecar and none");
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+    })
+}
+
+/// The text that [`parse_attrs`] reads.
+pub fn attrs_text(attrs: KeepAttributes) -> &'static str {
+    match attrs {
+        KeepAttributes::Auto => "auto",
+        KeepAttributes::Native => "native",
+        KeepAttributes::Sidecar => "sidecar",
+        KeepAttributes::None => "none",
     }
 }
 
@@ -149,6 +176,21 @@ pub(super) mod commit {
 
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Commit, D::Error> {
         parse_commit(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// [`KeepAttributes`] as [`parse_attrs`] reads it.
+pub(super) mod attrs {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(attrs: &KeepAttributes, serializer: S) -> Result<S::Ok, S::Error> {
+        attrs_text(*attrs).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<KeepAttributes, D::Error> {
+        parse_attrs(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -48,7 +48,9 @@ pub(super) fn file_type(what: &What) -> FileType {
     match what {
         What::File => FileType::RegularFile,
         What::Directory => FileType::Directory,
-        What::Symlink(_) => FileType::Symlink,
+        What::Symlink => FileType::Symlink,
+        What::Fifo => FileType::NamedPipe,
+        What::Socket => FileType::Socket,
     }
 }
 

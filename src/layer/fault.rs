@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -81,12 +82,14 @@ thread_local! {
 pub struct Faulty {
     store: Arc<dyn Store>,
     plans: Arc<Plans>,
+    /// How often [`Faulty::foreign`] was called.
+    foreign: AtomicU64,
 }
 
 impl Faulty {
     /// `store`, with nothing planned.
     pub fn new(store: Arc<dyn Store>) -> Faulty {
-        Faulty { store, plans: Arc::default() }
+        Faulty { store, plans: Arc::default(), foreign: AtomicU64::new(0) }
     }
 
     /// At the `nth` call of this kind from now on (the next is the first), `action` happens, once.
@@ -97,6 +100,16 @@ impl Faulty {
     /// At the `nth` call of this kind from now on, the answer is this error, once.
     pub fn fail(&self, call: Call, nth: usize, moment: Moment, kind: ErrorKind) {
         self.plan(call, nth, moment, Box::new(move || Err(kind.into())));
+    }
+
+    /// Carries out another program's changes: past this layer and what is above, and noticed at once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn foreign(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        let outcome = self.store.apply(changes);
+        self.foreign.fetch_add(1, Ordering::AcqRel);
+        outcome
     }
 
     /// Nothing is planned any more.
@@ -137,22 +150,13 @@ fn alone(each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> impl FnMut(Entry
 
 impl Store for Faulty {
     passes_on!(
-        caps,
-        xattrs,
-        check_key,
-        value_max,
-        raw_key,
-        version_of,
-        foreign_changes,
-        era,
-        resume,
-        watch,
-        snapshot,
-        usage,
-        compact,
-        facts,
-        close
+        caps, xattrs, check_key, value_max, raw_key, version_of, era, resume, watch, snapshot, usage,
+        compact, facts, close
     );
+
+    fn foreign_changes(&self) -> Option<u64> {
+        self.store.foreign_changes().map(|changes| changes + self.foreign.load(Ordering::Acquire))
+    }
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         self.plans.around(Call::Stat, || self.store.stat(key))

@@ -57,6 +57,20 @@ pub struct Opening {
     pub save: Option<PathBuf>,
 }
 
+/// Where mode, owner, times, links and extended attributes are kept (§5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepAttributes {
+    /// By the store where it does so itself, beside it where it has a place for that, else nowhere.
+    #[default]
+    Auto,
+    /// By the store itself.
+    Native,
+    /// In a small database beside the store.
+    Sidecar,
+    /// Nowhere: what would have to last is refused (§5.3).
+    None,
+}
+
 /// How a put becomes a commit (§4.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Commit {

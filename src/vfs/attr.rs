@@ -1,4 +1,4 @@
-//! Attributes of a file or directory: what the store knows, what was set in the mount, what is being written.
+//! Attributes of a file or directory: what the store knows and keeps, and what is being written.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -7,14 +7,12 @@ use std::time::SystemTime;
 use twox_hash::{XxHash3_64, xxhash3_64};
 
 use super::Vfs;
-use super::buffer::Buffer;
-use super::node::{Ino, Place, What};
-use super::overlay::{Attributes, Guarded, Holds};
-use crate::env;
+use super::buffer::{Buffer, State};
+use super::node::{Ino, Nameless, Place, What};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
 use crate::payload::Payload;
 use crate::store::api::{Kind, Stat, Value};
+use crate::store::attributes::Attributes;
 
 /// What `stat` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +39,22 @@ pub struct Attr {
     pub ctime: SystemTime,
 }
 
+/// What a buffer knows of its file.
+struct Written {
+    len: u64,
+    dirty: bool,
+    modified: SystemTime,
+    changed: SystemTime,
+    attributes: Attributes,
+}
+
+impl Written {
+    fn of(state: &State) -> Written {
+        let (len, dirty, attributes) = (state.len(), state.dirty, state.attributes);
+        Written { len, dirty, modified: state.modified, changed: state.changed, attributes }
+    }
+}
+
 impl Vfs {
     /// The attributes of an inode.
     ///
@@ -61,10 +75,7 @@ impl Vfs {
         buffer: Option<&Buffer>,
         stat: Option<Stat>,
     ) -> Result<Attr> {
-        let written = buffer.map(|buffer| {
-            let state = buffer.state.read();
-            (state.len(), state.modified, state.dirty)
-        });
+        let written = buffer.map(|buffer| Written::of(&buffer.state.read()));
         // While handles read a version, its size is the file's: of what is read, not of what came after (§3.1).
         let reading = match written {
             None => self.reading(ino).map(|value| value.len()),
@@ -72,25 +83,35 @@ impl Vfs {
         };
         let stat = match (&written, stat) {
             (_, Some(stat)) => Some(stat),
-            (Some((_, _, true)), None) => None,
-            _ if matches!(place.what, What::Symlink(_)) => None,
+            (Some(Written { dirty: true, .. }), None) => None,
             _ if !place.linked => None,
             _ => self.stat(place)?,
         };
         let absent = stat.is_none() && written.is_none() && reading.is_none();
-        if absent && place.what == What::File && place.linked {
+        if absent && place.what != What::Directory && place.linked {
             return Err(ErrorKind::NotFound.into());
         }
-        let size = written.map(|(len, _, _)| len).or(reading);
+        let size = written.as_ref().map(|written| written.len).or(reading);
         let mut attr = self.plain_attr(ino, place, size, stat);
         if place.more.is_some() {
             return Ok(attr);
         }
-        self.merge(&mut attr, place, stat);
-        if let Some((_, modified, true)) = written {
-            (attr.mtime, attr.ctime) = (modified, modified);
+        match (&written, stat) {
+            _ if !place.linked => {
+                if let Some(nameless) = self.nameless(ino) {
+                    attr.take(&nameless.attributes);
+                }
+            }
+            (_, Some(stat)) => self.take_kept(&mut attr, place, &stat),
+            (Some(written), None) => attr.take(&written.attributes),
+            (None, None) => {}
         }
-        if place.what != What::Directory {
+        if let Some(Written { dirty: true, modified, changed, .. }) = written {
+            (attr.mtime, attr.ctime) = (modified, changed);
+        }
+        if place.what == What::Directory {
+            self.take_touched(&mut attr, place);
+        } else {
             self.tell(ino, attr.size);
         }
         Ok(attr)
@@ -99,21 +120,27 @@ impl Vfs {
     /// The attributes of a name for which the store was asked just now, or which the mount alone has.
     pub(super) fn attr_of_entry(&self, ino: Ino, place: &Place, stat: Option<Stat>) -> Attr {
         let mut attr = self.plain_attr(ino, place, None, stat);
-        self.merge(&mut attr, place, stat);
+        if let Some(stat) = stat {
+            self.take_kept(&mut attr, place, &stat);
+        }
+        if place.what == What::Directory {
+            self.take_touched(&mut attr, place);
+        }
         attr
     }
 
     /// What the mount's options and the store say; `size` where the bytes are elsewhere than in the store.
     fn plain_attr(&self, ino: Ino, place: &Place, size: Option<u64>, stat: Option<Stat>) -> Attr {
         let modified = stat.map_or(self.started, |stat| stat.modified);
-        let (size, mode) = match &place.what {
+        let stored = || size.unwrap_or_else(|| stat.map_or(0, |stat| stat.size));
+        let (size, mode) = match place.what {
             What::Directory => (0, self.options.directory_mode),
-            What::Symlink(target) => (target.len() as u64, 0o777),
-            What::File => (size.unwrap_or_else(|| stat.map_or(0, |stat| stat.size)), self.options.file_mode),
+            What::Symlink => (stored(), 0o777),
+            What::File | What::Fifo | What::Socket => (stored(), self.options.file_mode),
         };
         Attr {
             ino,
-            what: place.what.clone(),
+            what: place.what,
             size,
             mode,
             uid: self.options.uid,
@@ -125,92 +152,29 @@ impl Vfs {
         }
     }
 
-    /// Puts what was set in the mount over `attr`.
-    fn merge(&self, attr: &mut Attr, place: &Place, stat: Option<Stat>) {
-        let guarded = self.attributes(attr.ino, place, |set| {
-            attr.mode = set.mode.unwrap_or(attr.mode);
-            attr.uid = set.uid.unwrap_or(attr.uid);
-            attr.gid = set.gid.unwrap_or(attr.gid);
-            attr.atime = set.atime.unwrap_or(attr.atime);
-            attr.ctime = set.ctime.map_or(attr.ctime, |set| set.max(attr.ctime));
-            set.mtime
-        });
-        let Some(guarded) = guarded.flatten() else { return };
-        if self.still_holds(&guarded, place, stat) {
-            attr.mtime = guarded.time;
-        }
+    fn take_kept(&self, attr: &mut Attr, place: &Place, stat: &Stat) {
+        attr.take(if place.what == What::Directory { &stat.directory } else { &stat.file });
     }
 
-    /// Looks at what was set on a file or directory: under its key, or on the inode where it has no name.
-    pub(super) fn attributes<T>(
-        &self,
-        ino: Ino,
-        place: &Place,
-        look: impl FnOnce(&Attributes) -> T,
-    ) -> Option<T> {
-        if !place.linked {
-            return self.table.lock().get(ino)?.attributes.as_deref().map(look);
-        }
-        let overlay = self.overlay.read();
-        let record = overlay.get(&place.key)?;
-        let set = if place.what == What::Directory { &record.directory } else { &record.file };
-        set.as_deref().map(look)
+    /// What came into a directory, and went from it, through this mount makes it newer.
+    fn take_touched(&self, attr: &mut Attr, place: &Place) {
+        let touched = self.overlay.read().touched(&place.key);
+        attr.mtime = attr.mtime.max(touched);
+        attr.ctime = attr.ctime.max(touched);
     }
 
-    /// Whether the value is what it was when its time of change was recorded (§5.5). Asks for the value only where
-    /// the store cannot rule out a change since.
-    fn still_holds(&self, guarded: &Guarded, place: &Place, stat: Option<Stat>) -> bool {
-        match guarded.holds(stat) {
-            Holds::Yes => true,
-            Holds::No => false,
-            Holds::WithTheSameBytes => {
-                let Ok(Some(value)) = self.store.open(&place.key) else { return false };
-                let same = hash_of_value(&*value).is_ok_and(|content| Some(content) == guarded.content);
-                if let (true, Some(stat)) = (same, stat) {
-                    self.overlay.write().holds_until(&place.key, stat.modified);
-                }
-                same
-            }
-        }
-    }
-
-    /// Whether the store must be asked for more than a listing tells before the entry's attributes are known.
-    pub(super) fn must_ask(&self, key: &Key, stat: Stat) -> bool {
-        let overlay = self.overlay.read();
-        let set = overlay.get(key).and_then(|record| record.file.as_ref());
-        let mtime = set.filter(|_| stat.kind == Kind::Leaf).and_then(|set| set.mtime);
-        mtime.is_some_and(|mtime| mtime.holds(Some(stat)) == Holds::WithTheSameBytes)
-    }
-
-    /// Records that a file was put with these bytes, changed at `modified`.
-    pub(super) fn record_put(
-        &self,
-        key: &Key,
-        data: &Payload,
-        modified: SystemTime,
-        asked: bool,
-    ) -> Result<()> {
-        let content = Some((data.len(), hash_of(data)?));
-        let mtime = Guarded { time: modified, known: env::now(), content, asked };
-        self.overlay.write().record_put(key, mtime);
-        Ok(())
-    }
-
-    /// Records that something came into, or went from, a directory.
-    pub(super) fn touch_directory(&self, directory: &Key) {
-        let now = env::now();
-        let mut overlay = self.overlay.write();
-        let set = overlay.attributes(directory, true);
-        set.mtime = Some(Guarded { time: now, known: now, content: None, asked: false });
-        set.ctime = Some(now);
+    /// The attributes of a file that has no name any more.
+    pub(super) fn nameless(&self, ino: Ino) -> Option<Nameless> {
+        self.table.lock().get(ino)?.nameless.as_deref().cloned()
     }
 
     /// What the store knows of a place; a value's own stat where the place is a file.
     pub(super) fn stat(&self, place: &Place) -> Result<Option<Stat>> {
         let stat = self.store.stat(&place.key)?;
         Ok(match (&place.what, stat) {
-            (What::File, Some(stat)) if !stat.kind.has_value() => None,
             (What::Directory, Some(stat)) if stat.kind == Kind::Leaf => None,
+            (What::Directory, stat) => stat,
+            (_, Some(stat)) if !stat.kind.has_value() => None,
             (_, stat) => stat,
         })
     }
@@ -223,6 +187,18 @@ impl Vfs {
         if let Some(node) = self.table.lock().get_mut(ino) {
             node.told = size;
         }
+    }
+}
+
+impl Attr {
+    /// Takes over what is kept.
+    fn take(&mut self, kept: &Attributes) {
+        self.mode = kept.mode.unwrap_or(self.mode);
+        self.uid = kept.uid.unwrap_or(self.uid);
+        self.gid = kept.gid.unwrap_or(self.gid);
+        self.atime = kept.atime.unwrap_or(self.atime);
+        self.mtime = kept.mtime.unwrap_or(self.mtime);
+        self.ctime = kept.ctime.unwrap_or(self.ctime);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Value, When};
+use crate::store::attributes::{Attributes, Setting};
 
 /// A file being written.
 #[derive(Debug)]
@@ -36,10 +37,16 @@ pub struct State {
     pub dirty: bool,
     /// Why the last put failed (§4.2).
     pub error: Option<Error>,
-    /// When the bytes changed last.
+    /// When the bytes changed last, or the time that was set since.
     pub modified: SystemTime,
-    /// Whether somebody set that time.
-    pub modified_asked: bool,
+    /// When the bytes or the attributes changed last.
+    pub changed: SystemTime,
+    /// The attributes, those to be set included.
+    pub attributes: Attributes,
+    /// The attributes that are set together with the next put.
+    pub pending: Setting,
+    /// How many changes by others the store had noticed when the bytes were known to be its own; `None`: it cannot tell.
+    pub foreign_changes: Option<u64>,
 }
 
 impl std::fmt::Debug for State {
@@ -50,16 +57,23 @@ impl std::fmt::Debug for State {
 
 impl Buffer {
     /// The buffer of a file that starts empty: a new one (`Absent` where `O_EXCL` asked for it), or a truncated one.
-    pub fn empty(when: When) -> Buffer {
-        Buffer::over(None, Some(Payload::new()), when, true)
+    pub fn empty(when: When, attributes: Attributes) -> Buffer {
+        Buffer::over(None, Some(Payload::new()), when, attributes)
     }
 
     /// The buffer of a file that starts as this version.
-    pub fn on(base: Arc<dyn Value>) -> Buffer {
-        Buffer::over(Some(base), None, When::Always, false)
+    pub fn on(base: Arc<dyn Value>, attributes: Attributes) -> Buffer {
+        Buffer::over(Some(base), None, When::Always, attributes)
     }
 
-    fn over(base: Option<Arc<dyn Value>>, data: Option<Payload>, when: When, dirty: bool) -> Buffer {
+    fn over(
+        base: Option<Arc<dyn Value>>,
+        data: Option<Payload>,
+        when: When,
+        attributes: Attributes,
+    ) -> Buffer {
+        let now = env::now();
+        let dirty = data.is_some();
         Buffer {
             putting: Mutex::new(()),
             state: RwLock::new(State {
@@ -69,8 +83,11 @@ impl Buffer {
                 settled: false,
                 dirty,
                 error: None,
-                modified: env::now(),
-                modified_asked: false,
+                modified: now,
+                changed: now,
+                attributes,
+                pending: Setting::default(),
+                foreign_changes: None,
             }),
         }
     }
@@ -159,8 +176,18 @@ impl State {
         Ok(())
     }
 
-    /// The bytes are put.
-    pub fn put(&mut self) {
+    /// Sets attributes of a file that has bytes to put: they are put together.
+    pub fn set(&mut self, setting: Setting) {
+        setting.apply(&mut self.attributes);
+        self.modified = setting.mtime.unwrap_or(self.modified);
+        self.changed = setting.ctime.unwrap_or(self.changed);
+        self.pending.add(setting);
+    }
+
+    /// The bytes are put; the store had noticed so many changes by others before.
+    pub fn put(&mut self, foreign_changes: Option<u64>) {
+        self.pending = Setting::default();
+        self.foreign_changes = foreign_changes;
         self.error = None;
         self.when = When::Always;
         self.dirty = false;
@@ -170,7 +197,7 @@ impl State {
     fn touch(&mut self) {
         self.dirty = true;
         self.modified = env::now();
-        self.modified_asked = false;
+        self.changed = self.modified;
     }
 
     /// The bytes as our own, copied from the base where this is the first write; of the base only the first `keep`

@@ -241,11 +241,8 @@ impl Vfs {
             (super::node::Step::More(prefix), _) => {
                 (What::Directory, number::of_more(directory.hash, prefix))
             }
-            (_, Shown::Directory) => (What::Directory, number::of_directory(number::of_key(&target.key))),
-            (_, Shown::Symlink) => {
-                (What::Symlink(Box::default()), number::of_file(number::of_key(&target.key)))
-            }
-            (_, Shown::File) => (What::File, number::of_file(number::of_key(&target.key))),
+            (_, Shown::Directory) => (What::Directory, number::of(&target.key, true)),
+            (_, Shown::File) => (What::File, number::of(&target.key, false)),
         };
         let ino = self.table.lock().child(directory.ino, name).unwrap_or(number);
         take(Given { ino, what: &what, name, next: directory.at.next + 1, attr: None })

@@ -11,6 +11,7 @@ use super::node::Ino;
 use super::{Caller, Vfs};
 use crate::error::{ErrorKind, Result};
 use crate::store::api::When;
+use crate::store::attributes::Attributes;
 
 /// An open file.
 pub struct Handle {
@@ -51,12 +52,17 @@ impl Vfs {
     }
 
     /// The buffer of this inode, made over `value` where there is none.
-    pub(super) fn buffer_for_writing(&self, ino: Ino, value: Option<Shared>) -> Arc<Buffer> {
+    pub(super) fn buffer_for_writing(
+        &self,
+        ino: Ino,
+        value: Option<Shared>,
+        attributes: Attributes,
+    ) -> Arc<Buffer> {
         let mut table = self.table.lock();
         let fresh = || {
             Arc::new(match value {
-                Some(value) => Buffer::on(value),
-                None => Buffer::empty(When::Always),
+                Some(value) => Buffer::on(value, attributes),
+                None => Buffer::empty(When::Always, attributes),
             })
         };
         match table.get_mut(ino) {
@@ -126,7 +132,8 @@ impl Vfs {
             Some(buffer) => buffer,
             None => {
                 let value = self.handle(handle)?.value.lock().clone();
-                self.buffer_for_writing(ino, value)
+                let stat = self.stat(&self.place(ino)?)?;
+                self.buffer_for_writing(ino, value, stat.map(|stat| stat.file).unwrap_or_default())
             }
         };
         let value_max = self.value_max(ino);

@@ -77,7 +77,7 @@ impl Vfs {
         let mut skip = std::mem::take(&mut directory.skip);
         let outcome = loop {
             let mut ask = None;
-            let walked = self.walk(directory, &mut |directory, listed| {
+            let walked = self.walk(directory, attributes, &mut |directory, listed| {
                 let hash = XxHash3_64::oneshot(listed.name);
                 if !skip.is_empty() && skip.remove(&hash) {
                     reply.passed.push(hash);
@@ -117,7 +117,7 @@ impl Vfs {
     fn step_over(&self, directory: &mut DirectoryHandle, name: &[u8]) -> Result<()> {
         let next = directory.at.next + 1;
         let mut over = false;
-        let outcome = self.walk(directory, &mut |_, listed| {
+        let outcome = self.walk(directory, false, &mut |_, listed| {
             if over || listed.name != name {
                 return Offered::Stop;
             }
@@ -142,7 +142,7 @@ impl Vfs {
         skip.extend(reply.passed.iter().chain(reply.given.iter().take(before as usize)));
         directory.begin_at(Position { next: offset, ..reply.start });
         // As far as they are there still, they are stepped over for good.
-        let outcome = self.walk(directory, &mut |_, listed| {
+        let outcome = self.walk(directory, false, &mut |_, listed| {
             if skip.remove(&XxHash3_64::oneshot(listed.name)) { Offered::Passed } else { Offered::Stop }
         });
         directory.skip = skip;
@@ -153,12 +153,13 @@ impl Vfs {
     fn walk(
         &self,
         directory: &mut DirectoryHandle,
+        attributes: bool,
         offer: &mut dyn FnMut(&DirectoryHandle, &Listed<'_>) -> Offered,
     ) -> Result<()> {
         let Position { mut next, mut cursor, mut piece } = std::mem::take(&mut directory.at);
         let mut pieces = std::mem::take(&mut directory.pieces);
         let before = directory.place.more.as_deref().unwrap_or_default();
-        let outcome = self.store.list(&directory.place.key, &mut cursor, &mut |entry: Entry<'_>| {
+        let mut each = |entry: Entry<'_>| {
             let encoded = name::encode(entry.segment);
             if !directory.own_names.is_empty() && directory.own_names.contains(&*encoded) {
                 return ControlFlow::Continue(());
@@ -183,25 +184,26 @@ impl Vfs {
                 pieces.insert(Box::from(&*name), next);
             }
             ControlFlow::Continue(())
-        });
+        };
+        let key = &directory.place.key;
+        let outcome = if attributes {
+            self.store.list_with_attributes(key, &mut cursor, &mut each)
+        } else {
+            self.store.list(key, &mut cursor, &mut each)
+        };
         directory.at = Position { next, cursor, piece };
         directory.pieces = pieces;
         outcome
     }
 
-    /// Whether an entry's attributes take more than the listing tells: it is open here, or its recorded time must be
-    /// compared with its bytes.
+    /// Whether an entry's attributes take more than the listing tells: it is open here.
     fn must_look_up(&self, directory: &DirectoryHandle, listed: &Listed<'_>) -> bool {
-        if listed.is_piece {
-            return true;
-        }
-        let is_open = {
-            let table = self.table.lock();
-            table.child(directory.ino, listed.name).and_then(|ino| table.get(ino)).is_some_and(|node| {
+        let table = self.table.lock();
+        let known = table.child(directory.ino, listed.name).and_then(|ino| table.get(ino));
+        listed.is_piece
+            || known.is_some_and(|node| {
                 node.buffer.is_some() || node.reading.as_ref().is_some_and(|read| read.strong_count() > 0)
             })
-        };
-        is_open || self.must_ask(&directory.place.key.child(listed.segment), listed.stat)
     }
 
     /// Gives a name of the store's with its attributes; a lookup is counted if it is taken.
@@ -239,7 +241,10 @@ impl Vfs {
             number::of_more(directory.hash, &[before, piece].concat())
         } else {
             let below = number::below(directory.hash, segment);
-            if what == What::Directory { number::of_directory(below) } else { number::of_file(below) }
+            match what {
+                What::Directory => listed.stat.directory.ino.unwrap_or(number::of_directory(below)),
+                _ => listed.stat.file.ino.unwrap_or(number::of_file(below)),
+            }
         };
         let known = if renumbered { self.table.lock().child(directory.ino, name) } else { None };
         take(Given { ino: known.unwrap_or(number), what: &what, name, next, attr: None })
@@ -248,6 +253,6 @@ impl Vfs {
 
 impl Listed<'_> {
     fn what(&self) -> What {
-        if self.is_piece || self.stat.kind.is_directory() { What::Directory } else { What::File }
+        if self.is_piece { What::Directory } else { What::of(&self.stat) }
     }
 }

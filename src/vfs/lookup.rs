@@ -90,7 +90,6 @@ impl Vfs {
                 // What may come under this name is another file.
                 self.table.lock().detach(*ino);
             }
-            self.forget_gone(&target);
             return Err(ErrorKind::NotFound.into());
         };
         if let (Some((ino, _, None, Some(reading))), Some(stat)) = (&known, &stat)
@@ -117,33 +116,20 @@ impl Vfs {
         }
         let shown = self.shown(&target.key);
         Ok(match (stat, shown) {
-            (Some(stat), Some((Shown::Directory, _))) => Some((What::Directory, Some(stat))),
-            (Some(stat), _) => {
-                Some((if stat.kind.is_directory() { What::Directory } else { What::File }, Some(stat)))
-            }
-            (None, Some((Shown::Directory, _))) => Some((What::Directory, None)),
-            (None, Some((Shown::Symlink, Some(link)))) => Some((What::Symlink(link), None)),
+            (Some(stat), Some(Shown::Directory)) => Some((What::Directory, Some(stat))),
+            (Some(stat), _) => Some((What::of(&stat), Some(stat))),
+            (None, Some(Shown::Directory)) => Some((What::Directory, None)),
             // A new file has a buffer as long as it is new, and its node was found by then.
             (None, _) => None,
         })
     }
 
-    /// What was set on something that is gone is not for what another program will make under its key.
-    fn forget_gone(&self, target: &Target) {
-        let known = self.overlay.read().get(&target.key).is_some();
-        if known {
-            self.overlay.write().remove_gone(&target.key, target.step == Step::Value);
-        }
-    }
-
-    fn shown(&self, key: &Key) -> Option<(Shown, Option<Box<[u8]>>)> {
-        let overlay = self.overlay.read();
-        let record = overlay.get(key)?;
-        Some((record.shows()?, record.symlink.clone()))
+    fn shown(&self, key: &Key) -> Option<Shown> {
+        self.overlay.read().get(key)?.shows()
     }
 
     pub(super) fn is_shown_directory(&self, key: &Key) -> bool {
-        matches!(self.shown(key), Some((Shown::Directory, _)))
+        self.shown(key) == Some(Shown::Directory)
     }
 
     /// A node for what was found, and its attributes.
@@ -155,10 +141,11 @@ impl Vfs {
         what: What,
         stat: Option<Stat>,
     ) -> Attr {
-        let hash = number::of_key(&target.key);
-        let hash = if what == What::Directory { number::of_directory(hash) } else { number::of_file(hash) };
+        let directory = what == What::Directory;
+        let kept = stat.and_then(|stat| if directory { stat.directory.ino } else { stat.file.ino });
+        let hash = kept.unwrap_or_else(|| number::of(&target.key, directory));
         let is_value = target.step == Step::Value;
-        let place = Place { key: target.key, what: what.clone(), more: None, linked: true, is_value };
+        let place = Place { key: target.key, what, more: None, linked: true, is_value };
         let mut table = self.table.lock();
         let ino = table.remember(parent, name, target.step, what, hash);
         drop(table);
@@ -224,15 +211,16 @@ impl Vfs {
         }
         match (state.data(), state.base()) {
             (Some(data), _) => {
-                let recorded =
-                    self.overlay.read().get(&place.key).and_then(|record| record.file.as_ref()?.mtime);
-                if recorded.is_some_and(|recorded| stat.modified <= recorded.known) {
+                // Asked after `stat`, which notices what others changed before it.
+                let foreign_changes = self.store.foreign_changes();
+                if foreign_changes.is_some() && state.foreign_changes == foreign_changes {
                     return Ok(false);
                 }
                 let Some(value) = self.store.open(&place.key)? else { return Ok(true) };
                 let same = hash_of_value(&*value)?.1 == hash_of(data)?;
+                drop(state);
                 if same {
-                    self.overlay.write().holds_until(&place.key, stat.modified);
+                    buffer.state.write().foreign_changes = foreign_changes;
                 }
                 Ok(!same)
             }
@@ -249,12 +237,16 @@ impl Vfs {
     /// The target of a symbolic link.
     ///
     /// # Errors
-    /// `Invalid` where it is none.
-    pub fn readlink(&self, ino: Ino) -> Result<Box<[u8]>> {
-        match self.place(ino)?.what {
-            What::Symlink(target) => Ok(target),
-            _ => Err(Error::new(ErrorKind::Invalid, "not a symbolic link")),
+    /// `Invalid` where it is none; `Stale` for one that is gone.
+    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+        let place = self.place(ino)?;
+        if place.what != What::Symlink {
+            return Err(Error::new(ErrorKind::Invalid, "not a symbolic link"));
         }
+        let link = self.store.open(&place.key)?.ok_or(ErrorKind::Stale)?;
+        let mut target = Vec::with_capacity(link.len() as usize);
+        link.read(0, link.len(), &mut |piece| target.extend_from_slice(piece))?;
+        Ok(target)
     }
 }
 

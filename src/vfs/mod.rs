@@ -11,7 +11,7 @@
 //! | `buffer` | the bytes of a file being written |
 //! | `kept` | bytes that an earlier mount could not put |
 //! | `mutate`, `rename` | making, removing and renaming names |
-//! | `attr`, `setattr`, `xattr` | attributes |
+//! | `attr`, `setattr`, `xattr`, `touched` | attributes |
 //! | `overlay` | what lives in the mount alone |
 //! | `invalidate` | other programs' changes, told to the kernel |
 //! | `report` | counts |
@@ -37,11 +37,12 @@ pub mod report;
 pub mod setattr;
 #[cfg(test)]
 mod tests;
+mod touched;
 pub mod xattr;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
@@ -105,6 +106,8 @@ pub struct Vfs {
     next_handle: AtomicU64,
     /// Callers whose open was answered `Stale`, and when.
     sent_back: Mutex<HashMap<u32, std::time::Instant>>,
+    /// Whether the log says already that no attributes are kept.
+    said_no_attributes: AtomicBool,
     /// What is counted for `kvfs status`.
     pub counters: report::Counters,
     /// What the kernel may keep, and for how long.
@@ -129,6 +132,7 @@ impl Vfs {
             directories: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             sent_back: Mutex::new(HashMap::new()),
+            said_no_attributes: AtomicBool::new(false),
             counters: report::Counters::default(),
         })
     }

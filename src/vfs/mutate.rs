@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::attr::Attr;
 use super::buffer::Buffer;
 use super::lookup::Target;
-use super::node::{Ino, Step, Table, What};
-use super::overlay::{Attributes, Guarded};
+use super::node::{Ino, Nameless, Step, Table, What, number};
 use super::put::Unmoved;
 use super::{Caller, Vfs};
 use crate::env::{self, Deadline};
@@ -14,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::name;
 use crate::store::api::{Change, Kind, Stat, When};
+use crate::store::attributes::{Attributes, FileType, Setting};
 
 /// Something new in a directory: who makes it, and with which permission bits.
 #[derive(Clone, Copy)]
@@ -87,19 +87,22 @@ impl Vfs {
         let directory = self.directory_of(&target);
         let now = env::now();
         self.overlay.write().change(&target.key, |record| {
-            if target.step == Step::Value {
-                record.new_value = true
-            } else {
-                record.new = true
-            }
-            record.file = Some(Box::new(self.attributes_of_new(made, self.options.file_mode)));
+            if target.step == Step::Value { record.new_value = true } else { record.new = true }
         });
         self.touch_directory(&directory);
         self.detach(made);
-        let stat = Stat::plain(Kind::Leaf, 0, now);
+        let mut setting = self.setting_of_new(made, self.options.file_mode);
+        let mut stat = Stat::plain(Kind::Leaf, 0, now);
+        setting.apply(&mut stat.file);
+        let own_number = number::of(&target.key, false);
         let attr = self.remember(made.parent, made.name, target, What::File, Some(stat));
+        setting.ino = (attr.ino != own_number).then_some(attr.ino);
+        let buffer = Buffer::empty(when, Attributes::default());
+        if self.caps.attributes {
+            buffer.state.write().set(setting);
+        }
         if let Some(node) = self.table.lock().get_mut(attr.ino) {
-            node.buffer = Some(Arc::new(Buffer::empty(when)));
+            node.buffer = Some(Arc::new(buffer));
         }
         Ok(attr)
     }
@@ -117,7 +120,7 @@ impl Vfs {
         let (place, buffer) = self.place_and_buffer(ino)?;
         let Some(buffer) = buffer else { return Ok(()) };
         self.put_where_it_is(ino, &buffer, names).inspect_err(|_| {
-            self.overlay.write().remove_file(&place.key);
+            self.overlay.write().not_new(&place.key);
             let mut table = self.table.lock();
             if table.child(made.parent, made.name) == Some(ino) {
                 table.unlink(ino);
@@ -129,14 +132,18 @@ impl Vfs {
         })
     }
 
-    /// The owner and the permissions of something new, as far as they are not the mount's own.
-    fn attributes_of_new(&self, made: Made<'_>, usual: u32) -> Attributes {
+    /// The owner and the permissions of something new, as far as they are not the mount's own; nothing where none are
+    /// kept.
+    fn setting_of_new(&self, made: Made<'_>, usual: u32) -> Setting {
+        if !self.caps.attributes {
+            return Setting::default();
+        }
         let permissions = made.permissions & 0o7777;
-        Attributes {
+        Setting {
             uid: (made.caller.uid != self.options.uid).then_some(made.caller.uid),
             gid: (made.caller.gid != self.options.gid).then_some(made.caller.gid),
             mode: (permissions != usual).then_some(permissions),
-            ..Attributes::default()
+            ..Setting::default()
         }
     }
 
@@ -148,15 +155,25 @@ impl Vfs {
         }
     }
 
-    /// Makes an empty file without opening it.
+    /// Makes an empty file without opening it, a named pipe or the name of a socket.
     ///
     /// # Errors
     /// `Exists`, and as for creating.
-    pub fn make_node(&self, caller: Caller, parent: Ino, name: &[u8], permissions: u32) -> Result<Attr> {
+    pub fn make_node(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        permissions: u32,
+        file_type: FileType,
+    ) -> Result<Attr> {
         self.check_writable()?;
+        let made = Made { caller, parent, name, permissions };
+        if file_type != FileType::Regular {
+            return self.make_special(made, file_type, &[]);
+        }
         let names = self.hold_names()?;
         let target = self.target_of_free_name(parent, name)?;
-        let made = Made { caller, parent, name, permissions };
         let attr = self.make_file(made, target, When::Absent, &names)?;
         self.put_made(made, attr.ino, &names)?;
         self.let_go(attr.ino);
@@ -177,49 +194,56 @@ impl Vfs {
         if !self.caps.branches {
             return Err(Error::new(ErrorKind::NotPermitted, "without a separator every key is one file"));
         }
-        let lasting = match self.store.apply(&mut [Change::Branch { key: &target.key }]) {
+        let made = Made { caller, parent, name, permissions };
+        let setting = self.setting_of_new(made, self.options.directory_mode);
+        let branch = Change::Branch { key: &target.key };
+        let lasting = match self.apply_with(branch, &target.key, true, &setting) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::Unsupported => false,
             Err(error) => return Err(error),
         };
-        let made = Made { caller, parent, name, permissions };
-        self.overlay.write().change(&target.key, |record| {
-            record.kept = !lasting;
-            record.directory = Some(Box::new(self.attributes_of_new(made, self.options.directory_mode)));
-        });
+        self.overlay.write().change(&target.key, |record| record.kept = !lasting);
         self.touch_directory(&target.key);
         self.touch_directory(&self.directory_of(&target));
         self.detach(made);
-        let stat = Stat::plain(Kind::Branch, 0, env::now());
+        let mut stat = Stat::plain(Kind::Branch, 0, env::now());
+        if lasting {
+            setting.apply(&mut stat.directory);
+        }
         Ok(self.remember(parent, name, target, What::Directory, Some(stat)))
     }
 
-    /// Makes a symbolic link, which lives in the mount.
+    /// Makes a symbolic link.
     ///
     /// # Errors
-    /// `Exists`, and as for creating.
+    /// `Exists`, and as for creating; `NotPermitted` where no attributes are kept (§5.3).
     pub fn symlink(&self, caller: Caller, parent: Ino, name: &[u8], link: &[u8]) -> Result<Attr> {
         self.check_writable()?;
+        self.make_special(Made { caller, parent, name, permissions: 0o777 }, FileType::Symlink, link)
+    }
+
+    /// Makes a file that is none of bytes.
+    fn make_special(&self, made: Made<'_>, file_type: FileType, link: &[u8]) -> Result<Attr> {
+        if !self.caps.attributes {
+            return Err(self.keeps_no_attributes(ErrorKind::NotPermitted));
+        }
         let _names = self.hold_names()?;
-        let target = self.target_of_free_name(parent, name)?;
+        let target = self.target_of_free_name(made.parent, made.name)?;
         self.check_file(&target)?;
         if target.step == Step::Value {
             return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
-        let made = Made { caller, parent, name, permissions: 0o777 };
         let now = env::now();
-        let mtime = Guarded { time: now, known: now, content: None, asked: false };
-        self.overlay.write().change(&target.key, |record| {
-            record.symlink = Some(link.into());
-            record.file = Some(Box::new(Attributes {
-                mtime: Some(mtime),
-                ctime: Some(now),
-                ..self.attributes_of_new(made, 0o777)
-            }));
-        });
+        let usual = if file_type == FileType::Symlink { 0o777 } else { self.options.file_mode };
+        let setting = Setting { mtime: Some(now), ctime: Some(now), ..self.setting_of_new(made, usual) };
+        let change = Change::Make { key: &target.key, file_type, target: link };
+        self.apply_with(change, &target.key, false, &setting)?;
         self.touch_directory(&self.directory_of(&target));
         self.detach(made);
-        Ok(self.remember(parent, name, target, What::Symlink(link.into()), None))
+        let mut stat = Stat::plain(Kind::Leaf, link.len() as u64, now);
+        stat.file.file_type = file_type;
+        setting.apply(&mut stat.file);
+        Ok(self.remember(made.parent, made.name, target, What::of_type(file_type), Some(stat)))
     }
 
     /// What a new name would stand for, where nothing has it.
@@ -260,9 +284,10 @@ impl Vfs {
         let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
         let known = self.table.lock().child(parent, name);
-        let mut found = None;
+        let mut found = false;
+        let nameless = self.nameless_of(&target, known);
         // Once more where somebody opened the file for writing meanwhile: it may have been put after the deletion.
-        while !self.unlink_unless_put(&target, known, &mut found)? {}
+        while !self.unlink_unless_put(&target, known, &mut found, &nameless)? {}
         let directory = self.directory_of(&target);
         self.keep(&directory);
         self.touch_directory(&directory);
@@ -274,7 +299,8 @@ impl Vfs {
         &self,
         target: &Target,
         known: Option<Ino>,
-        found: &mut Option<Stat>,
+        found: &mut bool,
+        nameless: &Nameless,
     ) -> Result<bool> {
         let (buffer, puts) = buffer_and_puts(&self.table.lock(), known);
         let deadline = Deadline::after(self.options.timeout);
@@ -283,13 +309,13 @@ impl Vfs {
             None => None,
         };
         match (self.find(target)?, &buffer) {
-            (None, None) if found.is_none() => return Err(ErrorKind::NotFound.into()),
+            (None, None) if !*found => return Err(ErrorKind::NotFound.into()),
+            (None, _) => {}
             (Some((What::Directory, _)), _) => return Err(ErrorKind::IsDirectory.into()),
-            (Some((What::File, stat)), _) => {
+            (Some(_), _) => {
                 self.store.apply(&mut [Change::Delete { key: &target.key, when: When::Always }])?;
-                *found = stat;
+                *found = true;
             }
-            (Some((What::Symlink(_), _)) | None, _) => {}
         }
         let mut overlay = self.overlay.write();
         let mut table = self.table.lock();
@@ -298,11 +324,31 @@ impl Vfs {
         if !same_buffer(buffer.as_ref(), now.as_ref()) || (buffer.is_none() && puts != puts_now) {
             return Ok(false);
         }
-        let attributes = overlay.remove_file(&target.key);
+        overlay.not_new(&target.key);
         if let Some(ino) = known {
-            table.unlink_with(ino, Some(attributes_of_removed(attributes, *found)));
+            table.unlink_with(ino, Some(Box::new(nameless.clone())));
         }
         Ok(true)
+    }
+
+    /// What a file that is about to lose its name takes along for those who have it open.
+    pub(super) fn nameless_of(&self, target: &Target, known: Option<Ino>) -> Nameless {
+        let is_open = |ino: &Ino| self.table.lock().get(*ino).is_some_and(|node| node.opens > 0);
+        let Some(ino) = known.filter(is_open) else { return Nameless::default() };
+        // Those who have it open lose no more than the attributes where these cannot be had.
+        let place = self.place(ino).ok();
+        let xattrs = place.and_then(|place| self.xattrs(ino, &place).ok()).unwrap_or_default();
+        let stat = self.store.stat(&target.key).ok().flatten();
+        let mut attributes = stat.map(|stat| stat.file).unwrap_or_default();
+        if let Some(stat) = stat {
+            // Its time is the value's, which it cannot be asked for any more.
+            attributes.mtime = attributes.mtime.or(Some(stat.modified));
+        }
+        if let Some(buffer) = self.buffer_of(ino) {
+            buffer.state.read().pending.apply(&mut attributes);
+        }
+        attributes.ctime = Some(env::now());
+        Nameless { attributes, xattrs }
     }
 
     /// A directory from which something was removed stays for the life of the mount (§2.4).
@@ -363,19 +409,4 @@ fn same_buffer(a: Option<&Arc<Buffer>>, b: Option<&Arc<Buffer>>) -> bool {
         (None, None) => true,
         _ => false,
     }
-}
-
-/// What was set on a file that lost its name, for those who have it open; its time is the value's, which it cannot be
-/// asked for any more.
-pub(super) fn attributes_of_removed(
-    attributes: Option<Box<Attributes>>,
-    stat: Option<Stat>,
-) -> Box<Attributes> {
-    let mut attributes = attributes.unwrap_or_default();
-    if let (None, Some(stat)) = (attributes.mtime, stat) {
-        let (time, known) = (stat.modified, stat.modified);
-        attributes.mtime = Some(Guarded { time, known, content: None, asked: false });
-        attributes.ctime.get_or_insert(time);
-    }
-    attributes
 }

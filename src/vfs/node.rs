@@ -12,9 +12,9 @@ use std::time::SystemTime;
 use twox_hash::XxHash3_64;
 
 use super::buffer::Buffer;
-use super::overlay::Attributes;
 use crate::key::{Key, Segment, Word};
-use crate::store::api::Value;
+use crate::store::api::{Stat, Value};
+use crate::store::attributes::{Attributes, FileType, Xattrs};
 
 /// An inode number.
 pub type Ino = u64;
@@ -36,14 +36,44 @@ pub enum Step {
 }
 
 /// What a node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A file: a value, or one to be.
     File,
     /// A directory.
     Directory,
-    /// A symbolic link; its target lives in the mount.
-    Symlink(Box<[u8]>),
+    /// A symbolic link; its target is its value.
+    Symlink,
+    /// A named pipe: the kernel needs no more than its name.
+    Fifo,
+    /// The name of a socket, likewise.
+    Socket,
+}
+
+impl What {
+    /// What the store has.
+    pub fn of(stat: &Stat) -> What {
+        if stat.kind.is_directory() { What::Directory } else { What::of_type(stat.file.file_type) }
+    }
+
+    /// A file of this type.
+    pub fn of_type(file_type: FileType) -> What {
+        match file_type {
+            FileType::Regular => What::File,
+            FileType::Symlink => What::Symlink,
+            FileType::Fifo => What::Fifo,
+            FileType::Socket => What::Socket,
+        }
+    }
+}
+
+/// The attributes of a file that lost its name: those under its key are another file's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nameless {
+    /// All but the extended ones.
+    pub attributes: Attributes,
+    /// The extended ones.
+    pub xattrs: Xattrs,
 }
 
 /// One inode.
@@ -58,8 +88,8 @@ pub struct Node {
     pub what: What,
     /// False once it was unlinked: open handles go on, nothing reaches the store.
     pub linked: bool,
-    /// What was set on it, once it was unlinked: what the overlay has under its key is another file's.
-    pub attributes: Option<Box<Attributes>>,
+    /// Its attributes, once it was unlinked.
+    pub nameless: Option<Box<Nameless>>,
     /// How often the kernel was told of it and has not forgotten it.
     pub lookups: u64,
     /// Open handles, files and directories.
@@ -90,7 +120,7 @@ impl Node {
             step,
             what,
             linked: true,
-            attributes: None,
+            nameless: None,
             lookups: 0,
             opens: 0,
             past_pages: 0,
@@ -184,7 +214,7 @@ impl Table {
         };
         Some(Place {
             key: self.key(ino)?,
-            what: node.what.clone(),
+            what: node.what,
             more,
             linked: node.linked,
             is_value: node.step == Step::Value,
@@ -216,10 +246,9 @@ impl Table {
     pub fn remember(&mut self, parent: Ino, name: &[u8], step: Step, what: What, hash: u64) -> Ino {
         if let Some(ino) = self.child(parent, name) {
             if let Some(node) = self.nodes.get_mut(&ino)
-                && std::mem::discriminant(&node.what) == std::mem::discriminant(&what)
+                && node.what == what
             {
                 node.lookups += 1;
-                node.what = what;
                 return ino;
             }
             self.unlink(ino);
@@ -279,11 +308,11 @@ impl Table {
         self.unlink_with(ino, None);
     }
 
-    /// Takes this node's name away, and gives it what was set on the file of that name.
-    pub fn unlink_with(&mut self, ino: Ino, attributes: Option<Box<Attributes>>) {
+    /// Takes this node's name away, and gives it the attributes that the file of that name had.
+    pub fn unlink_with(&mut self, ino: Ino, nameless: Option<Box<Nameless>>) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.linked = false;
-            node.attributes = attributes;
+            node.nameless = nameless;
         }
         self.take_name(ino);
         self.collect(ino);
@@ -353,6 +382,12 @@ pub mod number {
     /// The number of a directory with this hash.
     pub fn of_directory(hash: u64) -> u64 {
         spread(hash ^ 0x6469_7265_6374_6f72)
+    }
+
+    /// The number that a key's own hash gives: of its directory, or of its file.
+    pub fn of(key: &Key, directory: bool) -> u64 {
+        let hash = of_key(key);
+        if directory { of_directory(hash) } else { of_file(hash) }
     }
 
     /// The number of a `%more` directory below one with this hash.

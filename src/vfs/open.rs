@@ -15,6 +15,7 @@ use super::{Caller, Vfs};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Kind, Stat, When};
+use crate::store::attributes::Attributes;
 
 /// What the kernel is told of an opened file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +87,11 @@ impl Vfs {
 
     fn open_counted(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         let (place, buffer) = self.place_and_buffer(ino)?;
-        if place.what == What::Directory {
-            return Err(ErrorKind::IsDirectory.into());
+        match place.what {
+            What::File => {}
+            What::Directory => return Err(ErrorKind::IsDirectory.into()),
+            // The kernel opens these by itself.
+            What::Symlink | What::Fifo | What::Socket => return Err(ErrorKind::Invalid.into()),
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
@@ -97,6 +101,7 @@ impl Vfs {
         }
         let mut opened = Opened { handle: 0, keep: true, direct: false, silent: !mode.write };
         let mut value = None;
+        let mut attributes = Attributes::default();
         if let Some(buffer) = &buffer {
             if self.is_superseded(ino, &place, buffer)? && self.send_back(caller) {
                 return Err(ErrorKind::Stale.into());
@@ -110,10 +115,11 @@ impl Vfs {
             };
             let admitted = self.admit(caller, ino, &place, found, stat.modified)?;
             (opened.keep, opened.direct) = (admitted.keep, admitted.direct);
+            attributes = stat.file;
             value = Some(admitted.value);
         }
         if mode.write {
-            self.buffer_for_writing(ino, value.clone());
+            self.buffer_for_writing(ino, value.clone(), attributes);
             opened.direct = false;
         }
         opened.direct |= self.table.lock().get(ino).is_some_and(|node| node.past_pages > 0);
@@ -142,7 +148,7 @@ impl Vfs {
             node.reading = Some(Arc::downgrade(&value));
         }
         if mode.write {
-            self.buffer_for_writing(ino, Some(Arc::clone(&value)));
+            self.buffer_for_writing(ino, Some(Arc::clone(&value)), Attributes::default());
         }
         if mode.truncate {
             self.truncate(ino, place, 0, true)?;

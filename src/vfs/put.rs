@@ -12,6 +12,7 @@ use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Change, When};
+use crate::store::attributes::Setting;
 
 /// At the end of a mount this many kept directories are looked at, to tell those that go.
 const KEPT_CHECKED: usize = 10_000;
@@ -55,16 +56,17 @@ impl Vfs {
         // Nobody writes from here to the end, so that what is marked as put is what was put; all can read.
         let state = buffer.state.upgradable_read();
         let (true, Some(data)) = (state.dirty, state.data()) else { return Ok(()) };
+        let foreign_changes = self.store.foreign_changes();
         let outcome = self
             .apply_put(&place, &state, data)
-            .and_then(|()| self.record_put(&place.key, data, state.modified, state.modified_asked))
             .map_err(|error| error.context(format_args!("putting {:?}", place.key)));
         let len = data.len();
         let mut state = RwLockUpgradableReadGuard::upgrade(state);
         match outcome {
             Ok(()) => {
                 self.counters.puts.fetch_add(1, Ordering::Relaxed);
-                state.put();
+                state.put(foreign_changes);
+                self.overlay.write().not_new(&place.key);
                 if let Some(node) = self.table.lock().get_mut(ino) {
                     node.told = len;
                     node.puts += 1;
@@ -93,12 +95,20 @@ impl Vfs {
 
     fn apply_put(&self, place: &Place, state: &State, data: &Payload) -> Result<()> {
         let put = Change::Put { key: &place.key, body: data, when: state.when.clone() };
-        let refusal = match self.store.apply(&mut [put]) {
+        let attributes =
+            Setting { mtime: Some(state.modified), ctime: Some(state.changed), ..state.pending.clone() };
+        let refusal = match self.apply_with(put, &place.key, false, &attributes) {
             Err(error) if is_refusal(&error) => error,
             outcome => return outcome,
         };
         // An earlier put that failed may have been carried out all the same: then its bytes are there (§8.1).
-        if state.error.is_some() && self.store_has(place, data)? { Ok(()) } else { Err(refusal) }
+        if state.error.is_none() || !self.store_has(place, data)? {
+            return Err(refusal);
+        }
+        if !self.caps.attributes {
+            return Ok(());
+        }
+        self.store.apply(&mut [Change::Set { key: &place.key, directory: false, attributes: &attributes }])
     }
 
     fn store_has(&self, place: &Place, data: &Payload) -> Result<bool> {
@@ -210,7 +220,7 @@ impl Vfs {
             self.let_go(ino);
             outcome = outcome.and(put);
         }
-        outcome.and(self.store.sync())
+        outcome.and(self.record_touched()).and(self.store.sync())
     }
 
     /// The end of the mount: puts what can be put, keeps in the spool what cannot (§8.4), and says what was lost with
@@ -222,19 +232,19 @@ impl Vfs {
                 sentences.extend(self.keep_at_the_end(ino, &buffer));
             }
         }
+        if let Err(error) = self.record_touched() {
+            sentences.push(format!("the times of some directories could not be recorded: {error}"));
+        }
         let (mut lost, kept) = {
             let overlay = self.overlay.read();
             (overlay.counts(), overlay.kept(KEPT_CHECKED))
         };
         lost.directories = kept.iter().filter(|key| matches!(self.store.stat(key), Ok(None))).count();
-        for (count, what) in [
-            (lost.attributes, "files had a mode, owner, time or extended attribute"),
-            (lost.symlinks, "symbolic links"),
-            (lost.directories, "directories without a key"),
-        ] {
-            if count > 0 {
-                sentences.push(format!("gone with the mount, in which alone they lived: {count} {what}"));
-            }
+        if lost.directories > 0 {
+            let count = lost.directories;
+            sentences.push(format!(
+                "gone with the mount, in which alone they lived: {count} directories without a key"
+            ));
         }
         sentences
     }

@@ -4,12 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::Vfs;
 use super::lookup::Target;
-use super::mutate::attributes_of_removed;
-use super::node::{Ino, Step, What};
-use super::overlay::Attributes;
-use crate::env::Deadline;
+use super::node::{Ino, Step, What, number};
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::{Change, Rename, Stat, When};
+use crate::store::api::{Change, Rename, Stat};
+use crate::store::attributes::Setting;
 
 /// What there was of a name that is to be replaced.
 type Replaced = Option<(What, Option<Stat>)>;
@@ -54,7 +53,7 @@ impl Vfs {
     fn rename_held(&self, old: (Ino, &[u8]), new: (Ino, &[u8]), keep_existing: bool) -> Result<()> {
         let from = self.target_to_take(old.0, old.1)?;
         let to = self.target_to_make(new.0, new.1)?;
-        let (what, _) = self.find(&from)?.ok_or(ErrorKind::NotFound)?;
+        let (what, stat) = self.find(&from)?.ok_or(ErrorKind::NotFound)?;
         if from.key == to.key && (from.step == Step::Value) == (to.step == Step::Value) {
             return Ok(());
         }
@@ -67,20 +66,21 @@ impl Vfs {
         if keep_existing && replaced.is_some() {
             return Err(ErrorKind::Exists.into());
         }
-        let stat = replaced.as_ref().and_then(|(_, stat)| *stat);
-        let attributes = if what == What::Directory {
-            self.rename_directory(&from, &to, replaced)?;
-            None
+        let replaced_ino = self.table.lock().child(new.0, new.1);
+        let nameless = self.nameless_of(&to, replaced_ino);
+        let setting = self.setting_of_renamed(&from, &to, old, (what, stat));
+        if what == What::Directory {
+            self.rename_directory(&from, &to, replaced, &setting)?;
         } else {
-            self.rename_file(&from, &to, &what, replaced, keep_existing)?
-        };
+            self.rename_file(&from, &to, what, replaced, keep_existing, &setting)?;
+        }
         let (old_directory, new_directory) = (self.directory_of(&from), self.directory_of(&to));
         self.keep(&old_directory);
         self.touch_directory(&old_directory);
         self.touch_directory(&new_directory);
         let mut table = self.table.lock();
         if let Some(ino) = table.child(new.0, new.1) {
-            table.unlink_with(ino, Some(attributes_of_removed(attributes, stat)));
+            table.unlink_with(ino, Some(Box::new(nameless)));
         }
         if let Some(ino) = table.child(old.0, old.1) {
             table.rename(ino, new.0, new.1, to.step);
@@ -88,41 +88,59 @@ impl Vfs {
         Ok(())
     }
 
-    /// Answers what was set on the file that is replaced.
+    /// A renamed file or directory keeps its number, where attributes are kept (§5.6).
+    fn setting_of_renamed(
+        &self,
+        from: &Target,
+        to: &Target,
+        old: (Ino, &[u8]),
+        (what, stat): (What, Option<Stat>),
+    ) -> Setting {
+        let directory = what == What::Directory;
+        let known = self.table.lock().child(old.0, old.1);
+        let kept = stat.and_then(|stat| if directory { stat.directory.ino } else { stat.file.ino });
+        let ino = known.or(kept).unwrap_or_else(|| number::of(&from.key, directory));
+        // A number of its own that is the key's again is told too: an older one must not stay.
+        let needed = kept.is_some() || ino != number::of(&to.key, directory);
+        Setting { ino: needed.then_some(ino), ctime: Some(env::now()), ..Setting::default() }
+    }
+
     fn rename_file(
         &self,
         from: &Target,
         to: &Target,
-        what: &What,
+        what: What,
         replaced: Replaced,
         keep_existing: bool,
-    ) -> Result<Option<Box<Attributes>>> {
+        setting: &Setting,
+    ) -> Result<()> {
         self.check_file(to)?;
-        let replaced_file = match replaced {
-            Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
-            Some((What::File, _)) => true,
-            _ => false,
-        };
-        if *what == What::File {
-            if self.caps.rename == Rename::No {
-                return Err(ErrorKind::CrossDevice.into());
-            }
-            let change =
-                Change::Rename { from: &from.key, to: &to.key, tree: false, replace: !keep_existing };
-            self.store.apply(&mut [change])?;
-        } else if to.step == Step::Value {
-            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
-        } else if replaced_file {
-            self.store.apply(&mut [Change::Delete { key: &to.key, when: When::Always }])?;
+        if matches!(replaced, Some((What::Directory, _))) {
+            return Err(ErrorKind::IsDirectory.into());
         }
-        Ok(self.overlay.write().rename_file(&from.key, &to.key))
+        if what != What::File && to.step == Step::Value {
+            return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
+        }
+        if self.caps.rename == Rename::No {
+            return Err(ErrorKind::CrossDevice.into());
+        }
+        let change = Change::Rename { from: &from.key, to: &to.key, tree: false, replace: !keep_existing };
+        self.apply_with(change, &to.key, false, setting)?;
+        self.overlay.write().not_new(&to.key);
+        Ok(())
     }
 
-    fn rename_directory(&self, from: &Target, to: &Target, replaced: Replaced) -> Result<()> {
+    fn rename_directory(
+        &self,
+        from: &Target,
+        to: &Target,
+        replaced: Replaced,
+        setting: &Setting,
+    ) -> Result<()> {
         if to.key.starts_with(&from.key) {
             return Err(Error::new(ErrorKind::Invalid, "a directory cannot move into itself"));
         }
-        if matches!(replaced, Some((What::File | What::Symlink(_), _))) {
+        if replaced.is_some_and(|(what, _)| what != What::Directory) {
             return Err(ErrorKind::NotDirectory.into());
         }
         if to.step == Step::Value {
@@ -132,13 +150,16 @@ impl Vfs {
             return Err(ErrorKind::CrossDevice.into());
         }
         let in_store = self.store.stat(&from.key)?.is_some();
-        let mut changes = smallvec::SmallVec::<[Change<'_>; 2]>::new();
+        let mut changes = smallvec::SmallVec::<[Change<'_>; 3]>::new();
         if let Some((_, stat)) = replaced {
             self.check_empty(&to.key, stat)?;
             changes.push(Change::RemoveBranch { key: &to.key });
         }
         if in_store {
             changes.push(Change::Rename { from: &from.key, to: &to.key, tree: true, replace: false });
+            if self.caps.attributes {
+                changes.push(Change::Set { key: &to.key, directory: true, attributes: setting });
+            }
         }
         self.store.apply(&mut changes)?;
         self.overlay.write().rename_tree(&from.key, &to.key);

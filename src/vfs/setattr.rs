@@ -1,17 +1,20 @@
 //! Setting attributes: what `chmod`, `chown`, `utimens` and `truncate` ask for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::Vfs;
-use super::attr::{Attr, hash_of_value};
+use super::attr::Attr;
 use super::buffer::Buffer;
 use super::lookup::Shared;
 use super::node::{Ino, Place, What};
-use super::overlay::{Attributes, Guarded};
 use super::put::Unmoved;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::store::api::Change;
+use crate::store::attributes::{Attributes, Setting};
 
 /// A time to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,8 @@ impl Vfs {
     /// Sets attributes.
     ///
     /// # Errors
-    /// `ReadOnly`, `NotPermitted` in a `%more` directory, and for a size what writing gives.
+    /// `ReadOnly`, `NotPermitted` in a `%more` directory, and for a size what writing gives; where no attributes are
+    /// kept, `NotPermitted` for a mode or an owner and `Unsupported` for a time, unless they hold already (§5.3).
     pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
         let place = self.place(ino)?;
@@ -77,91 +81,96 @@ impl Vfs {
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
             let before = self.getattr(ino)?;
-            let names = self.hold_names()?;
-            self.set_at(ino, &set, &before, &names)?;
+            if self.caps.attributes {
+                let names = self.hold_names()?;
+                self.set_attributes(ino, setting_of(&set, &before), &names)?;
+            } else {
+                self.refuse_lasting(&set, &before)?;
+            }
         }
         self.getattr(ino)
     }
 
-    fn set_at(&self, ino: Ino, set: &Set, before: &Attr, names: &Unmoved<'_>) -> Result<()> {
-        let place = self.place(ino)?;
-        // A file with bytes not yet put takes its time along to the put.
-        let carried = set.mtime.is_some_and(|time| self.set_time_written(ino, time));
-        let guard = if set.mtime.is_some() && !carried { Some(self.guard(ino, &place)?) } else { None };
-        self.change_attributes(ino, &place, names, |stored| {
-            let mode = set.mode.map(|mode| mode & 0o7777).or_else(|| mode_of_new_owner(set, before));
-            stored.mode = mode.or(stored.mode);
-            stored.uid = set.uid.or(stored.uid);
-            stored.gid = set.gid.or(stored.gid);
-            stored.atime = set.atime.map(Time::resolve).or(stored.atime);
-            if let (Some(time), Some(guard)) = (set.mtime, guard) {
-                stored.mtime = Some(Guarded { time: time.resolve(), ..guard });
+    /// Without a place for attributes, what holds already may be set, and a time to now; nothing is faked (§5.3).
+    fn refuse_lasting(&self, set: &Set, before: &Attr) -> Result<()> {
+        let lasts = |time: Option<Time>, now: SystemTime| match time {
+            Some(Time::At(time)) => time == now,
+            Some(Time::Now) | None => true,
+        };
+        let kind = if set.mode.is_some_and(|mode| mode & 0o7777 != before.mode)
+            || set.uid.is_some_and(|uid| uid != before.uid)
+            || set.gid.is_some_and(|gid| gid != before.gid)
+        {
+            ErrorKind::NotPermitted
+        } else if !lasts(set.atime, before.atime) || !lasts(set.mtime, before.mtime) {
+            ErrorKind::Unsupported
+        } else {
+            return Ok(());
+        };
+        Err(self.keeps_no_attributes(kind))
+    }
+
+    /// The failure of what would have to last where nothing keeps it; the log says so once.
+    pub(super) fn keeps_no_attributes(&self, kind: ErrorKind) -> Error {
+        let sentence = "this mount keeps no attributes (--attrs none)";
+        if !self.said_no_attributes.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{sentence}: mode, owner, times, links and extended attributes need --attrs sidecar"
+            );
+        }
+        Error::new(kind, sentence)
+    }
+
+    /// Sets attributes of a file or directory: together with the bytes that are still to be put, on the inode where it
+    /// has no name, or at once.
+    pub(super) fn set_attributes(&self, ino: Ino, setting: Setting, _: &Unmoved<'_>) -> Result<()> {
+        let (place, buffer) = self.place_and_buffer(ino)?;
+        if !place.linked {
+            let mut table = self.table.lock();
+            let nameless = table.get_mut(ino).ok_or(ErrorKind::Stale)?.nameless.get_or_insert_default();
+            setting.apply(&mut nameless.attributes);
+            setting.apply_xattrs(&mut nameless.xattrs);
+            return Ok(());
+        }
+        if let Some(buffer) = buffer {
+            let mut state = buffer.state.write();
+            if state.dirty {
+                state.set(setting);
+                return Ok(());
             }
-            stored.ctime = Some(env::now());
-        });
+        }
+        let directory = place.what == What::Directory;
+        self.store.apply(&mut [Change::Set { key: &place.key, directory, attributes: &setting }])?;
+        if directory && setting.mtime.is_some() {
+            self.overlay.write().untouch(&place.key);
+        }
         Ok(())
     }
 
-    /// Changes what is set on a file or directory: under its key, or on the inode where it has no name.
-    pub(super) fn change_attributes<T>(
+    /// Carries out a change, and sets attributes of `key` with it where they are kept.
+    pub(super) fn apply_with(
         &self,
-        ino: Ino,
-        place: &Place,
-        _: &Unmoved<'_>,
-        change: impl FnOnce(&mut Attributes) -> T,
-    ) -> T {
-        let mut overlay = self.overlay.write();
-        let mut table = self.table.lock();
-        match table.get_mut(ino) {
-            Some(node) if !node.linked => change(node.attributes.get_or_insert_default()),
-            _ => {
-                drop(table);
-                change(overlay.attributes(&place.key, place.what == What::Directory))
-            }
+        change: Change<'_>,
+        key: &Key,
+        directory: bool,
+        attributes: &Setting,
+    ) -> Result<()> {
+        if !self.caps.attributes || attributes.is_empty() {
+            return self.store.apply(&mut [change]);
         }
+        self.store.apply(&mut [change, Change::Set { key, directory, attributes }])
     }
 
     /// Takes away the bits that a write by somebody else must not leave: set-user-id, and set-group-id where the
     /// group may execute.
     pub(super) fn clear_set_id(&self, ino: Ino) -> Result<()> {
-        let place = self.place(ino)?;
-        // Without a mode of its own it has the mount's, which has no such bits.
-        let mode = self.attributes(ino, &place, |set| set.mode).flatten();
-        if mode.is_some_and(|mode| without_set_id(mode) != mode) {
+        let mode = self.getattr(ino)?.mode;
+        if without_set_id(mode) != mode {
             let names = self.hold_names()?;
-            let place = self.place(ino)?;
-            self.change_attributes(ino, &place, &names, |set| set.mode = set.mode.map(without_set_id));
+            let setting = Setting { mode: Some(without_set_id(mode)), ..Setting::default() };
+            self.set_attributes(ino, setting, &names)?;
         }
         Ok(())
-    }
-
-    fn set_time_written(&self, ino: Ino, time: Time) -> bool {
-        let Some(buffer) = self.buffer_of(ino) else { return false };
-        let mut state = buffer.state.write();
-        if state.dirty {
-            state.modified = time.resolve();
-            state.modified_asked = true;
-        }
-        state.dirty
-    }
-
-    /// What a time that is set now is tied to: the stored content as it is.
-    fn guard(&self, ino: Ino, place: &Place) -> Result<Guarded> {
-        let now = env::now();
-        let mut guarded = Guarded { time: now, known: now, content: None, asked: true };
-        if place.what != What::File || !place.linked {
-            return Ok(guarded);
-        }
-        let recorded = self.attributes(ino, place, |set| set.mtime).flatten();
-        let stat = self.stat(place)?;
-        if let (Some(recorded), Some(stat)) = (recorded, stat)
-            && stat.modified <= recorded.known
-        {
-            guarded.content = recorded.content;
-        } else if let Some(value) = self.store.open(&place.key)? {
-            guarded.content = Some(hash_of_value(&*value)?);
-        }
-        Ok(guarded)
     }
 
     /// Cuts or grows a file. It is put at once unless a close will follow that does.
@@ -169,7 +178,7 @@ impl Vfs {
         match place.what {
             What::File => {}
             What::Directory => return Err(ErrorKind::IsDirectory.into()),
-            What::Symlink(_) => return Err(ErrorKind::Invalid.into()),
+            What::Symlink | What::Fifo | What::Socket => return Err(ErrorKind::Invalid.into()),
         }
         // Counted as open, so that a close at the same time does not let go of the buffer.
         self.count_open(ino, 1);
@@ -183,8 +192,8 @@ impl Vfs {
         let buffer = match self.buffer_of(ino) {
             Some(buffer) => buffer,
             None => {
-                let value = self.value_to_cut(ino, place)?;
-                self.buffer_for_writing(ino, (size > 0).then_some(value))
+                let (value, attributes) = self.value_to_cut(ino, place)?;
+                self.buffer_for_writing(ino, (size > 0).then_some(value), attributes)
             }
         };
         let value_max = self.store.value_max(&place.key);
@@ -209,12 +218,15 @@ impl Vfs {
         })
     }
 
-    /// The value that a file without a buffer has.
-    fn value_to_cut(&self, ino: Ino, place: &Place) -> Result<Shared> {
+    /// The value that a file without a buffer has, and its attributes.
+    fn value_to_cut(&self, ino: Ino, place: &Place) -> Result<(Shared, Attributes)> {
         if !place.linked {
-            return self.reading(ino).ok_or_else(|| ErrorKind::Stale.into());
+            let value = self.reading(ino).ok_or(ErrorKind::Stale)?;
+            return Ok((value, Attributes::default()));
         }
-        self.store.open(&place.key)?.map(Shared::from).ok_or_else(|| ErrorKind::NotFound.into())
+        let attributes = self.stat(place)?.map(|stat| stat.file).unwrap_or_default();
+        let value = self.store.open(&place.key)?.ok_or(ErrorKind::NotFound)?;
+        Ok((value.into(), attributes))
     }
 
     /// Forgets a change that was refused to the only one who made it.
@@ -228,6 +240,19 @@ impl Vfs {
             drop(table);
             self.distrust(ino);
         }
+    }
+}
+
+/// What is to be kept of what is set.
+fn setting_of(set: &Set, before: &Attr) -> Setting {
+    Setting {
+        mode: set.mode.map(|mode| mode & 0o7777).or_else(|| mode_of_new_owner(set, before)),
+        uid: set.uid,
+        gid: set.gid,
+        atime: set.atime.map(Time::resolve),
+        mtime: set.mtime.map(Time::resolve),
+        ctime: Some(env::now()),
+        ..Setting::default()
     }
 }
 

@@ -1,9 +1,12 @@
-//! Extended attributes: what was set in the mount, and what the store knows (`user.kvfs.*`, §5.7).
+//! Extended attributes: what somebody set, and what the store knows (`user.kvfs.*`, §5.7).
+
+use std::collections::BTreeMap;
 
 use super::Vfs;
 use super::node::{Ino, Place, What};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::attributes::{Setting, Xattrs};
 
 /// What the store knows of a key; read-only.
 const OWN: &str = "user.kvfs.";
@@ -39,8 +42,22 @@ impl Vfs {
         if name.starts_with(OWN.as_bytes()) {
             return self.own_attribute(&place, name);
         }
-        let value = self.attributes(ino, &place, |set| set.xattrs.get(name).map(|value| value.to_vec()));
-        value.flatten().ok_or_else(|| ErrorKind::NoAttribute.into())
+        self.xattrs(ino, &place)?.remove(name).map(Vec::from).ok_or_else(|| ErrorKind::NoAttribute.into())
+    }
+
+    /// What somebody set, and what is to be put with the bytes of a file.
+    pub(super) fn xattrs(&self, ino: Ino, place: &Place) -> Result<Xattrs> {
+        if place.more.is_some() {
+            return Ok(Xattrs::new());
+        }
+        if !place.linked {
+            return Ok(self.nameless(ino).unwrap_or_default().xattrs);
+        }
+        let mut xattrs = self.store.xattrs(&place.key, place.what == What::Directory)?;
+        if let Some(buffer) = self.buffer_of(ino) {
+            buffer.state.read().pending.apply_xattrs(&mut xattrs);
+        }
+        Ok(xattrs)
     }
 
     fn own_attribute(&self, place: &Place, name: &[u8]) -> Result<Vec<u8>> {
@@ -65,42 +82,17 @@ impl Vfs {
     /// `Stale` for a number that is not known.
     pub fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let place = self.place(ino)?;
-        let names = self.attributes(ino, &place, |set| {
-            set.xattrs.keys().flat_map(|name| [name, &b"\0"[..]].concat()).collect()
-        });
-        Ok(names.unwrap_or_default())
+        let xattrs = self.xattrs(ino, &place)?;
+        Ok(xattrs.keys().flat_map(|name| [name, &b"\0"[..]].concat()).collect())
     }
 
-    /// Sets an extended attribute, for the life of the mount.
+    /// Sets an extended attribute.
     ///
     /// # Errors
-    /// `Unsupported` outside `user.`; `NotPermitted` for what the store knows; `Exists`, `NoAttribute` by `mode`;
-    /// `NoSpace` over 64 KiB in all.
+    /// `Unsupported` outside `user.`, and where no attributes are kept; `NotPermitted` for what the store knows;
+    /// `Exists`, `NoAttribute` by `mode`; `NoSpace` over 64 KiB in all.
     pub fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: SetMode) -> Result<()> {
-        self.check_writable()?;
-        check_namespace(name)?;
-        check_settable(name)?;
-        let names = self.hold_names()?;
-        let place = self.place(ino)?;
-        if place.more.is_some() || matches!(place.what, What::Symlink(_)) {
-            return Err(ErrorKind::NotPermitted.into());
-        }
-        self.change_attributes(ino, &place, &names, |set| {
-            match (mode, set.xattrs.contains_key(name)) {
-                (SetMode::Create, true) => return Err(ErrorKind::Exists.into()),
-                (SetMode::Replace, false) => return Err(ErrorKind::NoAttribute.into()),
-                _ => {}
-            }
-            let others = set.xattrs.iter().filter(|(other, _)| ***other != *name);
-            let total: usize = others.map(|(name, value)| name.len() + value.len()).sum();
-            if total + name.len() + value.len() > TOTAL_MAX {
-                let sentence = "over 64 KiB of extended attributes on one file";
-                return Err(Error::new(ErrorKind::NoSpace, sentence));
-            }
-            set.xattrs.insert(name.into(), value.into());
-            set.ctime = Some(env::now());
-            Ok(())
-        })
+        self.change_xattr(ino, name, Some(value), mode)
     }
 
     /// Removes an extended attribute.
@@ -108,19 +100,36 @@ impl Vfs {
     /// # Errors
     /// `NoAttribute`, and as for setting.
     pub fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
+        self.change_xattr(ino, name, None, SetMode::Replace)
+    }
+
+    /// The kernel lets one at a time change the attributes of an inode, so that nothing comes between look and change.
+    fn change_xattr(&self, ino: Ino, name: &[u8], value: Option<&[u8]>, mode: SetMode) -> Result<()> {
         self.check_writable()?;
         check_namespace(name)?;
         check_settable(name)?;
+        if !self.caps.attributes {
+            return Err(self.keeps_no_attributes(ErrorKind::Unsupported));
+        }
         let names = self.hold_names()?;
         let place = self.place(ino)?;
-        if self.attributes(ino, &place, |set| set.xattrs.contains_key(name)) != Some(true) {
-            return Err(ErrorKind::NoAttribute.into());
+        if place.more.is_some() || !matches!(place.what, What::File | What::Directory) {
+            return Err(ErrorKind::NotPermitted.into());
         }
-        self.change_attributes(ino, &place, &names, |set| {
-            set.xattrs.remove(name);
-            set.ctime = Some(env::now());
-        });
-        Ok(())
+        let mut xattrs = self.xattrs(ino, &place)?;
+        match (mode, xattrs.remove(name).is_some()) {
+            (SetMode::Create, true) => return Err(ErrorKind::Exists.into()),
+            (SetMode::Replace, false) => return Err(ErrorKind::NoAttribute.into()),
+            _ => {}
+        }
+        let others: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if value.is_some_and(|value| others + name.len() + value.len() > TOTAL_MAX) {
+            let sentence = "over 64 KiB of extended attributes on one file";
+            return Err(Error::new(ErrorKind::NoSpace, sentence));
+        }
+        let change = BTreeMap::from([(name.into(), value.map(Box::from))]);
+        let setting = Setting { xattrs: change, ctime: Some(env::now()), ..Setting::default() };
+        self.set_attributes(ino, setting, &names)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kvfs::error::{ErrorKind, Result};
+use kvfs::layer::fault::Faulty;
 use kvfs::payload::Payload;
 use kvfs::spool::Spool;
 use kvfs::store::api::{Change, Store, When};
@@ -23,12 +24,12 @@ const OWNER: u64 = 1;
 /// A Vfs over a store in memory.
 pub struct Direct {
     pub vfs: Arc<Vfs>,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Faulty>,
     slots: [Option<(Ino, u64, How)>; SLOTS],
 }
 
-/// A store in memory.
-pub fn memory() -> Arc<dyn Store> {
+/// A store in memory, which another program uses by [`Faulty::foreign`].
+pub fn memory() -> Arc<Faulty> {
     kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
     let opening = Opening {
         location: None,
@@ -40,7 +41,7 @@ pub fn memory() -> Arc<dyn Store> {
         load: None,
         save: None,
     };
-    (kvfs::store::driver("memory").unwrap().open)(&opening).unwrap()
+    Arc::new(Faulty::new((kvfs::store::driver("memory").unwrap().open)(&opening).unwrap()))
 }
 
 /// The options of a mount for tests.
@@ -58,16 +59,16 @@ pub fn options() -> Options {
 }
 
 /// Puts a key as another program does.
-pub fn foreign_put(store: &dyn Store, key: &Path, bytes: &[u8]) {
+pub fn foreign_put(store: &Faulty, key: &Path, bytes: &[u8]) {
     let key = kvfs::key::Key::of(key.iter().map(|name| name.as_bytes()));
     let body = Payload::of(bytes).unwrap();
-    store.apply(&mut [Change::Put { key: &key, body: &body, when: When::Always }]).unwrap();
+    store.foreign(&mut [Change::Put { key: &key, body: &body, when: When::Always }]).unwrap();
 }
 
 /// Deletes a key as another program does.
-pub fn foreign_delete(store: &dyn Store, key: &Path) {
+pub fn foreign_delete(store: &Faulty, key: &Path) {
     let key = kvfs::key::Key::of(key.iter().map(|name| name.as_bytes()));
-    store.apply(&mut [Change::Delete { key: &key, when: When::Always }]).unwrap();
+    store.foreign(&mut [Change::Delete { key: &key, when: When::Always }]).unwrap();
 }
 
 impl Direct {
@@ -77,7 +78,7 @@ impl Direct {
     }
 
     /// A Vfs over `layers` on `store`, which another program uses.
-    pub fn over(layers: Arc<dyn Store>, store: Arc<dyn Store>) -> Direct {
+    pub fn over(layers: Arc<dyn Store>, store: Arc<Faulty>) -> Direct {
         Direct { vfs: Vfs::new(layers, options()), store, slots: Default::default() }
     }
 
@@ -93,7 +94,7 @@ impl Direct {
                     walked.push(attr.ino);
                     directory = attr.ino;
                     if attr.what != What::Directory {
-                        let is_link = matches!(attr.what, What::Symlink(_));
+                        let is_link = matches!(attr.what, What::Symlink);
                         outcome = Err(if is_link { ErrorKind::NotFound } else { ErrorKind::NotDirectory });
                         break;
                     }
@@ -130,7 +131,7 @@ impl Direct {
         let refused = match attr.what {
             What::File => return Ok(attr.ino),
             What::Directory => ErrorKind::IsDirectory,
-            What::Symlink(_) => ErrorKind::NotFound,
+            What::Symlink => ErrorKind::NotFound,
         };
         self.vfs.forget(attr.ino, 1);
         Err(refused.into())
@@ -166,7 +167,7 @@ impl Direct {
     fn is_link(&self, directory: Ino, name: &[u8]) -> bool {
         self.vfs.lookup(directory, name).is_ok_and(|attr| {
             self.vfs.forget(attr.ino, 1);
-            matches!(attr.what, What::Symlink(_))
+            matches!(attr.what, What::Symlink)
         })
     }
 

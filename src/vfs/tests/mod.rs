@@ -87,12 +87,13 @@ impl Rig {
     /// Another program puts a key.
     pub fn foreign_put(&self, path: &str, bytes: &[u8]) {
         let body = Payload::of(bytes).unwrap();
-        self.store.apply(&mut [Change::Put { key: &key(path), body: &body, when: When::Always }]).unwrap();
+        let put = Change::Put { key: &key(path), body: &body, when: When::Always };
+        self.faulty.foreign(&mut [put]).unwrap();
     }
 
     /// Another program deletes a key.
     pub fn foreign_delete(&self, path: &str) {
-        self.store.apply(&mut [Change::Delete { key: &key(path), when: When::Always }]).unwrap();
+        self.faulty.foreign(&mut [Change::Delete { key: &key(path), when: When::Always }]).unwrap();
     }
 
     /// What the store has.
