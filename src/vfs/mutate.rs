@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::attr::Attr;
 use super::buffer::Buffer;
 use super::lookup::Target;
@@ -259,48 +261,48 @@ impl Vfs {
         self.check_writable()?;
         let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
-        let known = self.table.lock().child(parent, name);
         let mut found = None;
         // Once more where somebody opened the file for writing meanwhile: it may have been put after the deletion.
-        while !self.unlink_unless_put(&target, known, &mut found)? {}
+        while !self.unlink_unless_put(&target, (parent, name), &mut found)? {}
         let directory = self.directory_of(&target);
         self.keep(&directory);
         self.touch_directory(&directory);
         Ok(())
     }
 
-    /// Deletes the key, and takes the name from the inode, unless it was or may be put meanwhile.
+    /// Deletes the key, and takes the name from its inodes, unless one of them was or may be put meanwhile.
     fn unlink_unless_put(
         &self,
         target: &Target,
-        known: Option<Ino>,
+        (parent, name): (Ino, &[u8]),
         found: &mut Option<Stat>,
     ) -> Result<bool> {
-        let (buffer, puts) = buffer_and_puts(&self.table.lock(), known);
+        let writers = Writers::of(&self.table.lock(), parent, name);
         let deadline = Deadline::after(self.options.timeout);
-        let _putting = match &buffer {
-            Some(buffer) => Some(buffer.putting.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?),
-            None => None,
-        };
-        match (self.find(target)?, &buffer) {
-            (None, None) if found.is_none() => return Err(ErrorKind::NotFound.into()),
-            (Some((What::Directory, _)), _) => return Err(ErrorKind::IsDirectory.into()),
-            (Some((What::File, stat)), _) => {
+        let _putting = writers.buffers().try_fold(Vec::new(), |mut putting, buffer| {
+            putting.push(buffer.putting.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?);
+            Ok::<_, Error>(putting)
+        })?;
+        match self.find(target)? {
+            None if found.is_none() && writers.buffers().next().is_none() => {
+                return Err(ErrorKind::NotFound.into());
+            }
+            Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
+            Some((What::File, stat)) => {
                 self.store.apply(&mut [Change::Delete { key: &target.key, when: When::Always }])?;
                 *found = stat;
             }
-            (Some((What::Symlink(_), _)) | None, _) => {}
+            Some((What::Symlink(_), _)) | None => {}
         }
         let mut overlay = self.overlay.write();
         let mut table = self.table.lock();
-        let (now, puts_now) = buffer_and_puts(&table, known);
         // A put that was under way when its buffer was found here has ended, since it is waited for.
-        if !same_buffer(buffer.as_ref(), now.as_ref()) || (buffer.is_none() && puts != puts_now) {
+        if Writers::of(&table, parent, name) != writers {
             return Ok(false);
         }
-        let attributes = overlay.remove_file(&target.key);
-        if let Some(ino) = known {
-            table.unlink_with(ino, Some(attributes_of_removed(attributes, *found)));
+        let attributes = attributes_of_removed(overlay.remove_file(&target.key), *found);
+        for Writer { ino, .. } in &writers.0 {
+            table.unlink_with(*ino, Some(attributes.clone()));
         }
         Ok(true)
     }
@@ -334,7 +336,7 @@ impl Vfs {
         self.keep(&directory);
         self.touch_directory(&directory);
         let mut table = self.table.lock();
-        if let Some(ino) = table.child(parent, name) {
+        for ino in table.of_name(parent, name) {
             table.unlink(ino);
         }
         Ok(())
@@ -352,16 +354,39 @@ impl Vfs {
     }
 }
 
-fn buffer_and_puts(table: &Table, ino: Option<Ino>) -> (Option<Arc<Buffer>>, u64) {
-    let node = ino.and_then(|ino| table.get(ino));
-    node.map_or((None, 0), |node| (node.buffer.clone(), node.puts))
+/// The inodes that may be put under one name, in the order of their numbers, in which their buffers are locked.
+#[derive(PartialEq)]
+struct Writers(SmallVec<[Writer; 2]>);
+
+struct Writer {
+    ino: Ino,
+    buffer: Option<Arc<Buffer>>,
+    puts: u64,
 }
 
-fn same_buffer(a: Option<&Arc<Buffer>>, b: Option<&Arc<Buffer>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
+impl Writers {
+    fn of(table: &Table, parent: Ino, name: &[u8]) -> Writers {
+        let inodes = table.of_name(parent, name).into_iter();
+        let nodes = inodes.filter_map(|ino| Some((ino, table.get(ino)?)));
+        Writers(
+            nodes.map(|(ino, node)| Writer { ino, buffer: node.buffer.clone(), puts: node.puts }).collect(),
+        )
+    }
+
+    fn buffers(&self) -> impl Iterator<Item = &Arc<Buffer>> {
+        self.0.iter().filter_map(|writer| writer.buffer.as_ref())
+    }
+}
+
+impl PartialEq for Writer {
+    /// Whether nothing was put in between, but through the buffer, on whose puts one waits.
+    fn eq(&self, other: &Writer) -> bool {
+        self.ino == other.ino
+            && match (&self.buffer, &other.buffer) {
+                (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+                (None, None) => self.puts == other.puts,
+                _ => false,
+            }
     }
 }
 

@@ -79,12 +79,11 @@ impl Vfs {
         self.touch_directory(&old_directory);
         self.touch_directory(&new_directory);
         let mut table = self.table.lock();
-        if let Some(ino) = table.child(new.0, new.1) {
-            table.unlink_with(ino, Some(attributes_of_removed(attributes, stat)));
+        let attributes = attributes_of_removed(attributes, stat);
+        for ino in table.of_name(new.0, new.1) {
+            table.unlink_with(ino, Some(attributes.clone()));
         }
-        if let Some(ino) = table.child(old.0, old.1) {
-            table.rename(ino, new.0, new.1, to.step);
-        }
+        table.rename(old, new, &to.step);
         Ok(())
     }
 

@@ -127,3 +127,53 @@ fn promise_4_6_a_partial_write_stands_on_what_was_put_before() {
     assert_eq!(kept.len(), 1);
     assert_eq!(rig.read(rig.open("a", READ).unwrap()).unwrap(), b"BASE");
 }
+
+/// A handle of a file that another program replaced: its name went to a new inode.
+fn superseded(rig: &Rig, path: &str) -> (Ino, u64) {
+    rig.foreign_put(path, b"old");
+    let handle = rig.open(path, WRITE).unwrap();
+    rig.foreign_put(path, b"by another program");
+    assert_ne!(rig.look(path).unwrap().ino, handle.0, "two versions, two inodes");
+    handle
+}
+
+#[test]
+fn promise_4_1_what_was_superseded_and_then_removed_does_not_come_back() {
+    let rig = Rig::new();
+    let idle = superseded(&rig, "a");
+    let written = superseded(&rig, "a");
+    rig.write(written, 0, b"written before the unlink").unwrap();
+    rig.unlink("a").unwrap();
+    rig.write(idle, 0, b"written after the unlink").unwrap();
+    for handle in [written, idle] {
+        rig.close(handle).unwrap();
+        assert_eq!(rig.stored("a"), None);
+    }
+    assert!(!rig.exists("a"));
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn promise_4_1_what_was_superseded_and_then_replaced_does_not_come_back() {
+    let rig = Rig::new();
+    let handle = superseded(&rig, "a");
+    rig.put("b", b"new");
+    rig.rename("b", "a").unwrap();
+    rig.write(handle, 0, b"a whole file").unwrap();
+    rig.close(handle).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"new");
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn promise_4_1_what_was_superseded_goes_with_its_name_where_that_is_renamed() {
+    let rig = Rig::new();
+    rig.foreign_put("d/other", b"");
+    let handle = superseded(&rig, "a");
+    rig.rename("a", "d/b").unwrap();
+    rig.write(handle, 0, b"a whole file").unwrap();
+    rig.close(handle).unwrap();
+    assert_eq!(rig.stored("a"), None);
+    assert_eq!(rig.stored("d/b").unwrap(), b"a whole file");
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
