@@ -131,7 +131,7 @@ pub trait Value: Send + Sync {
     }
 
     /// Hands the bytes `offset .. offset + size`, cut at the end of the value, to `sink`: in one call where the
-    /// store can, in order otherwise; not at all where the range is empty.
+    /// store can, in order otherwise; not at all where the range is empty. `sink` may read other values.
     ///
     /// # Errors
     /// `Stale` when this version is gone and was not kept; never a mixture (§3.1).

@@ -1,6 +1,7 @@
 //! Open files.
 
 use super::*;
+use crate::layer::fault::{Call, Moment};
 
 #[test]
 fn promise_4_2_a_file_created_for_reading_alone_is_put_too() {
@@ -51,6 +52,24 @@ fn promise_3_1_readers_of_a_key_that_went_are_not_readers_of_the_file_that_came(
     assert_eq!(rig.read(reader).unwrap(), b"old");
     assert_eq!(rig.vfs.getattr(reader.0).unwrap().size, 3);
     assert_eq!(rig.stored("a").unwrap(), b"newer");
+}
+
+#[test]
+fn promise_3_1_a_large_value_that_is_put_again_as_it_was_keeps_its_inode() {
+    let rig = Rig::new();
+    let mut bytes = vec![7; (5 << 20) + 1];
+    rig.foreign_put("a", &bytes);
+    let (ino, _) = rig.open("a", READ).unwrap();
+    rig.foreign_put("a", &bytes);
+    assert_eq!(rig.look("a").unwrap().ino, ino);
+    // What was compared once is not compared again.
+    rig.faulty.fail(Call::Read, 1, Moment::Before, ErrorKind::Io);
+    assert_eq!(rig.look("a").unwrap().ino, ino);
+    assert_eq!(rig.open("a", READ).unwrap().0, ino);
+    rig.faulty.heal();
+    *bytes.last_mut().unwrap() = 8;
+    rig.foreign_put("a", &bytes);
+    assert_ne!(rig.look("a").unwrap().ino, ino);
 }
 
 #[test]
