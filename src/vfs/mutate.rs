@@ -264,9 +264,7 @@ impl Vfs {
         let mut found = None;
         // Once more where somebody opened the file for writing meanwhile: it may have been put after the deletion.
         while !self.unlink_unless_put(&target, (parent, name), &mut found)? {}
-        let directory = self.directory_of(&target);
-        self.keep(&directory);
-        self.touch_directory(&directory);
+        self.touch_directory(&self.directory_of(&target));
         Ok(())
     }
 
@@ -283,17 +281,21 @@ impl Vfs {
             putting.push(buffer.putting.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?);
             Ok::<_, Error>(putting)
         })?;
-        match self.find(target)? {
+        let in_store = match self.find(target)? {
             None if found.is_none() && writers.buffers().next().is_none() => {
                 return Err(ErrorKind::NotFound.into());
             }
             Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
             Some((What::File, stat)) => {
-                self.store.apply(&mut [Change::Delete { key: &target.key, when: When::Always }])?;
                 *found = stat;
+                true
             }
-            Some((What::Symlink(_), _)) | None => {}
-        }
+            Some((What::Symlink(_), _)) | None => false,
+        };
+        self.keeping(&self.directory_of(target), || {
+            let delete = Change::Delete { key: &target.key, when: When::Always };
+            if in_store { self.store.apply(&mut [delete]) } else { Ok(()) }
+        })?;
         let mut overlay = self.overlay.write();
         let mut table = self.table.lock();
         // A put that was under way when its buffer was found here has ended, since it is waited for.
@@ -314,6 +316,15 @@ impl Vfs {
         }
     }
 
+    /// Removes something from a directory, which is kept from before that on, so that it is never absent in between.
+    fn keeping(&self, directory: &Key, remove: impl FnOnce() -> Result<()>) -> Result<()> {
+        let was_kept = self.overlay.read().get(directory).is_some_and(|record| record.kept);
+        self.keep(directory);
+        remove().inspect_err(|_| {
+            self.overlay.write().change(directory, |record| record.kept = was_kept);
+        })
+    }
+
     /// Removes an empty directory.
     ///
     /// # Errors
@@ -327,13 +338,14 @@ impl Vfs {
             Some((What::Directory, stat)) => self.check_empty(&target.key, stat)?,
             Some(_) => return Err(ErrorKind::NotDirectory.into()),
         }
-        match self.store.apply(&mut [Change::RemoveBranch { key: &target.key }]) {
-            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
-            _ => {}
-        }
-        self.overlay.write().remove_directory(&target.key);
         let directory = self.directory_of(&target);
-        self.keep(&directory);
+        self.keeping(&directory, || {
+            match self.store.apply(&mut [Change::RemoveBranch { key: &target.key }]) {
+                Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+                _ => Ok(()),
+            }
+        })?;
+        self.overlay.write().remove_directory(&target.key);
         self.touch_directory(&directory);
         let mut table = self.table.lock();
         for ino in table.of_name(parent, name) {

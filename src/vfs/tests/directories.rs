@@ -148,3 +148,32 @@ fn promise_2_6_a_directory_that_moves_is_listed_on() {
     let expected: Vec<String> = (0..20).map(|index| format!("{index:02}")).collect();
     assert_eq!(all[2..], expected);
 }
+
+#[test]
+fn promise_2_6_a_directory_that_loses_its_last_file_while_it_is_listed_is_listed_once() {
+    let long = "x".repeat(300);
+    let directories = ["a", "b", "c", "d", long.as_str()];
+    let piece = format!("{}%more", "x".repeat(240));
+    let expected: Vec<&str> =
+        [".", ".."].into_iter().chain(directories[..4].iter().copied()).chain([&*piece]).collect();
+    for attributes in [false, true] {
+        for (emptied, path) in [(0, "a/f"), (2, "c/f"), (4, &*format!("{piece}/{}/f", "x".repeat(60)))] {
+            for (given, back) in [(2, 0), (3, 0), (5, 0), (6, 0), (6, 2), (7, 0), (7, 3)] {
+                let rig = rig_of(&directories.map(|name| format!("{name}/f")).each_ref().map(String::as_str));
+                let handle = rig.vfs.opendir(ROOT).unwrap();
+                let (mut names, offsets) = rig.names_from(handle, 0, given, attributes);
+                rig.unlink(path).unwrap();
+                names.truncate(given - back);
+                let mut offset = offsets[given - back - 1];
+                loop {
+                    let (more, offsets) = rig.names_from(handle, offset, 2, attributes);
+                    names.extend(more);
+                    let Some(last) = offsets.last() else { break };
+                    offset = *last;
+                }
+                names.sort();
+                assert_eq!(names, expected, "{emptied} emptied after {given}, {back} back, {attributes}");
+            }
+        }
+    }
+}
