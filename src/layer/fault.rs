@@ -18,6 +18,8 @@ pub enum Call {
     Stat,
     /// [`Store::list`].
     List,
+    /// [`Store::list_prefix`].
+    ListPrefix,
     /// [`Store::open`].
     Open,
     /// [`Value::read`].
@@ -74,6 +76,14 @@ impl Plans {
 thread_local! {
     /// Whether this thread is handing out the entries of a listing.
     static LISTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Hands out an entry of a listing, from which the store is not to be called.
+fn give(entry: Entry<'_>, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    LISTING.set(true);
+    let flow = each(entry);
+    LISTING.set(false);
+    flow
 }
 
 /// A store with a plan of what goes wrong. It panics where it is called from inside a listing, which
@@ -140,14 +150,17 @@ impl Store for Faulty {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.plans.around(Call::List, || {
-            self.store.list(dir, from, &mut |entry| {
-                LISTING.set(true);
-                let flow = each(entry);
-                LISTING.set(false);
-                flow
-            })
-        })
+        self.plans.around(Call::List, || self.store.list(dir, from, &mut |entry| give(entry, each)))
+    }
+
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.plans
+            .around(Call::ListPrefix, || self.store.list_prefix(dir, prefix, &mut |entry| give(entry, each)))
     }
 
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {

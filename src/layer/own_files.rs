@@ -41,8 +41,22 @@ impl OwnFiles {
 
 impl Store for OwnFiles {
     passes_on!(
-        caps, stat, list, open, sync, sync_key, value_max, raw_key, version_of, watch, snapshot, usage,
-        compact, facts, close,
+        caps,
+        stat,
+        list,
+        list_prefix,
+        open,
+        sync,
+        sync_key,
+        value_max,
+        raw_key,
+        version_of,
+        watch,
+        snapshot,
+        usage,
+        compact,
+        facts,
+        close,
     );
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {

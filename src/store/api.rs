@@ -31,6 +31,19 @@ pub trait Store: Send + Sync + 'static {
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()>;
 
+    /// Hands out what lies directly below `dir` and starts with `prefix`, until `each` breaks, by the rules of
+    /// [`Store::list`]. A store with an order need not walk over what comes before.
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list(dir, &mut Cursor::default(), &mut |entry| {
+            if entry.segment.bytes.starts_with(prefix) { each(entry) } else { ControlFlow::Continue(()) }
+        })
+    }
+
     /// Opens the value at `key`: one version of it, readable as long as the [`Value`] lives (§3.1).
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>>;
 

@@ -11,7 +11,7 @@ use super::overlay::Shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::name::{self, Joined};
-use crate::store::api::{Cursor, Kind, Stat, Value};
+use crate::store::api::{Kind, Stat, Value};
 
 /// What a name stands for, before anyone asked whether it is there.
 #[derive(Clone, Debug)]
@@ -177,7 +177,9 @@ impl Vfs {
         };
         let mut found = self.overlay.read().shown(&place.key).iter().any(|(own, _)| is_piece_of(own));
         if !found {
-            self.store.list(&place.key, &mut Cursor::default(), &mut |entry| {
+            // As far as nothing is escaped, the name is the segment.
+            let unescaped = prefix.split(|byte| *byte == b'%').next().unwrap_or_default();
+            self.store.list_prefix(&place.key, unescaped, &mut |entry| {
                 found = is_piece_of(&name::encode(entry.segment));
                 if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;

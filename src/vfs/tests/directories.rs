@@ -2,6 +2,7 @@
 
 use super::super::setattr::{Set, Time};
 use super::*;
+use crate::layer::fault::{Call, Moment};
 
 fn rig_of(names: &[&str]) -> Rig {
     let rig = Rig::new();
@@ -71,7 +72,7 @@ fn a_listing_goes_back_and_is_begun_again() {
 #[test]
 fn what_was_given_before_an_error_is_given() {
     let rig = rig_of(&["a", "b"]);
-    rig.faulty.fail(crate::layer::fault::Call::List, 1, crate::layer::fault::Moment::After, ErrorKind::Io);
+    rig.faulty.fail(Call::List, 1, Moment::After, ErrorKind::Io);
     let handle = rig.vfs.opendir(ROOT).unwrap();
     let (names, _) = rig.names_from(handle, 0, 9, true);
     assert_eq!(names, [".", "..", "a", "b"], "the kernel forgets only what it was told of");
@@ -175,5 +176,20 @@ fn promise_2_6_a_directory_that_loses_its_last_file_while_it_is_listed_is_listed
                 assert_eq!(names, expected, "{emptied} emptied after {given}, {back} back, {attributes}");
             }
         }
+    }
+}
+
+#[test]
+fn promise_1_8_a_piece_is_looked_up_without_listing_all_that_comes_before() {
+    let rig = Rig::new();
+    let escaped = format!("{}%{}", "x".repeat(100), "y".repeat(300));
+    for name in [escaped.replace('%', "\0"), "z".repeat(300)] {
+        rig.foreign_put(&name, b"");
+    }
+    rig.faulty.fail(Call::List, 1, Moment::Before, ErrorKind::Io);
+    let escaped = format!("{}%00{}%more", "x".repeat(100), "y".repeat(137));
+    for name in [&*escaped, &*format!("{}%more", "z".repeat(240))] {
+        assert!(rig.exists(name), "{name}");
+        assert!(!rig.exists(&name[1..]), "{name}");
     }
 }
