@@ -19,6 +19,8 @@ pub enum Call {
     Stat,
     /// [`Store::list`].
     List,
+    /// [`Store::list_prefix`].
+    ListPrefix,
     /// [`Store::open`].
     Open,
     /// [`Value::read`].
@@ -75,6 +77,14 @@ impl Plans {
 thread_local! {
     /// Whether this thread is handing out the entries of a listing.
     static LISTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Hands out an entry of a listing, from which the store is not to be called.
+fn give(entry: Entry<'_>, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+    LISTING.set(true);
+    let flow = each(entry);
+    LISTING.set(false);
+    flow
 }
 
 /// A store with a plan of what goes wrong. It panics where it is called from inside a listing, which
@@ -138,16 +148,6 @@ impl Value for Counted {
     }
 }
 
-/// `each`, during which the store must not be called.
-fn alone(each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> impl FnMut(Entry<'_>) -> ControlFlow<()> {
-    |entry| {
-        LISTING.set(true);
-        let flow = each(entry);
-        LISTING.set(false);
-        flow
-    }
-}
-
 impl Store for Faulty {
     passes_on!(
         caps, xattrs, check_key, value_max, raw_key, version_of, era, resume, watch, snapshot, usage,
@@ -168,7 +168,7 @@ impl Store for Faulty {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.plans.around(Call::List, || self.store.list(dir, from, &mut alone(each)))
+        self.plans.around(Call::List, || self.store.list(dir, from, &mut |entry| give(entry, each)))
     }
 
     fn list_with_attributes(
@@ -177,7 +177,18 @@ impl Store for Faulty {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.plans.around(Call::List, || self.store.list_with_attributes(dir, from, &mut alone(each)))
+        self.plans
+            .around(Call::List, || self.store.list_with_attributes(dir, from, &mut |entry| give(entry, each)))
+    }
+
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.plans
+            .around(Call::ListPrefix, || self.store.list_prefix(dir, prefix, &mut |entry| give(entry, each)))
     }
 
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {

@@ -28,6 +28,16 @@ macro_rules! passes_on {
             self.store.list(dir, from, each)
         }
     };
+    (@ list_prefix) => {
+        fn list_prefix(
+            &self,
+            dir: &$crate::key::Key,
+            prefix: &[u8],
+            each: &mut dyn FnMut($crate::store::api::Entry<'_>) -> std::ops::ControlFlow<()>,
+        ) -> $crate::error::Result<()> {
+            self.store.list_prefix(dir, prefix, each)
+        }
+    };
     (@ open) => {
         fn open(
             &self,

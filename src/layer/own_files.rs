@@ -46,6 +46,7 @@ impl Store for OwnFiles {
         list,
         list_with_attributes,
         xattrs,
+        list_prefix,
         open,
         sync,
         sync_key,

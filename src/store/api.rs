@@ -43,6 +43,19 @@ pub trait Store: Send + Sync + 'static {
         self.list(dir, from, each)
     }
 
+    /// Hands out what lies directly below `dir` and starts with `prefix`, until `each` breaks, by the rules of
+    /// [`Store::list`]. A store with an order need not walk over what comes before.
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list(dir, &mut Cursor::default(), &mut |entry| {
+            if entry.segment.bytes.starts_with(prefix) { each(entry) } else { ControlFlow::Continue(()) }
+        })
+    }
+
     /// The extended attributes of the file at `key`, or of the directory; none where there are none.
     fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
         let _ = (key, directory);
@@ -174,7 +187,7 @@ pub trait Value: Send + Sync {
     }
 
     /// Hands the bytes `offset .. offset + size`, cut at the end of the value, to `sink`: in one call where the
-    /// store can, in order otherwise; not at all where the range is empty.
+    /// store can, in order otherwise; not at all where the range is empty. `sink` may read other values.
     ///
     /// # Errors
     /// `Stale` when this version is gone and was not kept; never a mixture (§3.1).

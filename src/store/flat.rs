@@ -253,6 +253,22 @@ impl<K: Kv> Store for Flat<K> {
         listing::list(&directory, from, each)
     }
 
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let position = self.existing_below(dir).map(|below| [&*below, prefix].concat());
+        let Some(position) = position.filter(|flat| flat.len() <= self.caps.key_max as usize) else {
+            return Ok(());
+        };
+        // Flat keys that start alike are neighbours, and so are the names.
+        self.list(dir, &mut Cursor { position, ..Cursor::default() }, &mut |entry| {
+            if entry.segment.bytes.starts_with(prefix) { each(entry) } else { ControlFlow::Break(()) }
+        })
+    }
+
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
         match self.existing(key) {
             Some(flat) => self.kv.open(&flat),

@@ -31,6 +31,8 @@ pub struct DirectoryHandle {
     pub(super) pieces: HashMap<Box<[u8]>, u64>,
     /// The store's names in the last reply.
     pub(super) reply: Reply,
+    /// Hashes of the directories that were given of the store's, with the offsets after them.
+    pub(super) directories: HashMap<u64, u64>,
     /// Hashes of names that were given before and that the listing may meet again.
     pub(super) skip: HashSet<u64>,
     /// Earlier positions, for whoever seeks back.
@@ -104,6 +106,7 @@ impl Vfs {
             at: Position::default(),
             pieces: HashMap::new(),
             reply: Reply::default(),
+            directories: HashMap::new(),
             skip: HashSet::new(),
             marks: Vec::new(),
             place,
@@ -235,7 +238,13 @@ impl Vfs {
     }
 
     /// Gives a name that the mount alone shows.
-    fn give_own(&self, directory: &DirectoryHandle, name: &[u8], shown: Shown, take: &mut Taker<'_>) -> bool {
+    pub(super) fn give_own(
+        &self,
+        directory: &DirectoryHandle,
+        name: &[u8],
+        shown: Shown,
+        take: &mut Taker<'_>,
+    ) -> bool {
         let Some(target) = self.target(&directory.place, name) else { return true };
         let (what, number) = match (&target.step, shown) {
             (super::node::Step::More(prefix), _) => {
@@ -261,6 +270,7 @@ impl DirectoryHandle {
     /// Goes on at this position.
     pub(super) fn begin_at(&mut self, position: Position) {
         self.pieces.retain(|_, given| *given <= position.next);
+        self.directories.retain(|_, given| *given <= position.next);
         self.at = position;
         self.reply = Reply::default();
         self.skip.clear();

@@ -12,6 +12,7 @@ use super::Vfs;
 use super::dir::{DirectoryHandle, Given, Taker};
 use super::lookup::Target;
 use super::node::{Step, What, number};
+use super::overlay::Shown;
 use crate::error::Result;
 use crate::key::{Segment, Word};
 use crate::name;
@@ -40,6 +41,10 @@ pub(super) struct Reply {
 
 /// More names than this are not remembered as given before: those of a few replies, in bounded memory.
 const SKIPPED_MOST: usize = 1 << 17;
+
+/// More directories than this are not remembered as given. A listing that long misses one that loses its last key
+/// before it is listed, rather than give another one twice.
+const DIRECTORIES_MOST: usize = 1 << 18;
 
 /// A name of the store's on its way to the kernel.
 struct Listed<'a> {
@@ -72,19 +77,27 @@ impl Vfs {
         take: &mut Taker<'_>,
     ) -> Result<()> {
         let mut reply = Reply { start: directory.at.clone(), ..Reply::default() };
+        let passed = &mut reply.passed;
         // Otherwise the number that the key gives is the number that `stat` shows.
         let renumbered = self.table.lock().renumbered;
         let mut skip = std::mem::take(&mut directory.skip);
+        let mut directories = std::mem::take(&mut directory.directories);
+        let mut given = |hash: u64, what: &What, next: u64| {
+            reply.given.push(hash);
+            if *what == What::Directory && directories.len() < DIRECTORIES_MOST {
+                directories.insert(hash, next);
+            }
+        };
         let outcome = loop {
             let mut ask = None;
             let walked = self.walk(directory, attributes, &mut |directory, listed| {
                 let hash = XxHash3_64::oneshot(listed.name);
                 if !skip.is_empty() && skip.remove(&hash) {
-                    reply.passed.push(hash);
+                    passed.push(hash);
                     return Offered::Passed;
                 }
                 if attributes && self.must_look_up(directory, listed) {
-                    ask = Some(Box::<[u8]>::from(listed.name));
+                    ask = Some((Box::<[u8]>::from(listed.name), listed.what()));
                     return Offered::Stop;
                 }
                 let taken = if attributes {
@@ -95,22 +108,55 @@ impl Vfs {
                 if !taken {
                     return Offered::Stop;
                 }
-                reply.given.push(hash);
+                given(hash, &listed.what(), listed.next);
                 Offered::Taken
             });
-            let (Ok(()), Some(name)) = (&walked, ask) else { break walked };
+            let (Ok(()), Some((name, what))) = (&walked, ask) else { break walked };
             // Asked here, since a store is not to be called from inside its listing.
             if !self.give_looked_up(directory, &name, take) {
                 break Ok(());
             }
-            reply.given.push(XxHash3_64::oneshot(&name));
+            given(XxHash3_64::oneshot(&name), &what, directory.at.next + 1);
             if let Err(error) = self.step_over(directory, &name) {
                 break Err(error);
             }
         };
         directory.reply = reply;
         directory.skip = skip;
+        directory.directories = directories;
+        if outcome.is_ok() && directory.at.cursor.done {
+            self.give_late(directory, attributes, take);
+        }
         outcome
+    }
+
+    /// Gives the directories that live in the mount alone by now, at the end of the store's names, and did not when the
+    /// listing began: the store may have lost them before the listing came to them (§2.4).
+    fn give_late(&self, directory: &mut DirectoryHandle, attributes: bool, take: &mut Taker<'_>) {
+        let in_mount = self.overlay.read().shown(&directory.place.key);
+        for (encoded, shown) in in_mount {
+            let before = directory.place.more.as_deref().unwrap_or_default();
+            let Some(name) = name::shown(&encoded, before) else { continue };
+            let hash = XxHash3_64::oneshot(&name);
+            let known = directory.own_names.contains(&encoded)
+                || directory.own_names.contains(&*name)
+                || directory.directories.contains_key(&hash)
+                || directory.directories.len() >= DIRECTORIES_MOST;
+            if shown != Shown::Directory || known {
+                continue;
+            }
+            let given = if attributes {
+                self.give_looked_up(directory, &name, take)
+            } else {
+                self.give_own(directory, &name, shown, take)
+            };
+            if !given {
+                return;
+            }
+            directory.at.next += 1;
+            directory.reply.given.push(hash);
+            directory.directories.insert(hash, directory.at.next);
+        }
     }
 
     /// Moves over one name that was given otherwise.

@@ -11,7 +11,7 @@ use super::overlay::Shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::name::{self, Joined};
-use crate::store::api::{Cursor, Kind, Stat, Value};
+use crate::store::api::{Kind, Stat, Value};
 
 /// What a name stands for, before anyone asked whether it is there.
 #[derive(Clone, Debug)]
@@ -164,7 +164,9 @@ impl Vfs {
         };
         let mut found = self.overlay.read().shown(&place.key).iter().any(|(own, _)| is_piece_of(own));
         if !found {
-            self.store.list(&place.key, &mut Cursor::default(), &mut |entry| {
+            // As far as nothing is escaped, the name is the segment.
+            let unescaped = prefix.split(|byte| *byte == b'%').next().unwrap_or_default();
+            self.store.list_prefix(&place.key, unescaped, &mut |entry| {
                 found = is_piece_of(&name::encode(entry.segment));
                 if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
@@ -189,10 +191,12 @@ impl Vfs {
         if self.table.lock().get(ino).is_some_and(|node| node.pages == Some(stat.modified)) {
             return true;
         }
-        match self.store.open(key) {
-            Ok(Some(now)) => same_content(reading, &*now),
-            _ => false,
+        let same = matches!(self.store.open(key), Ok(Some(now)) if same_content(reading, &*now));
+        if same && let Some(node) = self.table.lock().get_mut(ino) {
+            // The pages are of this version too, which is not compared again.
+            node.pages = node.pages.map(|_| stat.modified);
         }
+        same
     }
 
     /// Whether another program changed a file that is open here for writing and has nothing to put.
@@ -250,25 +254,86 @@ impl Vfs {
     }
 }
 
-/// Values up to this length are compared byte by byte.
-const COMPARABLE: u64 = 1 << 20;
+/// So many bytes are compared at most: somebody waits in a look-up, and a longer value that only seems to be another
+/// one costs no more than a new inode number. Where both values lie at the same place (in LMDB's map: nobody writes to
+/// a page that an open value holds), nothing is compared, however long they are.
+const COMPARED_MOST: u64 = 64 << 20;
+/// A piece of a comparison.
+const PIECE: u64 = 1 << 20;
 
 /// Whether two values are the same bytes; false also where that would take long to tell.
 pub(super) fn same_content(a: &dyn Value, b: &dyn Value) -> bool {
-    if a.len() != b.len() || a.len() > COMPARABLE {
-        return false;
-    }
-    let mut bytes = Vec::with_capacity(a.len() as usize);
-    let mut same = a.read(0, a.len(), &mut |piece| bytes.extend_from_slice(piece)).is_ok();
+    let mut left = COMPARED_MOST;
+    let mut same = a.len() == b.len();
     let mut at = 0;
-    same &= b
-        .read(0, b.len(), &mut |piece| {
-            same &= bytes.get(at..at + piece.len()) == Some(piece);
-            at += piece.len();
-        })
-        .is_ok();
-    same && at == bytes.len()
+    while same && at < a.len() {
+        let before = at;
+        let read = a.read(at, PIECE, &mut |piece| {
+            same = same && has_at(b, at, piece, &mut left);
+            at += piece.len() as u64;
+        });
+        same = same && read.is_ok() && at > before;
+    }
+    same
+}
+
+/// Whether `value` has these bytes at `offset`, told by comparing at most `left` of them.
+fn has_at(value: &dyn Value, offset: u64, bytes: &[u8], left: &mut u64) -> bool {
+    let mut rest = bytes;
+    let mut same = true;
+    let read = value.read(offset, bytes.len() as u64, &mut |piece| {
+        let Some((expected, after)) = rest.split_at_checked(piece.len()) else { return same = false };
+        rest = after;
+        // Both are borrowed: one place holds one content.
+        if !std::ptr::eq(expected, piece) {
+            let may = left.checked_sub(piece.len() as u64);
+            *left = may.unwrap_or(0);
+            same = same && may.is_some() && expected == piece;
+        }
+    });
+    same && read.is_ok() && rest.is_empty()
 }
 
 /// A value shared by the handles that read it.
 pub(super) type Shared = Arc<dyn Value>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::api::Version;
+
+    /// So many bytes, all of them alike, a piece at a time.
+    struct Alike<'a>(&'a [u8], u64);
+
+    impl Value for Alike<'_> {
+        fn len(&self) -> u64 {
+            self.1
+        }
+
+        fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+            let mut left = size.min(self.1 - offset) as usize;
+            while left > 0 {
+                let piece = left.min(self.0.len());
+                sink(&self.0[..piece]);
+                left -= piece;
+            }
+            Ok(())
+        }
+
+        fn version(&self) -> Result<Version> {
+            Err(ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn promise_3_1_values_are_compared_up_to_a_limit_and_longer_ones_by_their_place() {
+        let here = vec![7; 1 << 20];
+        let there = vec![7; 300_000];
+        let same = |a: &[u8], b: &[u8], length| same_content(&Alike(a, length), &Alike(b, length));
+        assert!(same(&here, &there, COMPARED_MOST));
+        assert!(!same(&here, &there, COMPARED_MOST + 1));
+        assert!(same(&here, &here, 16 * COMPARED_MOST + 1));
+        assert!(!same(&here, &vec![8; 1 << 20], 1 << 20));
+        assert!(!same_content(&Alike(&here, 5), &Alike(&here, 6)));
+    }
+}

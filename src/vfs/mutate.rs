@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::attr::Attr;
 use super::buffer::Buffer;
 use super::lookup::Target;
@@ -283,58 +285,60 @@ impl Vfs {
         self.check_writable()?;
         let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
-        let known = self.table.lock().child(parent, name);
+        let nameless = self.nameless_of(&target, (parent, name));
         let mut found = false;
-        let nameless = self.nameless_of(&target, known);
         // Once more where somebody opened the file for writing meanwhile: it may have been put after the deletion.
-        while !self.unlink_unless_put(&target, known, &mut found, &nameless)? {}
-        let directory = self.directory_of(&target);
-        self.keep(&directory);
-        self.touch_directory(&directory);
+        while !self.unlink_unless_put(&target, (parent, name), &mut found, &nameless)? {}
+        self.touch_directory(&self.directory_of(&target));
         Ok(())
     }
 
-    /// Deletes the key, and takes the name from the inode, unless it was or may be put meanwhile.
+    /// Deletes the key, and takes the name from its inodes, unless one of them was or may be put meanwhile.
     fn unlink_unless_put(
         &self,
         target: &Target,
-        known: Option<Ino>,
+        (parent, name): (Ino, &[u8]),
         found: &mut bool,
         nameless: &Nameless,
     ) -> Result<bool> {
-        let (buffer, puts) = buffer_and_puts(&self.table.lock(), known);
+        let writers = Writers::of(&self.table.lock(), parent, name);
         let deadline = Deadline::after(self.options.timeout);
-        let _putting = match &buffer {
-            Some(buffer) => Some(buffer.putting.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?),
-            None => None,
+        let _putting = writers.buffers().try_fold(Vec::new(), |mut putting, buffer| {
+            putting.push(buffer.putting.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?);
+            Ok::<_, Error>(putting)
+        })?;
+        let in_store = match self.find(target)? {
+            None if !*found && writers.buffers().next().is_none() => return Err(ErrorKind::NotFound.into()),
+            None => false,
+            Some((What::Directory, _)) => return Err(ErrorKind::IsDirectory.into()),
+            Some(_) => true,
         };
-        match (self.find(target)?, &buffer) {
-            (None, None) if !*found => return Err(ErrorKind::NotFound.into()),
-            (None, _) => {}
-            (Some((What::Directory, _)), _) => return Err(ErrorKind::IsDirectory.into()),
-            (Some(_), _) => {
-                self.store.apply(&mut [Change::Delete { key: &target.key, when: When::Always }])?;
-                *found = true;
-            }
-        }
+        *found |= in_store;
+        self.keeping(&self.directory_of(target), || {
+            let delete = Change::Delete { key: &target.key, when: When::Always };
+            if in_store { self.store.apply(&mut [delete]) } else { Ok(()) }
+        })?;
         let mut overlay = self.overlay.write();
         let mut table = self.table.lock();
-        let (now, puts_now) = buffer_and_puts(&table, known);
         // A put that was under way when its buffer was found here has ended, since it is waited for.
-        if !same_buffer(buffer.as_ref(), now.as_ref()) || (buffer.is_none() && puts != puts_now) {
+        if Writers::of(&table, parent, name) != writers {
             return Ok(false);
         }
         overlay.not_new(&target.key);
-        if let Some(ino) = known {
-            table.unlink_with(ino, Some(Box::new(nameless.clone())));
+        for Writer { ino, .. } in &writers.0 {
+            table.unlink_with(*ino, Some(Box::new(nameless.clone())));
         }
         Ok(true)
     }
 
     /// What a file that is about to lose its name takes along for those who have it open.
-    pub(super) fn nameless_of(&self, target: &Target, known: Option<Ino>) -> Nameless {
-        let is_open = |ino: &Ino| self.table.lock().get(*ino).is_some_and(|node| node.opens > 0);
-        let Some(ino) = known.filter(is_open) else { return Nameless::default() };
+    pub(super) fn nameless_of(&self, target: &Target, (parent, name): (Ino, &[u8])) -> Nameless {
+        let open = {
+            let table = self.table.lock();
+            let is_open = |ino: &Ino| table.get(*ino).is_some_and(|node| node.opens > 0);
+            table.of_name(parent, name).into_iter().find(is_open)
+        };
+        let Some(ino) = open else { return Nameless::default() };
         // Those who have it open lose no more than the attributes where these cannot be had.
         let place = self.place(ino).ok();
         let xattrs = place.and_then(|place| self.xattrs(ino, &place).ok()).unwrap_or_default();
@@ -358,6 +362,15 @@ impl Vfs {
         }
     }
 
+    /// Removes something from a directory, which is kept from before that on, so that it is never absent in between.
+    fn keeping(&self, directory: &Key, remove: impl FnOnce() -> Result<()>) -> Result<()> {
+        let was_kept = self.overlay.read().get(directory).is_some_and(|record| record.kept);
+        self.keep(directory);
+        remove().inspect_err(|_| {
+            self.overlay.write().change(directory, |record| record.kept = was_kept);
+        })
+    }
+
     /// Removes an empty directory.
     ///
     /// # Errors
@@ -371,16 +384,17 @@ impl Vfs {
             Some((What::Directory, stat)) => self.check_empty(&target.key, stat)?,
             Some(_) => return Err(ErrorKind::NotDirectory.into()),
         }
-        match self.store.apply(&mut [Change::RemoveBranch { key: &target.key }]) {
-            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
-            _ => {}
-        }
-        self.overlay.write().remove_directory(&target.key);
         let directory = self.directory_of(&target);
-        self.keep(&directory);
+        self.keeping(&directory, || {
+            match self.store.apply(&mut [Change::RemoveBranch { key: &target.key }]) {
+                Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+                _ => Ok(()),
+            }
+        })?;
+        self.overlay.write().remove_directory(&target.key);
         self.touch_directory(&directory);
         let mut table = self.table.lock();
-        if let Some(ino) = table.child(parent, name) {
+        for ino in table.of_name(parent, name) {
             table.unlink(ino);
         }
         Ok(())
@@ -398,15 +412,38 @@ impl Vfs {
     }
 }
 
-fn buffer_and_puts(table: &Table, ino: Option<Ino>) -> (Option<Arc<Buffer>>, u64) {
-    let node = ino.and_then(|ino| table.get(ino));
-    node.map_or((None, 0), |node| (node.buffer.clone(), node.puts))
+/// The inodes that may be put under one name, in the order of their numbers, in which their buffers are locked.
+#[derive(PartialEq)]
+struct Writers(SmallVec<[Writer; 2]>);
+
+struct Writer {
+    ino: Ino,
+    buffer: Option<Arc<Buffer>>,
+    puts: u64,
 }
 
-fn same_buffer(a: Option<&Arc<Buffer>>, b: Option<&Arc<Buffer>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
+impl Writers {
+    fn of(table: &Table, parent: Ino, name: &[u8]) -> Writers {
+        let inodes = table.of_name(parent, name).into_iter();
+        let nodes = inodes.filter_map(|ino| Some((ino, table.get(ino)?)));
+        Writers(
+            nodes.map(|(ino, node)| Writer { ino, buffer: node.buffer.clone(), puts: node.puts }).collect(),
+        )
+    }
+
+    fn buffers(&self) -> impl Iterator<Item = &Arc<Buffer>> {
+        self.0.iter().filter_map(|writer| writer.buffer.as_ref())
+    }
+}
+
+impl PartialEq for Writer {
+    /// Whether nothing was put in between, but through the buffer, on whose puts one waits.
+    fn eq(&self, other: &Writer) -> bool {
+        self.ino == other.ino
+            && match (&self.buffer, &other.buffer) {
+                (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+                (None, None) => self.puts == other.puts,
+                _ => false,
+            }
     }
 }

@@ -157,6 +157,8 @@ pub struct Place {
 /// All nodes.
 pub struct Table {
     nodes: HashMap<Ino, Node>,
+    /// Nodes that lost their names to other programs' changes, by the directory that they hang in.
+    detached: HashMap<Ino, Vec<Ino>>,
     /// Whether a node may have another number than its key gives it: after the first rename, or the first clash.
     pub renumbered: bool,
 }
@@ -172,7 +174,8 @@ impl Table {
     pub fn new() -> Table {
         let mut root = Node::new(ROOT, b"", Step::Plain, What::Directory);
         root.lookups = 1;
-        Table { nodes: std::iter::once((ROOT, root)).collect(), renumbered: false }
+        let nodes = std::iter::once((ROOT, root)).collect();
+        Table { nodes, detached: HashMap::new(), renumbered: false }
     }
 
     /// How many inodes the kernel knows.
@@ -203,6 +206,16 @@ impl Table {
     /// The number of the node of this name in this directory, if the kernel may know it.
     pub fn child(&self, parent: Ino, name: &[u8]) -> Option<Ino> {
         self.nodes.get(&parent)?.children.get(name).copied()
+    }
+
+    /// The nodes whose bytes belong to the key of this name, in the order of their numbers: the one that has the name,
+    /// and those that lost it to another program's change.
+    pub fn of_name(&self, parent: Ino, name: &[u8]) -> smallvec::SmallVec<[Ino; 2]> {
+        let detached = self.detached.get(&parent).into_iter().flatten().copied();
+        let detached = detached.filter(|ino| self.get(*ino).is_some_and(|node| *node.name == *name));
+        let mut nodes: smallvec::SmallVec<_> = self.child(parent, name).into_iter().chain(detached).collect();
+        nodes.sort_unstable();
+        nodes
     }
 
     /// Where this node stands.
@@ -287,6 +300,7 @@ impl Table {
         let mut at = ino;
         while at != ROOT && self.nodes.get(&at).is_some_and(Node::is_unused) {
             let Some(node) = self.nodes.remove(&at) else { return };
+            self.not_detached(node.parent, at);
             if let Some(parent) = self.nodes.get_mut(&node.parent) {
                 parent.hanging = parent.hanging.saturating_sub(1);
                 if parent.children.get(&node.name) == Some(&at) {
@@ -299,8 +313,19 @@ impl Table {
 
     /// Takes this node's name for another node; what is written to it still belongs to its key.
     pub fn detach(&mut self, ino: Ino) {
-        self.take_name(ino);
+        if let Some(parent) = self.take_name(ino) {
+            self.detached.entry(parent).or_default().push(ino);
+        }
         self.collect(ino);
+    }
+
+    fn not_detached(&mut self, parent: Ino, ino: Ino) {
+        if let Some(detached) = self.detached.get_mut(&parent) {
+            detached.retain(|other| *other != ino);
+            if detached.is_empty() {
+                self.detached.remove(&parent);
+            }
+        }
     }
 
     /// Takes this node's name away.
@@ -313,37 +338,51 @@ impl Table {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.linked = false;
             node.nameless = nameless;
+            let parent = node.parent;
+            self.not_detached(parent, ino);
         }
         self.take_name(ino);
         self.collect(ino);
     }
 
-    fn take_name(&mut self, ino: Ino) {
-        let Some(node) = self.nodes.get(&ino) else { return };
+    /// Answers the directory in which this node had its name, where it had one.
+    fn take_name(&mut self, ino: Ino) -> Option<Ino> {
+        let node = self.nodes.get(&ino)?;
         let (parent, name) = (node.parent, node.name.clone());
-        if let Some(directory) = self.nodes.get_mut(&parent)
-            && directory.children.get(&name) == Some(&ino)
-        {
-            directory.children.remove(&name);
+        let directory = self.nodes.get_mut(&parent)?;
+        if directory.children.get(&name) != Some(&ino) {
+            return None;
         }
+        directory.children.remove(&name);
+        Some(parent)
     }
 
-    /// Hangs this node under another name; whoever had that name was unlinked before.
-    pub fn rename(&mut self, ino: Ino, parent: Ino, name: &[u8], step: Step) {
-        self.renumbered = true;
-        let Some(node) = self.nodes.get_mut(&ino) else { return };
-        let old_parent = std::mem::replace(&mut node.parent, parent);
-        let old_name = std::mem::replace(&mut node.name, name.into());
-        node.step = step;
-        if let Some(directory) = self.nodes.get_mut(&old_parent) {
-            directory.children.remove(&old_name);
-            directory.hanging = directory.hanging.saturating_sub(1);
+    /// Hangs the nodes of a name under another one; whoever had that was unlinked before.
+    pub fn rename(&mut self, old: (Ino, &[u8]), new: (Ino, &[u8]), step: &Step) {
+        let named = self.child(old.0, old.1);
+        for ino in self.of_name(old.0, old.1) {
+            self.renumbered = true;
+            if let Some(node) = self.nodes.get_mut(&ino) {
+                (node.parent, node.name, node.step) = (new.0, new.1.into(), step.clone());
+            }
+            if let Some(directory) = self.nodes.get_mut(&old.0) {
+                directory.hanging = directory.hanging.saturating_sub(1);
+            }
+            if let Some(directory) = self.nodes.get_mut(&new.0) {
+                directory.hanging += 1;
+            }
+            if named != Some(ino) {
+                self.not_detached(old.0, ino);
+                self.detached.entry(new.0).or_default().push(ino);
+            }
         }
-        if let Some(directory) = self.nodes.get_mut(&parent) {
-            directory.children.insert(name.into(), ino);
-            directory.hanging += 1;
+        if let Some(directory) = self.nodes.get_mut(&old.0) {
+            directory.children.remove(old.1);
         }
-        self.collect(old_parent);
+        if let (Some(ino), Some(directory)) = (named, self.nodes.get_mut(&new.0)) {
+            directory.children.insert(new.1.into(), ino);
+        }
+        self.collect(old.0);
     }
 
     /// Whether `ino` is `ancestor` or hangs below it.
@@ -411,7 +450,7 @@ mod tests {
         let a = table.remember(ROOT, b"a", Step::Plain, What::Directory, 10);
         let b = table.remember(a, b"b", Step::Plain, What::File, 11);
         let c = table.remember(ROOT, b"c", Step::Plain, What::Directory, 12);
-        table.rename(a, c, b"d", Step::Plain);
+        table.rename((ROOT, b"a"), (c, b"d"), &Step::Plain);
         assert_eq!(table.key(b), Some(Key::of([b"c" as &[u8], b"d", b"b"])));
         assert_eq!(table.child(ROOT, b"a"), None);
         assert!(table.is_below(b, c));

@@ -66,8 +66,7 @@ impl Vfs {
         if keep_existing && replaced.is_some() {
             return Err(ErrorKind::Exists.into());
         }
-        let replaced_ino = self.table.lock().child(new.0, new.1);
-        let nameless = self.nameless_of(&to, replaced_ino);
+        let nameless = self.nameless_of(&to, new);
         let setting = self.setting_of_renamed(&from, &to, old, (what, stat));
         if what == What::Directory {
             self.rename_directory(&from, &to, replaced, &setting)?;
@@ -79,12 +78,10 @@ impl Vfs {
         self.touch_directory(&old_directory);
         self.touch_directory(&new_directory);
         let mut table = self.table.lock();
-        if let Some(ino) = table.child(new.0, new.1) {
-            table.unlink_with(ino, Some(Box::new(nameless)));
+        for ino in table.of_name(new.0, new.1) {
+            table.unlink_with(ino, Some(Box::new(nameless.clone())));
         }
-        if let Some(ino) = table.child(old.0, old.1) {
-            table.rename(ino, new.0, new.1, to.step);
-        }
+        table.rename(old, new, &to.step);
         Ok(())
     }
 

@@ -76,6 +76,25 @@ fn comes_before(a: &[u8], b: &[u8]) -> bool {
     [a, b"/"].concat() < [b, b"/"].concat() || a < b
 }
 
+/// Of a listing, what starts alike.
+pub fn a_listing_by_a_prefix_gives_what_starts_with_it(case: &Case) {
+    fill(case);
+    for dir in [Key::root(), path("a"), path("b"), path("absent")] {
+        for prefix in ["", "a", "a!", "b", "c", "d", "zz"] {
+            let mut names = Vec::new();
+            let each = &mut |entry: kvfs::store::api::Entry<'_>| {
+                names.push(entry.segment.bytes.to_vec());
+                ControlFlow::Continue(())
+            };
+            case.store.list_prefix(&dir, prefix.as_bytes(), each).unwrap();
+            names.sort();
+            let mut expected = case.names(&dir);
+            expected.retain(|name| name.starts_with(prefix.as_bytes()));
+            assert_eq!(names, expected, "{prefix:?} in {dir:?}");
+        }
+    }
+}
+
 pub fn a_directory_that_is_not_there_has_no_entries(case: &Case) {
     case.put(&path("a"), b"");
     assert!(case.entries(&path("absent")).is_empty());

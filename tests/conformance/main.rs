@@ -19,6 +19,7 @@ macro_rules! conformance {
                 the_root_is_there_and_empty,
                 a_listing_gives_what_stat_says,
                 a_listing_that_stops_goes_on_where_it_stopped,
+                a_listing_by_a_prefix_gives_what_starts_with_it,
                 a_directory_that_is_not_there_has_no_entries,
                 an_empty_marker_is_not_listed_and_a_full_one_is,
                 ten_thousand_keys_are_listed_once_each,

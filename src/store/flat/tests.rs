@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
@@ -186,6 +187,56 @@ fn a_listing_longer_than_a_page_goes_on_without_a_gap() {
         .collect();
     for pages in [100, 1023, 1024, 20_000] {
         check(Some(b"/"), &keys, pages);
+    }
+}
+
+/// A map that counts the keys which its scans meet.
+struct Counted(Memory, AtomicUsize);
+
+impl Kv for Counted {
+    fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        self.0.get(key)
+    }
+
+    fn open(&self, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
+        self.0.open(key)
+    }
+
+    fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
+        self.0.scan(from, &mut |key, found| {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            each(key, found)
+        })
+    }
+
+    fn write(&self, edits: &mut [Edit<'_>]) -> Result<()> {
+        self.0.write(edits)
+    }
+}
+
+#[test]
+fn names_that_start_alike_are_found_without_a_walk_over_all() {
+    let plain = store(Some(b"/"));
+    for number in 0..5000 {
+        put(&plain, format!("d/{number:05}/x").as_bytes(), b"");
+    }
+    let Flat { kv, caps, separator } = plain;
+    let store = Flat { kv: Counted(kv, AtomicUsize::new(0)), caps, separator };
+    for (prefix, count) in [("0499", 10), ("04", 1000), ("", 5000), ("9", 0), (&*"0".repeat(64), 0)] {
+        store.kv().1.store(0, Ordering::Relaxed);
+        let mut names = BTreeSet::new();
+        store
+            .list_prefix(&Key::of([&b"d"[..]]), prefix.as_bytes(), &mut |entry| {
+                assert!(
+                    entry.segment.bytes.starts_with(prefix.as_bytes())
+                        && names.insert(entry.segment.bytes.to_vec())
+                );
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(names.len(), count, "{prefix}");
+        let met = store.kv().1.load(Ordering::Relaxed);
+        assert!(met <= 2 * count + 300, "{prefix}: {met} keys met");
     }
 }
 

@@ -324,6 +324,27 @@ impl Store for Lmdb {
         if from.done { Ok(()) } else { self.list_databases(from, each) }
     }
 
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Some((store, rest)) = self.enter(dir)? else { return Ok(()) };
+        let mut flow = ControlFlow::Continue(());
+        store.list_prefix(&rest, prefix, &mut |entry| {
+            flow = each(entry);
+            flow
+        })?;
+        if flow.is_break() || !dir.is_root() {
+            return Ok(());
+        }
+        let mut from = Cursor { position: prefix.to_vec(), part: DATABASES, ..Cursor::default() };
+        self.list_databases(&mut from, &mut |entry| {
+            if entry.segment.bytes.starts_with(prefix) { each(entry) } else { ControlFlow::Break(()) }
+        })
+    }
+
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
         match self.enter(key)? {
             Some((store, rest)) => store.open(&rest),

@@ -2,6 +2,7 @@
 
 use super::super::setattr::{Set, Time};
 use super::*;
+use crate::layer::fault::{Call, Moment};
 
 fn rig_of(names: &[&str]) -> Rig {
     let rig = Rig::new();
@@ -71,7 +72,7 @@ fn a_listing_goes_back_and_is_begun_again() {
 #[test]
 fn what_was_given_before_an_error_is_given() {
     let rig = rig_of(&["a", "b"]);
-    rig.faulty.fail(crate::layer::fault::Call::List, 1, crate::layer::fault::Moment::After, ErrorKind::Io);
+    rig.faulty.fail(Call::List, 1, Moment::After, ErrorKind::Io);
     let handle = rig.vfs.opendir(ROOT).unwrap();
     let (names, _) = rig.names_from(handle, 0, 9, true);
     assert_eq!(names, [".", "..", "a", "b"], "the kernel forgets only what it was told of");
@@ -147,4 +148,48 @@ fn promise_2_6_a_directory_that_moves_is_listed_on() {
     all.extend(rig.names_from(handle, offsets[8], 99, false).0);
     let expected: Vec<String> = (0..20).map(|index| format!("{index:02}")).collect();
     assert_eq!(all[2..], expected);
+}
+
+#[test]
+fn promise_2_6_a_directory_that_loses_its_last_file_while_it_is_listed_is_listed_once() {
+    let long = "x".repeat(300);
+    let directories = ["a", "b", "c", "d", long.as_str()];
+    let piece = format!("{}%more", "x".repeat(240));
+    let expected: Vec<&str> =
+        [".", ".."].into_iter().chain(directories[..4].iter().copied()).chain([&*piece]).collect();
+    for attributes in [false, true] {
+        for (emptied, path) in [(0, "a/f"), (2, "c/f"), (4, &*format!("{piece}/{}/f", "x".repeat(60)))] {
+            for (given, back) in [(2, 0), (3, 0), (5, 0), (6, 0), (6, 2), (7, 0), (7, 3)] {
+                let rig = rig_of(&directories.map(|name| format!("{name}/f")).each_ref().map(String::as_str));
+                let handle = rig.vfs.opendir(ROOT).unwrap();
+                let (mut names, offsets) = rig.names_from(handle, 0, given, attributes);
+                rig.unlink(path).unwrap();
+                names.truncate(given - back);
+                let mut offset = offsets[given - back - 1];
+                loop {
+                    let (more, offsets) = rig.names_from(handle, offset, 2, attributes);
+                    names.extend(more);
+                    let Some(last) = offsets.last() else { break };
+                    offset = *last;
+                }
+                names.sort();
+                assert_eq!(names, expected, "{emptied} emptied after {given}, {back} back, {attributes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn promise_1_8_a_piece_is_looked_up_without_listing_all_that_comes_before() {
+    let rig = Rig::new();
+    let escaped = format!("{}%{}", "x".repeat(100), "y".repeat(300));
+    for name in [escaped.replace('%', "\0"), "z".repeat(300)] {
+        rig.foreign_put(&name, b"");
+    }
+    rig.faulty.fail(Call::List, 1, Moment::Before, ErrorKind::Io);
+    let escaped = format!("{}%00{}%more", "x".repeat(100), "y".repeat(137));
+    for name in [&*escaped, &*format!("{}%more", "z".repeat(240))] {
+        assert!(rig.exists(name), "{name}");
+        assert!(!rig.exists(&name[1..]), "{name}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Open files.
 
 use super::*;
+use crate::layer::fault::{Call, Moment};
 
 #[test]
 fn promise_4_2_a_file_created_for_reading_alone_is_put_too() {
@@ -51,6 +52,24 @@ fn promise_3_1_readers_of_a_key_that_went_are_not_readers_of_the_file_that_came(
     assert_eq!(rig.read(reader).unwrap(), b"old");
     assert_eq!(rig.vfs.getattr(reader.0).unwrap().size, 3);
     assert_eq!(rig.stored("a").unwrap(), b"newer");
+}
+
+#[test]
+fn promise_3_1_a_large_value_that_is_put_again_as_it_was_keeps_its_inode() {
+    let rig = Rig::new();
+    let mut bytes = vec![7; (5 << 20) + 1];
+    rig.foreign_put("a", &bytes);
+    let (ino, _) = rig.open("a", READ).unwrap();
+    rig.foreign_put("a", &bytes);
+    assert_eq!(rig.look("a").unwrap().ino, ino);
+    // What was compared once is not compared again.
+    rig.faulty.fail(Call::Read, 1, Moment::Before, ErrorKind::Io);
+    assert_eq!(rig.look("a").unwrap().ino, ino);
+    assert_eq!(rig.open("a", READ).unwrap().0, ino);
+    rig.faulty.heal();
+    *bytes.last_mut().unwrap() = 8;
+    rig.foreign_put("a", &bytes);
+    assert_ne!(rig.look("a").unwrap().ino, ino);
 }
 
 #[test]
@@ -126,4 +145,54 @@ fn promise_4_6_a_partial_write_stands_on_what_was_put_before() {
     let kept = rig.spool.list().unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!(rig.read(rig.open("a", READ).unwrap()).unwrap(), b"BASE");
+}
+
+/// A handle of a file that another program replaced: its name went to a new inode.
+fn superseded(rig: &Rig, path: &str) -> (Ino, u64) {
+    rig.foreign_put(path, b"old");
+    let handle = rig.open(path, WRITE).unwrap();
+    rig.foreign_put(path, b"by another program");
+    assert_ne!(rig.look(path).unwrap().ino, handle.0, "two versions, two inodes");
+    handle
+}
+
+#[test]
+fn promise_4_1_what_was_superseded_and_then_removed_does_not_come_back() {
+    let rig = Rig::new();
+    let idle = superseded(&rig, "a");
+    let written = superseded(&rig, "a");
+    rig.write(written, 0, b"written before the unlink").unwrap();
+    rig.unlink("a").unwrap();
+    rig.write(idle, 0, b"written after the unlink").unwrap();
+    for handle in [written, idle] {
+        rig.close(handle).unwrap();
+        assert_eq!(rig.stored("a"), None);
+    }
+    assert!(!rig.exists("a"));
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn promise_4_1_what_was_superseded_and_then_replaced_does_not_come_back() {
+    let rig = Rig::new();
+    let handle = superseded(&rig, "a");
+    rig.put("b", b"new");
+    rig.rename("b", "a").unwrap();
+    rig.write(handle, 0, b"a whole file").unwrap();
+    rig.close(handle).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"new");
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+}
+
+#[test]
+fn promise_4_1_what_was_superseded_goes_with_its_name_where_that_is_renamed() {
+    let rig = Rig::new();
+    rig.foreign_put("d/other", b"");
+    let handle = superseded(&rig, "a");
+    rig.rename("a", "d/b").unwrap();
+    rig.write(handle, 0, b"a whole file").unwrap();
+    rig.close(handle).unwrap();
+    assert_eq!(rig.stored("a"), None);
+    assert_eq!(rig.stored("d/b").unwrap(), b"a whole file");
+    assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
 }

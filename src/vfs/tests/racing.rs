@@ -182,3 +182,55 @@ fn a_write_while_bytes_are_put_is_put_by_the_next_close() {
     rig.close(file).unwrap();
     assert_eq!(rig.stored("a").unwrap(), b"two");
 }
+
+#[test]
+fn promise_4_1_a_superseded_file_that_is_put_while_its_name_is_removed_does_not_come_back() {
+    for moment in [Moment::Before, Moment::After] {
+        let rig = Rig::new();
+        rig.foreign_put("a", b"old");
+        let (ino, handle) = rig.open("a", WRITE).unwrap();
+        rig.foreign_put("a", b"by another program");
+        assert_ne!(rig.look("a").unwrap().ino, ino);
+        let vfs = Arc::clone(&rig.vfs);
+        let put = amid(&rig, Call::Apply, moment, move || {
+            vfs.write(ino, handle, 0, b"a whole file", false, false).unwrap();
+            let _ = vfs.flush_handle(caller(), ino, handle, OWNER);
+            vfs.release(ino, handle);
+        });
+        rig.unlink("a").unwrap();
+        put.join().unwrap();
+        assert_eq!(rig.stored("a"), None);
+        assert!(!rig.exists("a"));
+        assert_eq!(rig.inodes_when_all_is_forgotten(), 1);
+    }
+}
+
+#[test]
+fn promise_2_4_a_directory_is_there_all_the_while_that_its_last_entry_is_removed() {
+    for directory in [false, true] {
+        let rig = Rig::new();
+        rig.foreign_put("d/last/", b"");
+        rig.foreign_put("e/last", b"");
+        let path = if directory { "d" } else { "e" };
+        let above = rig.look(path).unwrap().ino;
+        let vfs = Arc::clone(&rig.vfs);
+        let looked =
+            amid(&rig, Call::Apply, Moment::After, move || vfs.lookup(ROOT, path.as_bytes()).is_ok());
+        if directory {
+            rig.vfs.rmdir(above, b"last").unwrap();
+        } else {
+            rig.vfs.unlink(above, b"last").unwrap();
+        }
+        assert!(looked.join().unwrap(), "{path}");
+    }
+}
+
+#[test]
+fn promise_2_4_a_removal_that_fails_leaves_no_directory_behind() {
+    let rig = Rig::new();
+    rig.foreign_put("d/last", b"");
+    rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Io);
+    assert_eq!(refused(rig.unlink("d/last")), ErrorKind::Io);
+    rig.foreign_delete("d/last");
+    assert!(!rig.exists("d"));
+}

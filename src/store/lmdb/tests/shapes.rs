@@ -54,6 +54,15 @@ fn a_named_database_is_a_directory_beside_the_keys() {
             ("\"people\"%Db".into(), Kind::Branch)
         ]
     );
+    for (prefix, count) in [("p", 2), ("pe", 1), ("pl", 1), ("q", 0)] {
+        let mut found = 0;
+        let each = &mut |_: crate::store::api::Entry<'_>| {
+            found += 1;
+            ControlFlow::Continue(())
+        };
+        store.list_prefix(&Key::root(), prefix.as_bytes(), each).unwrap();
+        assert_eq!(found, count, "{prefix}");
+    }
     assert_eq!(store.stat(&key("people")).unwrap(), None, "its record is no value");
     assert_eq!(get(&*store, &db("people", &[b"ann"])).unwrap(), b"1");
     assert_eq!(shown(&*store, &db("people", &[])), ["\"ann\"", "\"bob\""]);
