@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Range,
     /// A handle that is not open, or not for this.
     BadHandle,
+    /// An offset past the end of a file, where there is neither data nor a hole.
+    PastEnd,
     /// Too many levels, handles or readers.
     Exhausted,
     /// The store or its medium failed.
@@ -111,6 +113,7 @@ pub fn kind_of_io(error: &std::io::Error) -> ErrorKind {
         Some(libc::ENODATA) => ErrorKind::NoAttribute,
         Some(libc::ERANGE) => ErrorKind::Range,
         Some(libc::EBADF) => ErrorKind::BadHandle,
+        Some(libc::ENXIO) => ErrorKind::PastEnd,
         Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => ErrorKind::Exhausted,
         _ => ErrorKind::Io,
     }

@@ -10,10 +10,10 @@
 //! | `getlk`, `setlk`, `flock` | the kernel's own | locks hold on one mount (§5.9); not asking for them is quicker and right |
 //! | `access` | the kernel's own | `default_permissions` is always on |
 //! | `bmap` | ENOSYS | there are no blocks |
-//! | `ioctl`, `poll` | ENOSYS | nothing to control; files are always ready |
-//! | `lseek` (`SEEK_DATA`, `SEEK_HOLE`) | ENOSYS: the kernel takes a file as one piece of data | values have no holes |
-//! | `copy_file_range` | ENOSYS: the kernel copies by reading and writing | a value is put whole when the file is closed |
-//! | `fallocate` with a mode | EOPNOTSUPP | values have no holes to punch |
+//! | `ioctl` | ENOTTY | nothing to control |
+//! | `poll` | ENOSYS: the kernel takes files for ready | they always are |
+//! | `fallocate` that moves or unshares bytes | EOPNOTSUPP, by the kernel | a value would be moved byte by byte |
+//! | `lseek` for holes, of a snapshot | ENOSYS: the kernel tells by the size | stored values are one piece of data |
 //! | `rename` with EXCHANGE or WHITEOUT | EINVAL | no store exchanges two keys at once |
 //! | `syncfs` | never arrives | the kernel sends it to block devices only; `kvfs sync` is for that |
 
@@ -25,26 +25,23 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use door::Door;
 use fuser::{
-    Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig, LockOwner, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 pub use session::{Session, serve};
-use words::{GENERATION, caller, dot_attr, file_attr, file_type, mode, nothing, open_flags, statfs, time};
+use words::{
+    GENERATION, caller, clears_set_id, file_attr, file_type, mode, nothing, open_flags, statfs, time,
+};
 
 use crate::error::{Error, ErrorKind};
 use crate::store::attributes::FileType;
-use crate::vfs::report::Operation;
-use crate::vfs::setattr::Set;
-use crate::vfs::xattr::SetMode;
-
-/// The most names with attributes in one reply: the first reply of every listing is of this kind, and somebody waits
-/// for its first name.
-const PLUS_MOST: u32 = 512;
+use crate::vfs::{copy::Spot, report::Operation, setattr::Set, space::Seek, xattr::SetMode};
 
 /// The one table of error numbers.
 fn errno(error: &Error) -> Errno {
@@ -70,6 +67,7 @@ fn errno(error: &Error) -> Errno {
         ErrorKind::NoAttribute => Errno::ENODATA,
         ErrorKind::Range => Errno::ERANGE,
         ErrorKind::BadHandle => Errno::EBADF,
+        ErrorKind::PastEnd => Errno::ENXIO,
         // Readers or handles ran out: the caller may try again, and nothing is broken.
         ErrorKind::Exhausted => Errno::EAGAIN,
         ErrorKind::Io => Errno::EIO,
@@ -235,24 +233,7 @@ impl Filesystem for Door {
         reply: ReplyData,
     ) {
         self.count(Operation::Read);
-        // A piece that is all that was asked for goes from the store's memory to the kernel; others are gathered.
-        let mut reply = Some(reply);
-        let mut gathered = Vec::new();
-        let outcome = self.vfs.read(ino.0, handle.0, offset, u64::from(size), &mut |bytes| {
-            if bytes.len() == size as usize
-                && let Some(reply) = reply.take()
-            {
-                reply.data(bytes);
-            } else {
-                gathered.extend_from_slice(bytes);
-            }
-        });
-        if let Some(reply) = reply {
-            match outcome {
-                Ok(()) => reply.data(&gathered),
-                Err(error) => reply.error(self.failed(&error)),
-            }
-        }
+        self.give(ino.0, handle.0, offset, size, reply);
     }
 
     fn write(
@@ -345,28 +326,10 @@ impl Filesystem for Door {
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
         self.count(Operation::Readdirplus);
-        let ttl = self.vfs.ttl();
-        let mut left = PLUS_MOST;
-        let outcome = self.vfs.readdir(handle.0, offset, true, &mut |given| {
-            if left == 0 {
-                return false;
-            }
-            left -= 1;
-            let name = OsStr::from_bytes(given.name);
-            let (attr, ttl) = match given.attr {
-                Some(attr) => (file_attr(attr), ttl),
-                // The dots: the kernel takes the type and the number from here, and nothing else.
-                None => (dot_attr(given.ino), Duration::ZERO),
-            };
-            !reply.add(INodeNo(given.ino), given.next, name, &ttl, &attr, GENERATION)
-        });
-        match outcome {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(self.failed(&error)),
-        }
+        self.list_with_attributes(handle.0, offset, reply);
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
@@ -444,18 +407,95 @@ impl Filesystem for Door {
 
     fn fallocate(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         length: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
         self.count(Operation::Fallocate);
-        if mode != 0 {
+        let Some(wanted) = words::fallocate(offset, length, mode) else {
             return reply.error(Errno::EOPNOTSUPP);
+        };
+        self.empty(self.vfs.fallocate(ino.0, handle.0, wanted, clears_set_id(request)), reply);
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.count(Operation::Lseek);
+        if self.vfs.trust.is_immutable() {
+            // Values have no holes: the kernel then tells by the size alone.
+            return reply.error(Errno::ENOSYS);
         }
-        self.empty(self.vfs.allocate(ino.0, offset, length), reply);
+        let seek = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        match self.vfs.seek(ino.0, handle.0, offset, seek) {
+            Ok(found) => reply.offset(found as i64),
+            Err(error) => reply.error(self.failed(&error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        from: INodeNo,
+        from_handle: FileHandle,
+        from_offset: u64,
+        to: INodeNo,
+        to_handle: FileHandle,
+        to_offset: u64,
+        length: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        self.count(Operation::CopyFileRange);
+        let from = Spot { ino: from.0, handle: from_handle.0, offset: from_offset };
+        let to = Spot { ino: to.0, handle: to_handle.0, offset: to_offset };
+        match self.vfs.copy_range(from, to, length, clears_set_id(request)) {
+            Ok(copied) => reply.written(copied as u32),
+            Err(error) => reply.error(self.failed(&error)),
+        }
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        self.count(Operation::Ioctl);
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        self.count(Operation::Poll);
+        // The kernel then takes every file for ready, and does not ask again.
+        reply.error(Errno::ENOSYS);
     }
 }

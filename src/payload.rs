@@ -4,6 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::unistd::{Whence, lseek};
+
 use crate::env::Folders;
 use crate::error::{Error, Result};
 
@@ -110,7 +114,11 @@ impl Payload {
                 }
             }
             Bytes::File(file, len) => {
-                file.write_all_at(data, offset).map_err(|e| Error::io("the spill file", &e))?;
+                if let Err(error) = file.write_all_at(data, offset) {
+                    // What was written of it past the end must not show when the payload grows.
+                    drop(file.set_len(*len));
+                    return Err(Error::io("the spill file", &error));
+                }
                 *len = (*len).max(end);
             }
         }
@@ -134,6 +142,58 @@ impl Payload {
             }
         }
         Ok(())
+    }
+
+    /// Makes the bytes of a range zeros, as far as there are bytes; in a file they become a hole.
+    ///
+    /// # Errors
+    /// As for [`Payload::write`].
+    pub fn zero(&mut self, offset: u64, length: u64) -> Result<()> {
+        let end = offset.saturating_add(length).min(self.len());
+        if offset >= end {
+            return Ok(());
+        }
+        match &mut self.bytes {
+            Bytes::Memory(bytes) => bytes[offset as usize..end as usize].fill(0),
+            Bytes::File(file, _) => {
+                let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                match fallocate(&*file, flags, offset as i64, (end - offset) as i64) {
+                    Err(Errno::EOPNOTSUPP) => write_zeros(file, offset, end),
+                    outcome => outcome.map_err(std::io::Error::from),
+                }
+                .map_err(|e| Error::io("the spill file", &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first offset from this one on, which lies before the end, whose byte is not in a hole; `None` where all to
+    /// the end is one. Bytes in memory have no holes.
+    ///
+    /// # Errors
+    /// The temporary file's.
+    pub fn next_data(&self, offset: u64) -> Result<Option<u64>> {
+        let Bytes::File(file, len) = &self.bytes else { return Ok(Some(offset)) };
+        match lseek(file, offset as i64, Whence::SeekData) {
+            Ok(found) => Ok(Some(found as u64).filter(|found| found < len)),
+            Err(Errno::ENXIO) => Ok(None),
+            // A file system that knows no holes.
+            Err(Errno::EINVAL) => Ok(Some(offset)),
+            Err(errno) => Err(Error::io("the spill file", &errno.into())),
+        }
+    }
+
+    /// The first offset from this one on, which lies before the end, that is in a hole or is the end.
+    ///
+    /// # Errors
+    /// The temporary file's.
+    pub fn next_hole(&self, offset: u64) -> Result<u64> {
+        let Bytes::File(file, len) = &self.bytes else { return Ok(self.len()) };
+        match lseek(file, offset as i64, Whence::SeekHole) {
+            Ok(found) => Ok((*len).min(found as u64)),
+            Err(Errno::EINVAL) => Ok(*len),
+            Err(errno) => Err(Error::io("the spill file", &errno.into())),
+        }
     }
 
     /// Hands out the bytes in order, in pieces of at most 1 MiB.
@@ -175,6 +235,18 @@ impl Payload {
     }
 }
 
+/// Writes zeros where the file system punches no holes.
+fn write_zeros(file: &File, offset: u64, end: u64) -> std::io::Result<()> {
+    let zeros = vec![0; MEMORY_MAX.min(end - offset) as usize];
+    let mut at = offset;
+    while at < end {
+        let piece = (zeros.len() as u64).min(end - at);
+        file.write_all_at(&zeros[..piece as usize], at)?;
+        at += piece;
+    }
+    Ok(())
+}
+
 impl Drop for Payload {
     fn drop(&mut self) {
         if let Bytes::Memory(bytes) = &self.bytes {
@@ -201,6 +273,49 @@ mod tests {
         assert_eq!(&tail[..4], b"\0end");
         payload.resize(6).unwrap();
         assert_eq!(payload.len(), 6);
+    }
+
+    #[test]
+    fn a_punched_range_reads_as_zeros_and_in_a_file_is_a_hole() {
+        let mut small = Payload::of(&[7; 10]).unwrap();
+        small.zero(8, u64::MAX).unwrap();
+        small.zero(2, 3).unwrap();
+        small.zero(10, 1).unwrap();
+        assert_eq!(small.as_slice().unwrap(), [7, 7, 0, 0, 0, 7, 7, 7, 0, 0]);
+        assert_eq!((small.next_data(3).unwrap(), small.next_hole(3).unwrap()), (Some(3), 10));
+
+        let mut large = Payload::of(&vec![7; 4 << 20]).unwrap();
+        large.zero(1 << 20, 2 << 20).unwrap();
+        assert_eq!(large.len(), 4 << 20);
+        assert_eq!(large.next_hole(0).unwrap(), 1 << 20);
+        assert_eq!(large.next_data(1 << 20).unwrap(), Some(3 << 20));
+        assert_eq!(large.next_hole(3 << 20).unwrap(), 4 << 20);
+        large.zero(3 << 20, 1 << 20).unwrap();
+        assert_eq!(large.next_data(1 << 20).unwrap(), None);
+        let mut around = [9; 2];
+        large.read((1 << 20) - 1, &mut around).unwrap();
+        assert_eq!(around, [7, 0]);
+    }
+
+    #[test]
+    fn a_hundred_gigabytes_of_nothing_take_no_room() {
+        use std::os::unix::fs::MetadataExt;
+        let mut payload = Payload::new();
+        payload.resize(100 << 30).unwrap();
+        let Bytes::File(file, _) = &payload.bytes else { panic!("in memory") };
+        assert_eq!(file.metadata().unwrap().blocks(), 0);
+        assert_eq!(payload.next_data(5).unwrap(), None);
+    }
+
+    #[test]
+    fn zeros_are_written_where_no_hole_can_be_punched() {
+        let file = Folders::get().unlinked_file().unwrap();
+        file.write_all_at(&vec![7; 3 << 20], 0).unwrap();
+        write_zeros(&file, 5, (2 << 20) + 5).unwrap();
+        let mut all = vec![0; 3 << 20];
+        file.read_exact_at(&mut all, 0).unwrap();
+        let zeros = 5..(2 << 20) + 5;
+        assert!(all.iter().enumerate().all(|(at, byte)| (*byte == 0) == zeros.contains(&at)));
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! What all requests have in common: they are counted, and their failures told.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use fuser::{Errno, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyXattr};
+use fuser::{Errno, INodeNo, ReplyAttr, ReplyData, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyXattr};
 
 use super::errno;
-use super::words::{GENERATION, file_attr};
+use super::words::{GENERATION, dot_attr, file_attr};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vfs::Vfs;
 use crate::vfs::attr::Attr;
+use crate::vfs::node::Ino;
 use crate::vfs::report::Operation;
+
+/// The most names with attributes in one reply: the first reply of every listing is of this kind, and somebody waits
+/// for its first name.
+const PLUS_MOST: u32 = 512;
 
 /// The file system as the kernel's requests meet it.
 #[derive(Debug)]
@@ -43,6 +51,50 @@ impl Door {
     pub(super) fn attr(&self, outcome: Result<Attr>, reply: ReplyAttr) {
         match outcome {
             Ok(attr) => reply.attr(&self.vfs.ttl(), &file_attr(&attr)),
+            Err(error) => reply.error(self.failed(&error)),
+        }
+    }
+
+    /// The bytes of a range: straight from the store's own memory where it gives them in one piece.
+    pub(super) fn give(&self, ino: Ino, handle: u64, offset: u64, size: u32, reply: ReplyData) {
+        let mut reply = Some(reply);
+        let mut gathered = Vec::new();
+        let outcome = self.vfs.read(ino, handle, offset, u64::from(size), &mut |bytes| {
+            if bytes.len() == size as usize
+                && let Some(reply) = reply.take()
+            {
+                reply.data(bytes);
+            } else {
+                gathered.extend_from_slice(bytes);
+            }
+        });
+        if let Some(reply) = reply {
+            match outcome {
+                Ok(()) => reply.data(&gathered),
+                Err(error) => reply.error(self.failed(&error)),
+            }
+        }
+    }
+
+    /// One reply of a listing, with the attributes of each name.
+    pub(super) fn list_with_attributes(&self, handle: u64, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let ttl = self.vfs.ttl();
+        let mut left = PLUS_MOST;
+        let outcome = self.vfs.readdir(handle, offset, true, &mut |given| {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            let name = OsStr::from_bytes(given.name);
+            let (attr, ttl) = match given.attr {
+                Some(attr) => (file_attr(attr), ttl),
+                // The dots: the kernel takes the type and the number from here, and nothing else.
+                None => (dot_attr(given.ino), Duration::ZERO),
+            };
+            !reply.add(INodeNo(given.ino), given.next, name, &ttl, &attr, GENERATION)
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
             Err(error) => reply.error(self.failed(&error)),
         }
     }

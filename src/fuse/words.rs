@@ -10,6 +10,7 @@ use crate::vfs::attr::Attr;
 use crate::vfs::node::{Ino, What};
 use crate::vfs::open::{Mode, Opened};
 use crate::vfs::setattr::Time;
+use crate::vfs::space::Fallocate;
 
 /// Inode numbers are not used again while the kernel knows them, so one generation does.
 pub(super) const GENERATION: Generation = Generation(0);
@@ -78,6 +79,25 @@ pub(super) fn time(time: TimeOrNow) -> Time {
         TimeOrNow::Now => Time::Now,
         TimeOrNow::SpecificTime(time) => Time::At(time),
     }
+}
+
+/// What `fallocate` asks for; `None` for what would move the bytes behind a range, or share none.
+pub(super) fn fallocate(offset: u64, length: u64, mode: i32) -> Option<Fallocate> {
+    const KEEP_SIZE: i32 = libc::FALLOC_FL_KEEP_SIZE;
+    let keep_size = mode & KEEP_SIZE != 0;
+    let zeros = match mode & !KEEP_SIZE {
+        0 => false,
+        libc::FALLOC_FL_ZERO_RANGE => true,
+        libc::FALLOC_FL_PUNCH_HOLE if keep_size => true,
+        _ => return None,
+    };
+    Some(Fallocate { offset, length, zeros, keep_size })
+}
+
+/// Whether a change of the content by this caller takes the set-id bits away. For writes the kernel says so itself; of
+/// `fallocate` and copies it leaves it to the daemon (`FUSE_HANDLE_KILLPRIV_V2`).
+pub(super) fn clears_set_id(request: &Request) -> bool {
+    request.uid() != 0
 }
 
 /// The attributes of `.` and `..`, of which the kernel takes the type and the number alone.

@@ -4,6 +4,7 @@
 //! Lock order: `Vfs::tree` → [`Buffer::putting`] → [`Buffer::state`] → the node table.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
@@ -21,6 +22,8 @@ pub struct Buffer {
     pub putting: Mutex<()>,
     /// The bytes and what is known of them.
     pub state: RwLock<State>,
+    /// Whether the kernel was given bytes of it: it may hold pages, which a mapping may change without a word.
+    pub paged: AtomicBool,
 }
 
 /// The bytes of a [`Buffer`] and what is known of them.
@@ -76,6 +79,7 @@ impl Buffer {
         let dirty = data.is_some();
         Buffer {
             putting: Mutex::new(()),
+            paged: AtomicBool::new(false),
             state: RwLock::new(State {
                 base,
                 data,
@@ -172,6 +176,16 @@ impl State {
         } else {
             self.own(len)?.resize(len)?;
         }
+        self.touch();
+        Ok(())
+    }
+
+    /// Makes the bytes of a range zeros, as far as there are bytes.
+    ///
+    /// # Errors
+    /// As for [`State::write`].
+    pub fn zero(&mut self, offset: u64, length: u64) -> Result<()> {
+        self.own(u64::MAX)?.zero(offset, length)?;
         self.touch();
         Ok(())
     }

@@ -19,6 +19,8 @@ pub struct Handle {
     pub ino: Ino,
     /// Whether it may be written.
     pub writable: bool,
+    /// Whether it may be mapped for writing.
+    pub mappable: bool,
     /// Whether every write goes to the end.
     pub append: bool,
     /// The version it reads, until the file is written through this mount (§3.1).
@@ -47,7 +49,7 @@ impl Vfs {
     }
 
     /// The longest value that the file may come to have.
-    fn value_max(&self, ino: Ino) -> u64 {
+    pub(super) fn value_max(&self, ino: Ino) -> u64 {
         self.place(ino).map_or(self.caps.value_max, |place| self.store.value_max(&place.key))
     }
 
@@ -94,20 +96,42 @@ impl Vfs {
             return value.read(offset, size, &mut count);
         }
         if let Some(buffer) = self.buffer_of(ino) {
+            buffer.paged.store(true, Ordering::Relaxed);
             return buffer.state.read().read(offset, size, &mut count);
         }
+        self.version_read(ino, handle)?.read(offset, size, &mut count)
+    }
+
+    /// The version that a handle reads, of a file without a buffer.
+    ///
+    /// # Errors
+    /// `Stale` where it is gone; what the store answers.
+    pub(super) fn version_read(&self, ino: Ino, handle: u64) -> Result<Shared> {
         let handle = self.handle(handle)?;
-        let value = handle.value.lock().clone();
-        match value {
-            Some(value) => value.read(offset, size, &mut count),
-            // Written through this mount, put, and the buffer let go: what the store has now is it.
-            None => {
-                let key = self.place(ino)?.key;
-                let value = self.store.open(&key)?.map(Shared::from).ok_or(ErrorKind::Stale)?;
-                let kept = Arc::clone(handle.value.lock().get_or_insert(value));
-                kept.read(offset, size, &mut count)
-            }
+        if let Some(value) = &*handle.value.lock() {
+            return Ok(Arc::clone(value));
         }
+        // Written through this mount, put, and the buffer let go: what the store has now is it.
+        let key = self.place(ino)?.key;
+        let value = self.store.open(&key)?.map(Shared::from).ok_or(ErrorKind::Stale)?;
+        Ok(Arc::clone(handle.value.lock().get_or_insert(value)))
+    }
+
+    /// The buffer that writes through a handle go to.
+    ///
+    /// # Errors
+    /// `BadHandle` where it is not open for writing.
+    pub(super) fn buffer_to_write(&self, ino: Ino, handle: u64) -> Result<Arc<Buffer>> {
+        let handle = self.handle(handle)?;
+        if !handle.writable {
+            return Err(ErrorKind::BadHandle.into());
+        }
+        if let Some(buffer) = self.buffer_of(ino) {
+            return Ok(buffer);
+        }
+        let stat = self.stat(&self.place(ino)?)?;
+        let attributes = stat.map(|stat| stat.file).unwrap_or_default();
+        Ok(self.buffer_for_writing(ino, handle.value.lock().clone(), attributes))
     }
 
     /// Writes to an open file: all of `data`. Pages that the kernel writes back go where they are; other writes through
@@ -200,23 +224,6 @@ impl Vfs {
         }
         let key = self.table.lock().key(ino);
         key.map_or_else(|| self.store.sync(), |key| self.store.sync_key(&key))
-    }
-
-    /// Grows a file so that `offset + length` bytes are in it.
-    ///
-    /// # Errors
-    /// As for writing.
-    pub fn allocate(&self, ino: Ino, offset: u64, length: u64) -> Result<()> {
-        self.check_writable()?;
-        let end = offset.checked_add(length).ok_or(ErrorKind::TooBig)?;
-        let buffer = self.buffer_of(ino).ok_or(ErrorKind::BadHandle)?;
-        let value_max = self.value_max(ino);
-        let mut state = buffer.state.write();
-        if end > state.len() {
-            self.stand_on_put(&mut state)?;
-            state.resize(end, value_max)?;
-        }
-        Ok(())
     }
 }
 

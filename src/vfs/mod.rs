@@ -7,6 +7,8 @@
 //! | `dir`, `listing` | open directories and their names |
 //! | `open` | opening and creating files: which version a handle reads |
 //! | `handle` | open files: reading, writing, closing |
+//! | `space` | room ahead, ranges of zeros, holes |
+//! | `copy` | copies between open files |
 //! | `put` | how written bytes reach the store |
 //! | `buffer` | the bytes of a file being written |
 //! | `kept` | bytes that an earlier mount could not put |
@@ -21,6 +23,7 @@
 
 pub mod attr;
 pub mod buffer;
+pub mod copy;
 pub mod dir;
 pub mod handle;
 pub mod invalidate;
@@ -35,6 +38,7 @@ pub mod put;
 mod rename;
 pub mod report;
 pub mod setattr;
+pub mod space;
 #[cfg(test)]
 mod tests;
 mod touched;

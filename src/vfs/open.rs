@@ -222,6 +222,7 @@ impl Vfs {
         let handle = Handle {
             ino,
             writable: mode.write,
+            mappable: mode.write && !mode.write_only,
             append: mode.append,
             value: Mutex::new(value),
             opener: caller.pid,

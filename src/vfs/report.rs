@@ -50,6 +50,10 @@ counted!(
     Removexattr,
     Create,
     Fallocate,
+    Lseek,
+    CopyFileRange,
+    Ioctl,
+    Poll,
 );
 
 /// Counts of requests and bytes since the mount began.

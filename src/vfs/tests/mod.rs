@@ -1,10 +1,12 @@
 //! The Vfs without a kernel, over a store in memory that fails or lets something else happen on command.
 
 mod attributes;
+mod copying;
 mod directories;
 mod failing;
 mod handles;
 mod racing;
+mod space;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 mod attributes;
 mod coherence;
 mod commits;
+mod copying;
 mod coverage;
 mod directories;
 mod failure;
@@ -10,6 +11,7 @@ mod handles;
 mod listings;
 mod names;
 mod reading;
+mod space;
 mod spelling;
 mod spool;
 mod writing;

@@ -1,4 +1,5 @@
-//! fsx: random reads, writes, maps, truncations, closes and reopens of one file, each read compared with a model.
+//! fsx: random reads, writes, maps, truncations, punched holes, copies, closes and reopens of one file, each read
+//! compared with a model.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ const OPERATIONS: &str = "100000";
 /// How long a run may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What is mixed. Space is not reserved ahead (`fallocate`) on a mount of keys.
+/// What is mixed: all that fsx knows.
 const MIX: &str = "
 flen = 262144
 [opsize]
@@ -28,6 +29,8 @@ fdatasync = 0.2
 sendfile = 2
 posix_fadvise = 1
 copy_file_range = 2
+posix_fallocate = 2
+punch_hole = 3
 ";
 
 fn exercise(mount: &mut Mount) {
