@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use twox_hash::{XxHash3_64, xxhash3_64};
 
 use super::Vfs;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, State};
 use super::node::{Ino, Place, What};
 use super::overlay::{Attributes, Guarded, Holds};
 use crate::env;
@@ -63,7 +63,7 @@ impl Vfs {
     ) -> Result<Attr> {
         let written = buffer.map(|buffer| {
             let state = buffer.state.read();
-            (state.len(), state.modified, state.dirty)
+            (state.len(), state.dirty.then_some((state.modified, state.changed)))
         });
         // While handles read a version, its size is the file's: of what is read, not of what came after (§3.1).
         let reading = match written {
@@ -72,7 +72,7 @@ impl Vfs {
         };
         let stat = match (&written, stat) {
             (_, Some(stat)) => Some(stat),
-            (Some((_, _, true)), None) => None,
+            (Some((_, Some(_))), None) => None,
             _ if matches!(place.what, What::Symlink(_)) => None,
             _ if !place.linked => None,
             _ => self.stat(place)?,
@@ -81,14 +81,15 @@ impl Vfs {
         if absent && place.what == What::File && place.linked {
             return Err(ErrorKind::NotFound.into());
         }
-        let size = written.map(|(len, _, _)| len).or(reading);
+        let size = written.map(|(len, _)| len).or(reading);
         let mut attr = self.plain_attr(ino, place, size, stat);
         if place.more.is_some() {
             return Ok(attr);
         }
         self.merge(&mut attr, place, stat);
-        if let Some((_, modified, true)) = written {
-            (attr.mtime, attr.ctime) = (modified, modified);
+        if let Some((_, Some((modified, changed)))) = written {
+            attr.mtime = modified;
+            attr.ctime = attr.ctime.max(changed);
         }
         if place.what != What::Directory {
             self.tell(ino, attr.size);
@@ -132,12 +133,16 @@ impl Vfs {
             attr.uid = set.uid.unwrap_or(attr.uid);
             attr.gid = set.gid.unwrap_or(attr.gid);
             attr.atime = set.atime.unwrap_or(attr.atime);
-            attr.ctime = set.ctime.map_or(attr.ctime, |set| set.max(attr.ctime));
-            set.mtime
+            (set.mtime, set.ctime)
         });
-        let Some(guarded) = guarded.flatten() else { return };
-        if self.still_holds(&guarded, place, stat) {
-            attr.mtime = guarded.time;
+        let Some((guarded, changed)) = guarded else { return };
+        match guarded {
+            // The store's time is that of its last change, of whatever key.
+            Some(guarded) if self.still_holds(&guarded, place, stat) => {
+                attr.mtime = guarded.time;
+                attr.ctime = changed.unwrap_or(attr.ctime);
+            }
+            _ => attr.ctime = changed.map_or(attr.ctime, |changed| changed.max(attr.ctime)),
         }
     }
 
@@ -182,17 +187,12 @@ impl Vfs {
         mtime.is_some_and(|mtime| mtime.holds(Some(stat)) == Holds::WithTheSameBytes)
     }
 
-    /// Records that a file was put with these bytes, changed at `modified`.
-    pub(super) fn record_put(
-        &self,
-        key: &Key,
-        data: &Payload,
-        modified: SystemTime,
-        asked: bool,
-    ) -> Result<()> {
+    /// Records that a file was put with these bytes, and when they changed.
+    pub(super) fn record_put(&self, key: &Key, state: &State, data: &Payload) -> Result<()> {
         let content = Some((data.len(), hash_of(data)?));
-        let mtime = Guarded { time: modified, known: env::now(), content, asked };
-        self.overlay.write().record_put(key, mtime);
+        let (time, asked) = (state.modified, state.modified_asked);
+        let mtime = Guarded { time, known: env::now(), content, asked };
+        self.overlay.write().record_put(key, mtime, state.changed);
         Ok(())
     }
 

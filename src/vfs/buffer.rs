@@ -37,6 +37,8 @@ pub struct State {
     /// Why the last put failed (§4.2).
     pub error: Option<Error>,
     /// When the bytes changed last.
+    pub changed: SystemTime,
+    /// The time of that to show: the same, or what somebody set since.
     pub modified: SystemTime,
     /// Whether somebody set that time.
     pub modified_asked: bool,
@@ -60,6 +62,7 @@ impl Buffer {
     }
 
     fn over(base: Option<Arc<dyn Value>>, data: Option<Payload>, when: When, dirty: bool) -> Buffer {
+        let now = env::now();
         Buffer {
             putting: Mutex::new(()),
             state: RwLock::new(State {
@@ -69,7 +72,8 @@ impl Buffer {
                 settled: false,
                 dirty,
                 error: None,
-                modified: env::now(),
+                changed: now,
+                modified: now,
                 modified_asked: false,
             }),
         }
@@ -169,7 +173,8 @@ impl State {
 
     fn touch(&mut self) {
         self.dirty = true;
-        self.modified = env::now();
+        self.changed = env::now();
+        self.modified = self.changed;
         self.modified_asked = false;
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::attr::Attr;
 use super::buffer::Buffer;
-use super::lookup::Target;
+use super::lookup::{Target, check_name_length};
 use super::node::{Ino, Step, Table, What};
 use super::overlay::{Attributes, Guarded};
 use super::put::Unmoved;
@@ -12,7 +12,6 @@ use super::{Caller, Vfs};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::name;
 use crate::store::api::{Change, Kind, Stat, When};
 
 /// Something new in a directory: who makes it, and with which permission bits.
@@ -35,9 +34,7 @@ impl Vfs {
         if !place.linked {
             return Err(ErrorKind::NotFound.into());
         }
-        if name.len() > name::NAME_MAX {
-            return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
-        }
+        check_name_length(name)?;
         let target = self.target(&place, name).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("no key has the file name \"{}\"", name.escape_ascii()))
         })?;
@@ -65,6 +62,7 @@ impl Vfs {
     /// What a name that is to go stands for.
     pub(super) fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let place = self.place(parent)?;
+        check_name_length(name)?;
         let target = self.target(&place, name).ok_or(ErrorKind::NotFound)?;
         if matches!(target.step, Step::More(_)) {
             return Err(Error::new(
@@ -85,7 +83,9 @@ impl Vfs {
     ) -> Result<Attr> {
         self.check_file(&target)?;
         let directory = self.directory_of(&target);
-        let now = env::now();
+        let buffer = Buffer::empty(when);
+        // One time from the first answer on: what is told of the new file is what its buffer says later.
+        let modified = buffer.state.read().modified;
         self.overlay.write().change(&target.key, |record| {
             if target.step == Step::Value {
                 record.new_value = true
@@ -96,10 +96,10 @@ impl Vfs {
         });
         self.touch_directory(&directory);
         self.detach(made);
-        let stat = Stat { kind: Kind::Leaf, size: 0, modified: now };
+        let stat = Stat { kind: Kind::Leaf, size: 0, modified };
         let attr = self.remember(made.parent, made.name, target, What::File, Some(stat));
         if let Some(node) = self.table.lock().get_mut(attr.ino) {
-            node.buffer = Some(Arc::new(Buffer::empty(when)));
+            node.buffer = Some(Arc::new(buffer));
         }
         Ok(attr)
     }
@@ -187,10 +187,11 @@ impl Vfs {
             record.kept = !lasting;
             record.directory = Some(Box::new(self.attributes_of_new(made, self.options.directory_mode)));
         });
+        // Before the time that is recorded, so that what is told now is what is told later.
+        let stat = Stat { kind: Kind::Branch, size: 0, modified: env::now() };
         self.touch_directory(&target.key);
         self.touch_directory(&self.directory_of(&target));
         self.detach(made);
-        let stat = Stat { kind: Kind::Branch, size: 0, modified: env::now() };
         Ok(self.remember(parent, name, target, What::Directory, Some(stat)))
     }
 

@@ -250,8 +250,8 @@ impl Overlay {
         }
     }
 
-    /// Records the time that a put set.
-    pub fn record_put(&mut self, key: &Key, mtime: Guarded) {
+    /// Records the time that a put set, of bytes that were `changed` then.
+    pub fn record_put(&mut self, key: &Key, mtime: Guarded, changed: SystemTime) {
         self.times += 1;
         if self.times > TIMES_IN_A_ROUND {
             self.drop_times_before(self.round);
@@ -260,8 +260,21 @@ impl Overlay {
         self.change(key, |record| {
             (record.new, record.new_value) = (false, false);
             let set = record.file.get_or_insert_default();
-            (set.mtime, set.ctime) = (Some(mtime), Some(mtime.time));
+            (set.mtime, set.ctime) = (Some(mtime), set.ctime.max(Some(changed)));
         });
+    }
+
+    /// Records that what is at this key changed its name; of what nothing is known the store's own time moves on.
+    pub fn renamed(&mut self, key: &Key, directory: bool, now: SystemTime) {
+        let record = self.get_mut(key);
+        let set = record.and_then(
+            |record| {
+                if directory { record.directory.as_mut() } else { record.file.as_mut() }
+            },
+        );
+        if let Some(set) = set {
+            set.ctime = Some(now);
+        }
     }
 
     /// The file's recorded time of change is known to hold until then.
@@ -408,11 +421,11 @@ mod tests {
         let key = |index: usize| Key::of([&b"d"[..], &index.to_le_bytes()]);
         let at = |index: usize| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 + index as u64);
         let put = |index| Guarded { time: at(index), known: at(index), content: Some((1, 1)), asked: false };
-        overlay.record_put(&key(0), Guarded { asked: true, ..put(0) });
-        overlay.record_put(&key(1), put(1));
+        overlay.record_put(&key(0), Guarded { asked: true, ..put(0) }, at(0));
+        overlay.record_put(&key(1), put(1), at(1));
         overlay.attributes(&key(1), false).mode = Some(0o600);
         for index in 2..4 * TIMES_IN_A_ROUND {
-            overlay.record_put(&key(index), put(index));
+            overlay.record_put(&key(index), put(index), at(index));
         }
         let records = overlay.root.count(&|record| record.file.is_some());
         assert!(records <= 2 * TIMES_IN_A_ROUND + 3, "{records}");

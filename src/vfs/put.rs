@@ -57,7 +57,7 @@ impl Vfs {
         let (true, Some(data)) = (state.dirty, state.data()) else { return Ok(()) };
         let outcome = self
             .apply_put(&place, &state, data)
-            .and_then(|()| self.record_put(&place.key, data, state.modified, state.modified_asked))
+            .and_then(|()| self.record_put(&place.key, &state, data))
             .map_err(|error| error.context(format_args!("putting {:?}", place.key)));
         let len = data.len();
         let mut state = RwLockUpgradableReadGuard::upgrade(state);

@@ -7,7 +7,7 @@ use super::lookup::Target;
 use super::mutate::attributes_of_removed;
 use super::node::{Ino, Step, What};
 use super::overlay::Attributes;
-use crate::env::Deadline;
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Change, Rename, Stat, When};
 
@@ -78,6 +78,7 @@ impl Vfs {
         self.keep(&old_directory);
         self.touch_directory(&old_directory);
         self.touch_directory(&new_directory);
+        self.overlay.write().renamed(&to.key, what == What::Directory, env::now());
         let mut table = self.table.lock();
         if let Some(ino) = table.child(new.0, new.1) {
             table.unlink_with(ino, Some(attributes_of_removed(attributes, stat)));
