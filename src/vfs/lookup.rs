@@ -47,12 +47,13 @@ impl Vfs {
     /// Looks up a name; one more lookup is counted for the inode.
     ///
     /// # Errors
-    /// `NotFound`, also for a name that no segment is spelled as (§1.2); what the store answers.
+    /// `NotFound`, also for a name that no segment is spelled as (§1.2); `NameTooLong`; what the store answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
         self.settled(|| self.look_up(parent, name))
     }
 
     pub(super) fn look_up(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        check_name_length(name)?;
         let (place, known) = {
             let mut table = self.table.lock();
             let place = table.place(parent).ok_or(ErrorKind::Stale)?;
@@ -252,6 +253,14 @@ impl Vfs {
         link.read(0, link.len(), &mut |piece| target.extend_from_slice(piece))?;
         Ok(target)
     }
+}
+
+/// `NameTooLong` for what is longer than any file name, of which the kernel asks all the same.
+pub(super) fn check_name_length(name: &[u8]) -> Result<()> {
+    if name.len() > name::NAME_MAX {
+        return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
+    }
+    Ok(())
 }
 
 /// So many bytes are compared at most: somebody waits in a look-up, and a longer value that only seems to be another

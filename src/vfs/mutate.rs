@@ -6,14 +6,13 @@ use smallvec::SmallVec;
 
 use super::attr::Attr;
 use super::buffer::Buffer;
-use super::lookup::Target;
+use super::lookup::{Target, check_name_length};
 use super::node::{Ino, Nameless, Step, Table, What, number};
 use super::put::Unmoved;
 use super::{Caller, Vfs};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::name;
 use crate::store::api::{Change, Kind, Stat, When};
 use crate::store::attributes::{Attributes, FileType, Setting};
 
@@ -37,9 +36,7 @@ impl Vfs {
         if !place.linked {
             return Err(ErrorKind::NotFound.into());
         }
-        if name.len() > name::NAME_MAX {
-            return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
-        }
+        check_name_length(name)?;
         let target = self.target(&place, name).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("no key has the file name \"{}\"", name.escape_ascii()))
         })?;
@@ -67,6 +64,7 @@ impl Vfs {
     /// What a name that is to go stands for.
     pub(super) fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let place = self.place(parent)?;
+        check_name_length(name)?;
         let target = self.target(&place, name).ok_or(ErrorKind::NotFound)?;
         if matches!(target.step, Step::More(_)) {
             return Err(Error::new(
@@ -87,19 +85,20 @@ impl Vfs {
     ) -> Result<Attr> {
         self.check_file(&target)?;
         let directory = self.directory_of(&target);
-        let now = env::now();
+        let buffer = Buffer::empty(when, Attributes::default());
+        // One time from the first answer on: what is told of the new file is what its buffer says later.
+        let modified = buffer.state.read().modified;
         self.overlay.write().change(&target.key, |record| {
             if target.step == Step::Value { record.new_value = true } else { record.new = true }
         });
         self.touch_directory(&directory);
         self.detach(made);
         let mut setting = self.setting_of_new(made, self.options.file_mode);
-        let mut stat = Stat::plain(Kind::Leaf, 0, now);
+        let mut stat = Stat::plain(Kind::Leaf, 0, modified);
         setting.apply(&mut stat.file);
         let own_number = number::of(&target.key, false);
         let attr = self.remember(made.parent, made.name, target, What::File, Some(stat));
         setting.ino = (attr.ino != own_number).then_some(attr.ino);
-        let buffer = Buffer::empty(when, Attributes::default());
         if self.caps.attributes {
             buffer.state.write().set(setting);
         }
@@ -204,14 +203,15 @@ impl Vfs {
             Err(error) if error.kind() == ErrorKind::Unsupported => false,
             Err(error) => return Err(error),
         };
-        self.overlay.write().change(&target.key, |record| record.kept = !lasting);
-        self.touch_directory(&target.key);
-        self.touch_directory(&self.directory_of(&target));
-        self.detach(made);
+        // Before the time that is recorded, so that what is told now is what is told later.
         let mut stat = Stat::plain(Kind::Branch, 0, env::now());
         if lasting {
             setting.apply(&mut stat.directory);
         }
+        self.overlay.write().change(&target.key, |record| record.kept = !lasting);
+        self.touch_directory(&target.key);
+        self.touch_directory(&self.directory_of(&target));
+        self.detach(made);
         Ok(self.remember(parent, name, target, What::Directory, Some(stat)))
     }
 

@@ -53,8 +53,9 @@ use super::api::{Atomic, Caps, Pace, Rename, Store};
 use super::driver::{Driver, Location, Opening};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest value in bytes: LMDB keeps its length in 32 bits.
-const VALUE_MAX: u64 = 0xffff_ffff;
+/// The longest value in bytes. LMDB keeps its length in 32 bits, but writes a value's pages, 16 bytes of header before
+/// it, by one call, and Linux writes at most this many at once: a longer one fails at its commit.
+const VALUE_MAX: u64 = 0x7fff_f000 - 16;
 /// The longest key in bytes, in every LMDB 0.9 that was not built otherwise.
 const KEY_MAX: u32 = 511;
 

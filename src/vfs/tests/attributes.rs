@@ -114,3 +114,45 @@ fn promise_5_5_a_set_time_holds_while_the_bytes_do() {
     rig.foreign_put("a", b"else");
     assert!(rig.look("a").unwrap().mtime > time);
 }
+
+#[test]
+fn what_is_told_of_a_new_file_or_directory_holds() {
+    let rig = Rig::new();
+    let (told, opened) = rig.vfs.create(caller(), ROOT, b"a", 0o644, WRITE).unwrap();
+    assert_eq!(rig.vfs.getattr(told.ino).unwrap(), told);
+    rig.close((told.ino, opened.handle)).unwrap();
+    assert_eq!(rig.look("a").unwrap(), told, "the put at the close is no change");
+    let told = rig.vfs.mkdir(caller(), ROOT, b"d", 0o755).unwrap();
+    assert_eq!(rig.look("d").unwrap(), told);
+}
+
+#[test]
+fn the_time_of_a_change_of_attributes_is_not_the_time_that_is_set() {
+    let rig = Rig::new();
+    let before = crate::env::now();
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let file = rig.create("a", WRITE).unwrap();
+    rig.write(file, 0, b"x").unwrap();
+    let set = Set { mtime: Some(Time::At(old)), handle: Some(file.1), ..Set::default() };
+    let open = rig.vfs.setattr(file.0, set).unwrap();
+    assert!(open.mtime == old && open.ctime >= before, "{open:?}");
+    rig.close(file).unwrap();
+    let closed = rig.look("a").unwrap();
+    assert_eq!((closed.mtime, closed.ctime), (old, open.ctime));
+}
+
+#[test]
+fn a_rename_is_a_change_of_what_is_renamed_and_none_of_its_content() {
+    let rig = Rig::new();
+    rig.put("file", b"x");
+    rig.vfs.mkdir(caller(), ROOT, b"folder", 0o755).unwrap();
+    rig.vfs.symlink(caller(), ROOT, b"link", b"target").unwrap();
+    for name in ["file", "folder", "link"] {
+        let before = rig.look(name).unwrap();
+        rig.rename(name, "moved").unwrap();
+        let after = rig.look("moved").unwrap();
+        assert!(after.ctime > before.ctime, "{name}: {before:?}, {after:?}");
+        assert_eq!(after.mtime, before.mtime, "{name}");
+        rig.rename("moved", name).unwrap();
+    }
+}

@@ -140,6 +140,8 @@ on_every_mount! {
     fn promise_1_9_a_name_over_255_bytes_is_refused(mount) {
         fs::write(mount.at("n".repeat(255)), "fits").unwrap();
         let over = mount.at("n".repeat(256));
+        refused(libc::ENAMETOOLONG, "lookup", fs::metadata(&over));
+        refused(libc::ENAMETOOLONG, "unlink", fs::remove_file(&over));
         refused(libc::ENAMETOOLONG, "create", fs::write(&over, "no"));
         refused(libc::ENAMETOOLONG, "mkdir", fs::create_dir(&over));
         refused(libc::ENAMETOOLONG, "rename", fs::rename(mount.at("n".repeat(255)), &over));

@@ -6,5 +6,6 @@ mod coreutils;
 mod databases;
 mod editors;
 mod exerciser;
+mod posix;
 mod search;
 mod trees;

@@ -1,0 +1,104 @@
+//! pjdfstest: 398 tests of what POSIX asks of a file system, as root and as ordinary users. `posix.txt` names those that
+//! fail, with the reasons; on ext4 none does. Run apart, for the answers in full:
+//! `pjdfstest -c CONFIG -p MOUNT -s /dev/shm [PATTERN]`, with the configuration below.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::harness::{Kind, Mount, finish, needs_root, plain, skip, tool, watched};
+
+/// What is expected to fail, under its reasons.
+const FAILING: &str = include_str!("posix.txt");
+
+/// How long a run may take; a value of 2 GiB is copied and hashed in it.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// So many tests there are. Those of read-only mounts are skipped: they remount by themselves, as `mount -o remount`.
+const TESTS: usize = 398;
+
+/// Users that every Debian has, each in the group of its name, and all that ext4 has too.
+const CONFIGURATION: &str = r#"
+[features]
+posix_fallocate = {}
+rename_ctime = {}
+stat_st_birthtime = {}
+utime_now = {}
+utimensat = {}
+[settings]
+naptime = 0.01
+[dummy_auth]
+entries = [["daemon", "daemon"], ["bin", "bin"]]
+"#;
+
+/// The tests that are to fail on `store`, and why.
+fn expected(store: &str) -> BTreeMap<&'static str, &'static str> {
+    let mut tests = BTreeMap::new();
+    let mut reason = None;
+    for line in FAILING.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(heading) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            let (only, why) =
+                heading.split_once(": ").filter(|(only, _)| *only == "lmdb").unwrap_or((store, heading));
+            reason = (only == store).then_some(why);
+        } else if let Some(reason) = reason {
+            tests.insert(line, reason);
+        }
+    }
+    tests
+}
+
+fn conforms(kind: Kind, store: &'static str) {
+    watched(LIMIT, move |place| {
+        needs_root("pjdfstest");
+        if plain() && kind != Kind::Memory {
+            skip("one plain folder is like another");
+        }
+        let program = tool("bin/pjdfstest");
+        // Ordinary users pass through here.
+        for folder in [place.folder().to_owned(), place.at("outside")] {
+            fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+        }
+        let mount = Mount::new(place, kind, &["--allow-other"]);
+        let configuration = place.at("pjdfstest.toml");
+        fs::write(&configuration, CONFIGURATION).unwrap();
+        let mut command = place.command(program);
+        command.arg("-c").arg(configuration).arg("-p").arg(mount.point());
+        // Another file system, to which nothing can be renamed.
+        command.args(["-s", "/dev/shm"]).envs([("NO_COLOR", "1"), ("RUST_BACKTRACE", "0")]);
+        let run = finish(&mut command);
+        compare(&run.out, if plain() { BTreeMap::new() } else { expected(store) });
+    });
+}
+
+fn compare(out: &str, mut expected: BTreeMap<&str, &str>) {
+    let mut wrong = Vec::new();
+    let mut found = 0;
+    let mut lines = out.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some((test, outcome)) = line.split_once(' ').filter(|(test, _)| test.contains("::")) else {
+            continue;
+        };
+        found += 1;
+        let said = lines.peek().map_or("", |line| line.trim());
+        match (outcome.trim(), expected.remove(test)) {
+            ("ok", None) | ("FAILED", Some(_)) => {}
+            ("ok", Some(reason)) => wrong.push(format!("{test} passes, though: {reason}")),
+            ("skipped", None) if test.contains("::erofs_") || test == "link::link_count_max" => {}
+            (outcome, _) => wrong.push(format!("{test} {outcome}: {said}")),
+        }
+    }
+    wrong.extend(expected.keys().map(|test| format!("there is no {test}")));
+    assert!(wrong.is_empty(), "{} of {found}:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(found, TESTS, "{out}");
+}
+
+#[test]
+fn posix_on_memory() {
+    conforms(Kind::Memory, "memory");
+}
+
+#[test]
+fn posix_on_lmdb() {
+    conforms(Kind::Apart, "lmdb");
+}
