@@ -10,7 +10,7 @@ use kvfs::layer::fault::{Call, Faulty, Moment};
 use kvfs::store::api::Store;
 use proptest::prelude::*;
 
-use crate::direct::{Direct, memory};
+use crate::direct::{Direct, memory, with_attributes};
 use crate::operation::{self, Operation, carry_out};
 use crate::reference::Reference;
 use crate::{Seen, Tree};
@@ -39,8 +39,8 @@ pub fn operations() -> impl Strategy<Value = Vec<(Operation, Option<Fault>)>> {
 }
 
 /// The files of a mount that begins now: what the store has.
-fn files_of(store: &Arc<dyn Store>) -> Vec<(String, Seen)> {
-    let mut fresh = Direct::over(Arc::clone(store), Arc::clone(store));
+fn files_of(layers: &Arc<dyn Store>, store: &Arc<Faulty>) -> Vec<(String, Seen)> {
+    let mut fresh = Direct::over(Arc::clone(layers), Arc::clone(store));
     files(fresh.everything())
 }
 
@@ -55,22 +55,28 @@ fn files(all: Vec<(String, Seen)>) -> Vec<(String, Seen)> {
 
 pub fn check(operations: &[(Operation, Option<Fault>)]) -> Result<(), TestCaseError> {
     let store = memory();
-    let faulty = Arc::new(Faulty::new(Arc::clone(&store)));
-    let mut mount = Direct::over(Arc::clone(&faulty) as Arc<dyn Store>, Arc::clone(&store));
+    let layers = with_attributes(&store);
+    let mut mount = Direct::over(Arc::clone(&layers), Arc::clone(&store));
     let mut model = Reference::default();
     for (step, (operation, fault)) in operations.iter().enumerate() {
         let before = model.clone();
         let expected = carry_out(&mut model, operation, step);
         if let Some(Fault { call, nth, moment, kind }) = *fault {
-            faulty.fail(call, nth, moment, kind);
+            store.fail(call, nth, moment, kind);
         }
         let got = carry_out(&mut mount, operation, step);
-        faulty.heal();
+        store.heal();
         // What is owed is put now that the store is back.
         mount.vfs.flush(Deadline::after(Duration::from_secs(5))).unwrap();
         mount.vfs.retry();
         let now = mount.everything();
-        prop_assert_eq!(files(now.clone()), files_of(&store), "the store, step {}: {:?}", step, operation);
+        prop_assert_eq!(
+            files(now.clone()),
+            files_of(&layers, &store),
+            "the store, step {}: {:?}",
+            step,
+            operation
+        );
         if got == expected {
             prop_assert_eq!(&now, &model.everything(), "step {}: {:?}", step, operation);
             continue;

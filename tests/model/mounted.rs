@@ -13,11 +13,13 @@ use kvfs::env::Deadline;
 use kvfs::error::{ErrorKind, Result, kind_of_io};
 use kvfs::fuse::{self, Session};
 use kvfs::key::Key;
+use kvfs::layer::fault::Faulty;
 use kvfs::store::api::{Caps, Change, Cursor, Entry, Event, Stat, Store, Tell, Value, Version, Watch};
+use kvfs::store::attributes::Xattrs;
 use kvfs::vfs::Vfs;
 use kvfs::vfs::xattr::SetMode;
 
-use crate::direct::{foreign_delete, foreign_put, memory, options};
+use crate::direct::{foreign_delete, foreign_put, memory, options, with_attributes};
 use crate::{Answer, How, NOWHERE, Path, SET_TIMES, SLOTS, Seen, Set, Tree, USUAL_MODE};
 
 /// A store in memory that tells of changes made behind the mount's back.
@@ -41,6 +43,20 @@ impl Store for Telling {
     ) -> Result<()> {
         self.inner.list(dir, from, each)
     }
+    fn list_with_attributes(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.inner.list_with_attributes(dir, from, each)
+    }
+    fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
+        self.inner.xattrs(key, directory)
+    }
+    fn foreign_changes(&self) -> Option<u64> {
+        self.inner.foreign_changes()
+    }
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
         self.inner.open(key)
     }
@@ -63,6 +79,8 @@ impl Store for Telling {
 pub struct Mount {
     pub folder: tempfile::TempDir,
     store: Arc<Telling>,
+    /// The store below, which another program uses.
+    pub below: Arc<Faulty>,
     pub vfs: Arc<Vfs>,
     session: Option<Session>,
 }
@@ -70,17 +88,18 @@ pub struct Mount {
 impl Mount {
     pub fn new() -> Mount {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Telling { inner: memory(), tell: Mutex::new(None) });
+        let below = memory();
+        let store = Arc::new(Telling { inner: with_attributes(&below), tell: Mutex::new(None) });
         let vfs = Vfs::new(Arc::clone(&store) as Arc<dyn Store>, options());
         let flags = MountFlags { source: "memory", read_only: false, no_exec: false, allow_other: false };
         let descriptor = Device::find().unwrap().mount(folder.path(), &flags).unwrap();
         let session = Some(fuse::serve(Arc::clone(&vfs), descriptor, 4).unwrap());
-        Mount { folder, store, vfs, session }
+        Mount { folder, store, below, vfs, session }
     }
 
-    /// The store below, as another program uses it.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store.inner
+    /// What the mount shows.
+    pub fn layers(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store.inner)
     }
 }
 
@@ -285,12 +304,12 @@ impl Tree for Mounted {
     }
 
     fn foreign_put(&mut self, key: &Path, bytes: &[u8]) {
-        foreign_put(&*self.mount.store.inner, key, bytes);
+        foreign_put(&self.mount.below, key, bytes);
         self.tell(key);
     }
 
     fn foreign_delete(&mut self, key: &Path) {
-        foreign_delete(&*self.mount.store.inner, key);
+        foreign_delete(&self.mount.below, key);
         self.tell(key);
     }
 

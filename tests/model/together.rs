@@ -95,7 +95,6 @@ fn threads_beside_each_other_are_as_alone() {
     });
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     // What the mount shows is what the store has.
-    let store = mount.store();
     let files = |all: Vec<(String, Seen)>| -> Vec<(String, Vec<u8>)> {
         let file = |(path, seen)| match seen {
             Seen::File { bytes, .. } => Some((path, bytes)),
@@ -103,7 +102,7 @@ fn threads_beside_each_other_are_as_alone() {
         };
         all.into_iter().filter_map(file).collect()
     };
-    let stored = files(Direct::over(Arc::clone(store), Arc::clone(store)).everything());
+    let stored = files(Direct::over(mount.layers(), Arc::clone(&mount.below)).everything());
     assert_eq!(files(Mounted::below(&mount, mount.folder.path().to_owned()).everything()), stored);
     let report = mount.vfs.report();
     assert_eq!((report.dirty, report.failing.len()), (0, 0), "{report:?}");

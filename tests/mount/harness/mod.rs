@@ -13,7 +13,7 @@ mod watchdog;
 
 pub use foreign::{Foreign, dump, load};
 pub use kernel::mounts_below;
-pub use mount::{Kind, Mount};
+pub use mount::{Kind, Mount, field};
 pub use place::{Finished, Place, finish};
 pub use watchdog::{skip, watched};
 

@@ -229,7 +229,7 @@ impl Mount {
 }
 
 /// The field `name` of `value`, or of what it holds.
-fn field<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
+pub fn field<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
     match value {
         serde_json::Value::Object(map) => map.get(name).or_else(|| map.values().find_map(|v| field(v, name))),
         serde_json::Value::Array(list) => list.iter().find_map(|v| field(v, name)),

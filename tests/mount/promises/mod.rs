@@ -8,6 +8,7 @@ mod coverage;
 mod directories;
 mod failure;
 mod handles;
+mod lasting;
 mod listings;
 mod names;
 mod reading;
