@@ -116,5 +116,6 @@ macro_rules! passes_on {
     (@ close) => { fn close(&self) -> $crate::error::Result<()> { self.store.close() } };
 }
 
+pub mod attrs;
 pub mod fault;
 pub mod own_files;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{Caps, Store};
+use super::home::Home;
 use crate::error::Result;
 
 /// One kind of store, as the command line knows it.
@@ -25,6 +26,9 @@ pub struct Driver {
     pub own_files: &'static [&'static str],
     /// Opens it.
     pub open: fn(&Opening) -> Result<Arc<dyn Store>>,
+    /// Where attributes are kept beside it, where they can be; called when it is open, and before anything is mounted
+    /// over it.
+    pub sidecar: fn(&Opening) -> Result<Option<Box<dyn Home>>>,
 }
 
 /// What stands after `kind:` in a SOURCE.

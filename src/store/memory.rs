@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Watch};
 use super::driver::{Driver, Location, Opening};
 use super::flat::{Edit, Flat, Found, Kv, Step, TellKey};
+use super::home::InMemory;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -34,6 +35,7 @@ pub static DRIVER: Driver = Driver {
     recognise: |_| false,
     own_files: &[],
     open,
+    sidecar: |_| Ok(Some(Box::new(InMemory::new(Memory::new, KEY_MAX as usize)))),
 };
 
 fn caps() -> Caps {

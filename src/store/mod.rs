@@ -6,6 +6,7 @@ pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;
 pub mod flat;
+pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
 #[cfg(any(feature = "memory", test))]

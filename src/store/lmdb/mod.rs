@@ -69,6 +69,7 @@ pub static DRIVER: Driver = Driver {
     recognise,
     own_files: &["data.mdb", "lock.mdb"],
     open,
+    sidecar: |_| Ok(None),
 };
 
 fn caps() -> Caps {

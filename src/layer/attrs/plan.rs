@@ -1,0 +1,313 @@
+//! What a batch of changes means: what the store is told, and what follows for the sidecar when the store has done
+//! it. Made before anything is changed, so that what cannot be is refused as a whole.
+
+use std::borrow::Cow;
+
+use super::Attrs;
+use super::draft::Draft;
+use super::fingerprint::Fingerprint;
+use super::record::{Name, Record};
+use super::sidecar::record_key;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Segment, Word};
+use crate::store::api::{Change, Kind, When};
+use crate::store::attributes::{Attributes, FileType, Setting};
+
+/// A batch, thought through.
+pub(super) struct Plan<'c> {
+    attrs: &'c Attrs,
+    /// The changes so far.
+    done: &'c [Change<'c>],
+    /// What the store is told.
+    pub store: Vec<Change<'c>>,
+    /// What follows for the sidecar.
+    pub steps: Vec<Step<'c>>,
+    /// Names as they are after the changes so far.
+    names: Draft<'c>,
+    /// Whether there is a sidecar, or will be.
+    keeps: bool,
+}
+
+/// What one change means for the sidecar.
+pub(super) enum Step<'c> {
+    /// There are new bytes; `fresh` where there was no value.
+    Put { key: &'c Key, fingerprint: Fingerprint, fresh: bool },
+    /// The value is gone.
+    Delete { key: &'c Key },
+    /// Something exists here from now on.
+    Name { key: &'c Key, name: Name },
+    /// It does no longer.
+    Unname { key: &'c Key },
+    /// The directory is gone, with what is kept of it.
+    Remove { key: &'c Key },
+    /// Attributes are set; `value` is the fingerprint of what is there, where times are.
+    Set { key: &'c Key, directory: bool, setting: &'c Setting, value: Option<Fingerprint> },
+    /// All that is kept moves, with `tree` also of all that is below. `value` where something moves in the store.
+    Move { from: &'c Key, to: &'c Key, tree: bool, stored: bool },
+}
+
+/// What is at a key after the changes so far.
+struct Presence {
+    value: bool,
+    below: bool,
+    /// Where that was before them, if it was there.
+    origin: Option<Key>,
+}
+
+impl Presence {
+    fn anything(&self) -> bool {
+        self.value || self.below
+    }
+}
+
+/// `key`, which is `from` or below it, as it is called below `to`.
+pub(super) fn moved(key: &Key, from: &Key, to: &Key) -> Key {
+    let mut moved = to.clone();
+    key.below(from.len()).segments().for_each(|segment| moved.push(segment));
+    moved
+}
+
+fn exists(key: &Key) -> Error {
+    Error::new(ErrorKind::Exists, format!("{key:?} is there already"))
+}
+
+impl<'c> Plan<'c> {
+    /// What `changes` mean.
+    ///
+    /// # Errors
+    /// Those of each change that the store is not asked about; as for reading.
+    pub fn of(attrs: &'c Attrs, changes: &'c [Change<'c>]) -> Result<Plan<'c>> {
+        let wants = |change: &Change<'_>| {
+            matches!(change, Change::Set { .. } | Change::Make { .. } | Change::Branch { .. })
+        };
+        let keeps = !attrs.is_bare() || changes.iter().any(wants);
+        let mut plan = Plan {
+            attrs,
+            done: &[],
+            store: Vec::with_capacity(changes.len()),
+            steps: Vec::new(),
+            names: Draft::new(&attrs.sidecar),
+            keeps,
+        };
+        for (index, change) in changes.iter().enumerate() {
+            plan.done = &changes[..index];
+            plan.add(change)?;
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, change: &'c Change<'c>) -> Result<()> {
+        match change {
+            Change::Put { key, body, when } => {
+                self.store.push(Change::Put { key, body, when: when.clone() });
+                if self.keeps {
+                    let fingerprint = Fingerprint::of_payload(body)?;
+                    self.put(key, fingerprint, when)?;
+                }
+                Ok(())
+            }
+            Change::Delete { key, when } => self.delete(key, when),
+            Change::Rename { from, to, tree, replace } => self.rename(from, to, *tree, *replace),
+            Change::Branch { key } => self.branch(key),
+            Change::RemoveBranch { key } => self.remove_branch(key),
+            Change::Make { key, file_type, target } => self.make(key, *file_type, target),
+            Change::Set { key, directory, attributes } => self.set(key, *directory, attributes),
+        }
+    }
+
+    fn put(&mut self, key: &'c Key, fingerprint: Fingerprint, when: &When) -> Result<()> {
+        if let Some(Name::Special { .. }) = self.names.name(key)? {
+            if *when == When::Absent {
+                return Err(exists(key));
+            }
+            self.unname(key)?;
+        }
+        // Something may be kept still of a value that another program deleted.
+        let fresh = match when {
+            When::Absent => true,
+            When::Current(_) => false,
+            When::Always => {
+                self.attrs.sidecar.get(&record_key(key, false))?.is_some() && !self.presence(key)?.value
+            }
+        };
+        self.steps.push(Step::Put { key, fingerprint, fresh });
+        Ok(())
+    }
+
+    fn unname(&mut self, key: &'c Key) -> Result<()> {
+        self.names.remove_name(key)?;
+        self.steps.push(Step::Unname { key });
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &'c Key, when: &When) -> Result<()> {
+        if self.keeps {
+            if let Some(Name::Special { .. }) = self.names.name(key)? {
+                self.unname(key)?;
+                if *when == When::Always && !self.presence(key)?.value {
+                    return Ok(());
+                }
+            }
+            self.steps.push(Step::Delete { key });
+        }
+        self.store.push(Change::Delete { key, when: when.clone() });
+        Ok(())
+    }
+
+    /// A directory that lasts: a name in the sidecar, so that the store gets no key for it (§2.2).
+    fn branch(&mut self, key: &'c Key) -> Result<()> {
+        let last = key.last().map(|last| last.word);
+        let below = key.child(Segment::plain(b"a"));
+        if last != Some(Word::None) || self.attrs.store.check_key(&below).is_err() {
+            self.store.push(Change::Branch { key });
+            return Ok(());
+        }
+        self.refuse_taken(key)?;
+        self.name(key, Name::Directory)
+    }
+
+    fn make(&mut self, key: &'c Key, file_type: FileType, target: &'c [u8]) -> Result<()> {
+        if file_type == FileType::Regular || key.last().is_none_or(|last| last.word != Word::None) {
+            let sentence = format!("{key:?} cannot be a link, a FIFO or a socket");
+            return Err(Error::new(
+                if key.is_root() { ErrorKind::Exists } else { ErrorKind::Invalid },
+                sentence,
+            ));
+        }
+        self.attrs.store.check_key(key)?;
+        self.refuse_taken(key)?;
+        let attributes = Attributes { file_type, ..Attributes::default() };
+        let record = Record { attributes, ..Record::default() };
+        self.name(key, Name::Special { target: target.into(), record })
+    }
+
+    fn refuse_taken(&self, key: &Key) -> Result<()> {
+        if self.names.name(key)?.is_some() || self.presence(key)?.anything() {
+            return Err(exists(key));
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, key: &'c Key, name: Name) -> Result<()> {
+        let mut above = key.parent();
+        while let Some(directory) = above {
+            if let Some(Name::Special { .. }) = self.names.name(&directory)?
+                && !self.presence(&directory)?.anything()
+            {
+                return Err(Error::new(ErrorKind::NotDirectory, format!("{directory:?} is no directory")));
+            }
+            above = directory.parent();
+        }
+        self.names.set_name(key, &name)?;
+        self.steps.push(Step::Name { key, name });
+        Ok(())
+    }
+
+    fn remove_branch(&mut self, key: &'c Key) -> Result<()> {
+        if !self.keeps || key.is_root() {
+            self.store.push(Change::RemoveBranch { key });
+            return Ok(());
+        }
+        let presence = self.presence(key)?;
+        let name = self.names.name(key)?;
+        if let Some(Name::Special { .. }) = name
+            && !presence.anything()
+        {
+            return Err(Error::new(ErrorKind::NotDirectory, format!("{key:?} is no directory")));
+        }
+        let inside = presence.origin.as_ref().map_or(Ok(false), |origin| self.names.has_names_in(origin))?;
+        if inside || (presence.anything() && !self.attrs.store.caps().branches) {
+            return Err(Error::new(ErrorKind::NotEmpty, format!("{key:?} is not empty")));
+        }
+        // Also where there is nothing: the store refuses then what comes in between.
+        if presence.anything() || name.is_none() {
+            self.store.push(Change::RemoveBranch { key });
+        }
+        self.names.remove_name(key)?;
+        self.steps.push(Step::Remove { key });
+        Ok(())
+    }
+
+    fn set(&mut self, key: &'c Key, directory: bool, setting: &'c Setting) -> Result<()> {
+        let name = self.names.name(key)?;
+        let there = match (directory, &name) {
+            (true, Some(Name::Directory)) | (false, Some(Name::Special { .. })) => true,
+            (true, _) => key.is_root() || self.presence(key)?.below,
+            (false, _) => self.presence(key)?.value,
+        };
+        if !there {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no {key:?}")));
+        }
+        let of_value = !directory && !matches!(name, Some(Name::Special { .. }));
+        let times = setting.mtime.is_some() || setting.ctime.is_some();
+        let value = if of_value && times { self.fingerprint(key)? } else { None };
+        self.steps.push(Step::Set { key, directory, setting, value });
+        Ok(())
+    }
+
+    /// The fingerprint of the value at `key`, read only where nobody knows it.
+    fn fingerprint(&self, key: &Key) -> Result<Option<Fingerprint>> {
+        let put = self.steps.iter().rev().find_map(|step| match step {
+            Step::Put { key: put, fingerprint, .. } if *put == key => Some(Some(*fingerprint)),
+            Step::Move { to, .. } if key.starts_with(to) => Some(None),
+            _ => None,
+        });
+        if let Some(Some(put)) = put {
+            return Ok(Some(put));
+        }
+        let Some(origin) = self.presence(key)?.origin else { return Ok(None) };
+        let record = self.attrs.sidecar.get(&record_key(&origin, false))?;
+        let record = record.and_then(|bytes| Record::decode_attributes(&bytes));
+        let known = record.filter(|record| record.has_times() && self.attrs.holds(record));
+        if let Some(fingerprint) = known.and_then(|record| record.fingerprint) {
+            return Ok(Some(fingerprint));
+        }
+        let value = self.attrs.store.open(&origin)?;
+        value.map(|value| Fingerprint::of_value(&*value)).transpose()
+    }
+
+    /// What the store has at `key` when it has done all so far.
+    fn presence(&self, key: &Key) -> Result<Presence> {
+        let mut key = Cow::Borrowed(key);
+        let (mut value, mut below) = (None, None);
+        for change in self.done.iter().rev() {
+            match change {
+                Change::Put { key: put, .. } if *put == &*key => drop(value.get_or_insert(true)),
+                Change::Put { key: put, .. } if put.starts_with(&key) => drop(below.get_or_insert(true)),
+                Change::Delete { key: gone, .. } if *gone == &*key => drop(value.get_or_insert(false)),
+                Change::RemoveBranch { key: gone } if *gone == &*key => drop(below.get_or_insert(false)),
+                Change::Rename { from, to, tree, .. } => {
+                    if *tree && key.starts_with(to) {
+                        key = Cow::Owned(moved(&key, to, from));
+                    } else if *tree && key.starts_with(from) {
+                        let (value, below) = (value.unwrap_or(false), below.unwrap_or(false));
+                        return Ok(Presence { value, below, origin: None });
+                    } else if *to == &*key {
+                        value.get_or_insert(true);
+                        key = Cow::Owned((*from).clone());
+                    } else if *from == &*key {
+                        value.get_or_insert(false);
+                    } else if to.starts_with(&key) {
+                        below.get_or_insert(true);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let known = value.zip(below);
+        let kind = match known {
+            Some(_) => None,
+            None => self.attrs.store.stat(&key)?.map(|stat| stat.kind),
+        };
+        Ok(Presence {
+            value: value.unwrap_or(kind.is_some_and(Kind::has_value)),
+            below: below.unwrap_or(kind.is_some_and(Kind::is_directory)),
+            origin: Some(key.into_owned()),
+        })
+    }
+
+    fn rename(&mut self, from: &'c Key, to: &'c Key, tree: bool, replace: bool) -> Result<()> {
+        self.store.push(Change::Rename { from, to, tree, replace });
+        Ok(())
+    }
+}

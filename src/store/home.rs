@@ -1,0 +1,67 @@
+//! Where a store keeps its attributes: a map of its own beside it, which adds nothing to the store itself (§5.4).
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::flat::Kv;
+use crate::error::Result;
+
+/// The place of a sidecar: made by the first attribute that is set, and never by reading (§5.1).
+pub trait Home: Send + Sync {
+    /// The map, where it is there or `create` makes it. Called until it answers one, which stays the same.
+    ///
+    /// # Errors
+    /// One sentence: what is there instead, which right is missing.
+    fn open(&self, create: bool) -> Result<Option<Arc<dyn Kv>>>;
+
+    /// Where it is, for sentences.
+    fn shown(&self) -> String;
+
+    /// The longest key that the map holds, in bytes; 64 at least.
+    fn key_max(&self) -> usize;
+
+    /// This moment of the map, where it is open.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn snapshot(&self) -> Result<Box<dyn Home>>;
+}
+
+/// A home in memory: it lasts as long as its store.
+pub struct InMemory<K> {
+    map: Mutex<Option<Arc<K>>>,
+    make: fn() -> K,
+    key_max: usize,
+}
+
+impl<K: Kv> InMemory<K> {
+    /// Nothing yet; `make` makes the map, whose keys have at most `key_max` bytes.
+    pub fn new(make: fn() -> K, key_max: usize) -> InMemory<K> {
+        InMemory { map: Mutex::new(None), make, key_max }
+    }
+}
+
+impl<K: Kv> Home for InMemory<K> {
+    fn open(&self, create: bool) -> Result<Option<Arc<dyn Kv>>> {
+        let mut map = self.map.lock();
+        if map.is_none() && create {
+            *map = Some(Arc::new((self.make)()));
+        }
+        Ok(map.clone().map(|map| map as Arc<dyn Kv>))
+    }
+
+    fn shown(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn key_max(&self) -> usize {
+        self.key_max
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Home>> {
+        let map = self.map.lock().as_ref().map(|map| map.snapshot()).transpose()?;
+        let (make, key_max) = (self.make, self.key_max);
+        Ok(Box::new(InMemory { map: Mutex::new(map.map(Arc::new)), make, key_max }))
+    }
+}
