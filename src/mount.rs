@@ -15,12 +15,14 @@ use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fresh::Fresh;
 use crate::fuse::{self, Session};
+use crate::layer::attrs::Attrs;
 use crate::layer::own_files::OwnFiles;
 use crate::mount_point::{MountPoint, keep_off_store};
 use crate::mount_users;
 use crate::spool::Spool;
-use crate::store::api::{Pace, Store};
-use crate::store::driver::Opening;
+use crate::store::api::{Caps, Pace, Store};
+use crate::store::driver::{Driver, KeepAttributes, Opening};
+use crate::store::home::Home;
 use crate::vfs::{self, Vfs};
 
 /// How long one round of waiting for pending writes takes, between looks whether anybody still waits.
@@ -40,6 +42,8 @@ pub struct Mount {
     vfs: Arc<Vfs>,
     /// The store that was opened; closed last.
     store: Arc<dyn Store>,
+    /// Who keeps attributes, and why.
+    attributes: String,
     since: SystemTime,
     end: Mutex<End>,
     /// Told when `end` becomes [`End::Over`].
@@ -84,10 +88,11 @@ impl Mount {
         let device = Device::find()?;
         let point = MountPoint::prepare(&spec.mount_point, place.is_in_place(&spec.mount_point))?;
         Mount::start_at(spec, &place, device, &point).inspect_err(|_| point.undo()).map(|(parts, session)| {
-            let Parts { spec, shown, vfs, store } = parts;
+            let Parts { spec, shown, vfs, store, attributes } = parts;
             let end = Mutex::new(End::Ahead(spec.timeout));
             let since = env::now();
-            (Arc::new(Mount { spec, shown, point, vfs, store, since, end, ended: Condvar::new() }), session)
+            let ended = Condvar::new();
+            (Arc::new(Mount { spec, shown, point, vfs, store, attributes, since, end, ended }), session)
         })
     }
 
@@ -103,9 +108,9 @@ impl Mount {
         }
         let fresh = location.as_deref().map(Fresh::look);
         let shown = place.shown(point.path());
-        let store = open_store(&spec, place, location)?;
+        let (store, attributes) = open_store(&spec, place, location)?;
         let own_files = if place.is_in_place(point.path()) { place.driver.own_files } else { &[] };
-        let mounted = Parts::compose(spec, shown, store.clone(), own_files).and_then(|parts| {
+        let mounted = Parts::compose(spec, shown, store.clone(), attributes, own_files).and_then(|parts| {
             let session = parts.mount(device, point)?;
             Ok((parts, session))
         });
@@ -290,7 +295,8 @@ impl Mount {
 
     /// What `kvfs status` shows.
     pub fn status(&self) -> Status {
-        let facts = self.vfs.store().facts();
+        let mut facts = vec![("attributes", self.attributes.clone())];
+        facts.extend(self.vfs.store().facts());
         Status {
             source: self.shown.clone(),
             mount_point: self.path().to_owned(),
@@ -357,6 +363,7 @@ struct Parts {
     shown: String,
     vfs: Arc<Vfs>,
     store: Arc<dyn Store>,
+    attributes: String,
 }
 
 impl Parts {
@@ -364,6 +371,7 @@ impl Parts {
         spec: MountSpec,
         source: String,
         store: Arc<dyn Store>,
+        attributes: String,
         own_files: &'static [&'static str],
     ) -> Result<Parts> {
         let mut shown = if spec.snapshot { store.clone().snapshot()? } else { store.clone() };
@@ -381,7 +389,7 @@ impl Parts {
             source: source.clone(),
             spool: Spool::of_user(),
         };
-        Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store })
+        Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store, attributes })
     }
 
     fn mount(&self, device: Device, point: &MountPoint) -> Result<Session> {
@@ -419,12 +427,57 @@ fn threads(pace: Pace) -> usize {
     }
 }
 
-/// Opens a store, with what keeps its attributes (§5.1).
+/// Who keeps the attributes of a store (§5.1), and why, in words for `kvfs status`.
+struct Keeper {
+    /// Where they are kept beside the store.
+    home: Option<Box<dyn Home>>,
+    why: String,
+}
+
+impl Keeper {
+    fn choose(spec: &MountSpec, driver: &Driver, opening: &Opening, caps: &Caps) -> Result<Keeper> {
+        let kind = driver.kind;
+        let asked = |what: &str| format!("{what}, as asked for");
+        let usual = |what: &str| format!("{what}, as is usual for {kind}");
+        let keeper = |home, why| Ok(Keeper { home, why });
+        match spec.attrs {
+            KeepAttributes::None => keeper(None, asked("none")),
+            KeepAttributes::Native if caps.attributes => keeper(None, asked("native")),
+            KeepAttributes::Native => {
+                let sentence =
+                    format!("{kind} keeps no attributes itself: mount it with --attrs sidecar, or none");
+                Err(Error::new(ErrorKind::Invalid, sentence))
+            }
+            KeepAttributes::Auto if caps.attributes => keeper(None, usual("native")),
+            KeepAttributes::Auto | KeepAttributes::Sidecar => match (driver.sidecar)(opening)? {
+                Some(home) if spec.attrs == KeepAttributes::Auto => keeper(Some(home), usual("sidecar")),
+                Some(home) => keeper(Some(home), asked("sidecar")),
+                None if spec.attrs == KeepAttributes::Auto => keeper(None, usual("none")),
+                None => {
+                    let sentence = format!("{kind} has no place for a sidecar: mount it with --attrs none");
+                    Err(Error::new(ErrorKind::Invalid, sentence))
+                }
+            },
+        }
+    }
+}
+
+/// Opens a store, with what keeps its attributes; tells in words who does.
 ///
 /// # Errors
 /// What is wrong with it, or with what is kept beside it.
-pub fn open_store(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Result<Arc<dyn Store>> {
-    (place.driver.open)(&opening(spec, place, location))
+pub fn open_store(
+    spec: &MountSpec,
+    place: &Place,
+    location: Option<PathBuf>,
+) -> Result<(Arc<dyn Store>, String)> {
+    let opening = opening(spec, place, location);
+    let store = (place.driver.open)(&opening)?;
+    let Keeper { home, why } = Keeper::choose(spec, place.driver, &opening, store.caps())?;
+    Ok(match home {
+        Some(home) => (Arc::new(Attrs::new(store, home, opening.separator)?), why),
+        None => (store, why),
+    })
 }
 
 /// Forgets what is kept beside a store; answers what there is to say about it.

@@ -68,7 +68,7 @@ impl Of {
         let spec = self.spec(read_only)?;
         let place = spec.source.resolve()?;
         let location = place.named_location()?.to_owned();
-        Ok(mount::open_store(&spec, &place, Some(location))?)
+        Ok(mount::open_store(&spec, &place, Some(location))?.0)
     }
 }
 

@@ -132,7 +132,7 @@ impl Vfs {
             setting.apply_xattrs(&mut nameless.xattrs);
             return Ok(());
         }
-        if let Some(buffer) = buffer {
+        if let Some(buffer) = &buffer {
             let mut state = buffer.state.write();
             if state.dirty {
                 state.set(setting);
@@ -141,6 +141,9 @@ impl Vfs {
         }
         let directory = place.what == What::Directory;
         self.store.apply(&mut [Change::Set { key: &place.key, directory, attributes: &setting }])?;
+        if let Some(buffer) = buffer {
+            setting.apply(&mut buffer.state.write().attributes);
+        }
         if directory && setting.mtime.is_some() {
             self.overlay.write().untouch(&place.key);
         }

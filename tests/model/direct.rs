@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kvfs::error::{ErrorKind, Result};
+use kvfs::layer::attrs::Attrs;
 use kvfs::layer::fault::Faulty;
 use kvfs::payload::Payload;
 use kvfs::spool::Spool;
@@ -28,10 +29,8 @@ pub struct Direct {
     slots: [Option<(Ino, u64, How)>; SLOTS],
 }
 
-/// A store in memory, which another program uses by [`Faulty::foreign`].
-pub fn memory() -> Arc<Faulty> {
-    kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let opening = Opening {
+fn opening() -> Opening {
+    Opening {
         location: None,
         read_only: false,
         create: true,
@@ -40,13 +39,21 @@ pub fn memory() -> Arc<Faulty> {
         timeout: Duration::from_secs(5),
         load: None,
         save: None,
-    };
+    }
+}
+
+/// A store in memory, which another program uses by [`Faulty::foreign`].
+pub fn memory() -> Arc<Faulty> {
+    kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let opening = opening();
     Arc::new(Faulty::new((kvfs::store::driver("memory").unwrap().open)(&opening).unwrap()))
 }
 
 /// A store whose attributes are kept beside it, in memory.
 pub fn with_attributes(store: &Arc<Faulty>) -> Arc<dyn Store> {
-    todo!()
+    let opening = opening();
+    let home = (kvfs::store::driver("memory").unwrap().sidecar)(&opening).unwrap().unwrap();
+    Arc::new(Attrs::new(Arc::clone(store) as Arc<dyn Store>, home, opening.separator).unwrap())
 }
 
 /// The options of a mount for tests.

@@ -17,6 +17,7 @@ use super::open::{Mode, Opened};
 use super::{Caller, Options, Vfs};
 use crate::error::{ErrorKind, Result};
 use crate::key::Key;
+use crate::layer::attrs::Attrs;
 use crate::layer::fault::Faulty;
 use crate::payload::Payload;
 use crate::spool::Spool;
@@ -58,6 +59,11 @@ pub(super) fn key(path: &str) -> Key {
 
 impl Rig {
     pub fn new() -> Rig {
+        Rig::keeping(true)
+    }
+
+    /// A Vfs whose store keeps attributes, or does not.
+    pub fn keeping(attributes: bool) -> Rig {
         let opening = Opening {
             location: None,
             read_only: false,
@@ -82,7 +88,14 @@ impl Rig {
             source: String::from("memory"),
             spool: spool.clone(),
         };
-        let vfs = Vfs::new(Arc::clone(&faulty) as Arc<dyn Store>, options);
+        let below = Arc::clone(&faulty) as Arc<dyn Store>;
+        let layers = if attributes {
+            let home = (crate::store::memory::DRIVER.sidecar)(&opening).unwrap().unwrap();
+            Arc::new(Attrs::new(below, home, opening.separator.clone()).unwrap())
+        } else {
+            below
+        };
+        let vfs = Vfs::new(layers, options);
         Rig { vfs, faulty, store, spool, _state: state }
     }
 

@@ -72,8 +72,8 @@ fn a_directory_made_while_the_one_above_moves_moves_along() {
         amid(&rig, Call::Stat, Moment::After, move || vfs.rename(ROOT, b"d", ROOT, b"e", false).unwrap());
     rig.vfs.mkdir(caller(), directory, b"sub", 0o755).unwrap();
     rename.join().unwrap();
-    assert_eq!(rig.store.stat(&key("d")).unwrap(), None);
-    assert!(rig.store.stat(&key("e/sub")).unwrap().is_some());
+    assert_eq!(rig.vfs.store().stat(&key("d")).unwrap(), None);
+    assert!(rig.vfs.store().stat(&key("e/sub")).unwrap().is_some());
     assert_eq!(rig.names(ROOT), ["e"]);
 }
 

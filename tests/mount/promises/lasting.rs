@@ -70,12 +70,10 @@ fn promise_5_1_where_attributes_live_is_a_policy_and_shown() {
         assert_eq!(fs::metadata(&sidecar).unwrap().mode() & 0o777, 0o700);
         let none = Mount::of(place, Kind::Apart, source(place), "data", &["--attrs", "none"]);
         assert!(fact(&none, "attributes").starts_with("none"), "{}", fact(&none, "attributes"));
-        let refused = Mount::refused_mount(place, &[
-            "--attrs".as_ref(),
-            "native".as_ref(),
-            "memory".as_ref(),
-            place.at("native").as_os_str(),
-        ]);
+        let refused = Mount::refused_mount(
+            place,
+            &["--attrs".as_ref(), "native".as_ref(), "memory".as_ref(), place.at("native").as_os_str()],
+        );
         let sentence = refused.sentence("--attrs native");
         assert!(sentence.contains("sidecar"), "{sentence}");
     });
