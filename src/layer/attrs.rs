@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use changing::Changing;
+use listing::With;
 use sidecar::Sidecar;
 use trust::Trust;
 
@@ -77,7 +78,7 @@ impl Attrs {
     /// One sentence: the sidecar cannot be opened, or is not this store's.
     pub fn new(store: Arc<dyn Store>, home: Box<dyn Home>, separator: Option<Vec<u8>>) -> Result<Attrs> {
         let sidecar = Sidecar::new(home)?;
-        let trust = Trust::since(trust::new_epoch());
+        let trust = Trust::since(origin::enter(&sidecar, &store, separator.as_deref())?);
         Ok(Attrs::over(store, sidecar, trust, separator))
     }
 
@@ -135,7 +136,16 @@ impl Store for Attrs {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.store.list(dir, from, each)
+        self.list_with(dir, from, With::Type, each)
+    }
+
+    fn list_with_attributes(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list_with(dir, from, With::Attributes, each)
     }
 
     fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
@@ -163,6 +173,7 @@ impl Store for Attrs {
 
     fn sync(&self) -> Result<()> {
         self.store.sync()?;
+        self.note_age()?;
         self.sidecar.sync()
     }
 
@@ -176,6 +187,9 @@ impl Store for Attrs {
         let _alone = self.order.write();
         let store = Arc::clone(&self.store).snapshot()?;
         let sidecar = Sidecar::new(self.sidecar.home().snapshot()?)?;
+        if self.sidecar.is_numbered() {
+            sidecar.set_numbered();
+        }
         // After the snapshot has noticed what others changed before it.
         let now = self.epoch().unwrap_or_else(trust::new_epoch);
         let trust = Trust::since(now.wrapping_sub(store.foreign_changes().unwrap_or_default()));
@@ -188,6 +202,8 @@ impl Store for Attrs {
 
     fn close(&self) -> Result<()> {
         self.store.close()?;
+        // Its last commit changes the state that it is in.
+        self.note_age()?;
         self.sidecar.map().map_or(Ok(()), |map| map.close())
     }
 }

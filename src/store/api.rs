@@ -246,6 +246,8 @@ impl Stat {
 /// The state of a whole store.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Era {
+    /// What tells this store from every other, in its own words.
+    pub identity: Vec<u8>,
     /// What tells this state from every other, in the store's own words.
     pub mark: Vec<u8>,
     /// When somebody else last changed something, as far as is known: at or after the change.

@@ -75,14 +75,13 @@ impl Attrs {
         Ok(())
     }
 
-    /// Makes the sidecar, if there is none.
-    fn make_sidecar(&self) -> Result<()> {
-        if self.is_bare() { self.sidecar.make(|_| Ok(())) } else { Ok(()) }
-    }
-
     /// Writes what follows from changes that the store has carried out.
     fn record(&self, steps: &[Step<'_>], epoch: u64, now: SystemTime) -> Result<()> {
         let _alone = self.edits.lock();
+        let numbers = |step: &Step<'_>| matches!(step, Step::Set { setting, .. } if setting.ino.is_some());
+        if steps.iter().any(numbers) {
+            self.note_numbers()?;
+        }
         let mut draft = Draft::new(&self.sidecar);
         for step in steps {
             take_step(&mut draft, step, epoch, now)?;

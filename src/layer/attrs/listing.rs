@@ -1,1 +1,272 @@
+//! Listing a directory: the store's entries and the names that the sidecar alone has, each once, in the order of
+//! their bytes as far as the store's entries are.
+//!
+//! A name of the sidecar is given by the sidecar's side, whatever the store has there, and passed over on the store's:
+//! so it is given once, also where keys come or go below it meanwhile. The store must not be called while it hands
+//! out entries; so the names are prepared in pages, and the store's listing is left where a new page is needed or a
+//! value must be looked at.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::Attrs;
+use super::reading::Doubt;
+use super::record::Name;
+use super::sidecar::{name_key, names_in};
+use crate::error::Result;
+use crate::key::{Key, Segment, Word};
+use crate::store::api::{Cursor, Entry, Stat};
+use crate::store::attributes::Attributes;
+
+/// Names in a page.
+const PAGE: usize = 64;
+/// Entries that are looked ahead at where one has times in doubt.
+const AHEAD: usize = 256;
+
+/// What each entry comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    /// Its type, and its number.
+    Type,
+    /// All its attributes.
+    Attributes,
+}
+
+/// How far a listing has come beside the store, as [`Cursor::beside`] has it.
+#[derive(Default)]
+struct Progress {
+    /// The last name given.
+    last: Option<Vec<u8>>,
+    /// Whether the store has given all of its entries.
+    store_done: bool,
+}
+
+impl Progress {
+    fn of(beside: &[u8]) -> Progress {
+        match beside {
+            [flags, last @ ..] => {
+                Progress { last: (flags & 2 != 0).then(|| last.to_vec()), store_done: flags & 1 != 0 }
+            }
+            [] => Progress::default(),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let flags = u8::from(self.store_done) | u8::from(self.last.is_some()) << 1;
+        [&[flags], self.last.as_deref().unwrap_or_default()].concat()
+    }
+}
+
+/// Why the store's listing was left.
+enum Left {
+    /// Whoever lists has had enough.
+    Enough,
+    /// The page is used up.
+    Page,
+    /// The times of an entry are in doubt.
+    Doubt,
+}
+
+/// Names that are ready to be given.
+struct Page {
+    names: Vec<(Vec<u8>, Stat)>,
+    /// How many of them were given.
+    given: usize,
+    more: bool,
+}
+
+/// A listing under way.
+struct Listing<'a> {
+    attrs: &'a Attrs,
+    dir: &'a Key,
+    with: With,
+    page: Page,
+    /// Whether this directory has names at all.
+    named: bool,
+    /// What was found out about entries whose times were in doubt.
+    settled: HashMap<Key, Attributes>,
+}
+
+type Each<'e> = dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'e;
+
+impl Attrs {
+    /// [`crate::store::api::Store::list`], and with attributes.
+    pub(super) fn list_with(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        with: With,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
+        let plain = with == With::Type && !self.sidecar.is_numbered();
+        if self.is_bare() || (plain && !self.sidecar.has_names() && from.beside.is_empty()) {
+            return self.store.list(dir, from, each);
+        }
+        if from.done {
+            return Ok(());
+        }
+        let _still = self.moving.read();
+        let mut progress = Progress::of(&from.beside);
+        let mut cursor = Cursor { beside: Vec::new(), done: progress.store_done, ..from.clone() };
+        let page = Page { names: Vec::new(), given: 0, more: self.sidecar.has_names() };
+        let (named, settled) = (progress.last.is_some(), HashMap::new());
+        let mut listing = Listing { attrs: self, dir, with, page, named, settled };
+        let outcome = listing.run(&mut progress, &mut cursor, each);
+        progress.store_done = cursor.done;
+        let done = matches!(outcome, Ok(ControlFlow::Continue(())));
+        *from = Cursor { beside: progress.encode(), done, ..cursor };
+        outcome.map(drop)
+    }
+}
+
+impl Listing<'_> {
+    /// Lists until the end, or until `each` breaks.
+    fn run(
+        &mut self,
+        progress: &mut Progress,
+        cursor: &mut Cursor,
+        each: &mut Each<'_>,
+    ) -> Result<ControlFlow<()>> {
+        loop {
+            if self.page.given == self.page.names.len() && self.page.more {
+                self.page = self.next_page(progress.last.as_deref())?;
+                self.named |= !self.page.names.is_empty();
+            }
+            let left = self.list_store(progress, cursor, each)?;
+            match left {
+                Some(Left::Enough) => return Ok(ControlFlow::Break(())),
+                Some(Left::Page) => {}
+                Some(Left::Doubt) => self.settle(cursor)?,
+                None => {
+                    if self.give_names(progress, None, each).is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    if !self.page.more {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Names after `last`, each with what is there.
+    fn next_page(&self, last: Option<&[u8]>) -> Result<Page> {
+        let prefix = names_in(self.dir);
+        let after = last.map(|last| [&*prefix, last].concat());
+        let wholes = self.attrs.sidecar.keys(&prefix, after.as_deref(), PAGE)?;
+        let more = wholes.len() >= PAGE;
+        let end = wholes.last().map(|whole| whole[prefix.len()..].to_vec());
+        let mut names = Vec::with_capacity(wholes.len());
+        for whole in wholes {
+            let raw = whole[prefix.len()..].to_vec();
+            let key = self.dir.child(Segment::plain(&raw));
+            let Some(name) = self.attrs.name(&key)? else { continue };
+            let found = self.attrs.store.stat(&key)?;
+            if found.is_some() && name != Name::Directory {
+                // The store's side gives what another program made there.
+                continue;
+            }
+            let Some(mut stat) = self.attrs.unite(found, &name)? else { continue };
+            if self.with == With::Attributes {
+                self.attrs.add_attributes(&key, &mut stat, Doubt::Compare)?;
+            } else {
+                self.attrs.add_numbers(&key, &mut stat)?;
+            }
+            names.push((raw, stat));
+        }
+        match end {
+            // Where all of a page went in the meantime, the next one begins at its end.
+            Some(end) if names.is_empty() && more => self.next_page(Some(&end)),
+            _ => Ok(Page { names, given: 0, more }),
+        }
+    }
+
+    /// Gives the names of the page that come before `entry`, or all.
+    fn give_names(
+        &mut self,
+        progress: &mut Progress,
+        entry: Option<Segment<'_>>,
+        each: &mut Each<'_>,
+    ) -> ControlFlow<()> {
+        while let Some((raw, stat)) = self.page.names.get(self.page.given) {
+            if entry.is_some_and(|entry| entry.word == Word::None && **raw >= *entry.bytes) {
+                break;
+            }
+            each(Entry { segment: Segment::plain(raw), stat: *stat })?;
+            progress.last = Some(raw.clone());
+            self.page.given += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the store's entries, and the names that come before each.
+    fn list_store(
+        &mut self,
+        progress: &mut Progress,
+        cursor: &mut Cursor,
+        each: &mut Each<'_>,
+    ) -> Result<Option<Left>> {
+        let (mut left, mut failure) = (None, None);
+        if cursor.done {
+            return Ok(None);
+        }
+        let (attrs, dir) = (self.attrs, self.dir);
+        attrs.store.list(dir, cursor, &mut |entry| {
+            let outcome = self.take(progress, entry, each).unwrap_or_else(|error| {
+                failure = Some(error);
+                Some(Left::Enough)
+            });
+            left = outcome;
+            if left.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        failure.map_or(Ok(left), Err)
+    }
+
+    /// Gives one entry of the store, unless there is a reason to leave it for now.
+    fn take(
+        &mut self,
+        progress: &mut Progress,
+        entry: Entry<'_>,
+        each: &mut Each<'_>,
+    ) -> Result<Option<Left>> {
+        if self.give_names(progress, Some(entry.segment), each).is_break() {
+            return Ok(Some(Left::Enough));
+        }
+        if self.page.given == self.page.names.len() && self.page.more {
+            return Ok(Some(Left::Page));
+        }
+        let key = self.dir.child(entry.segment);
+        if self.named && name_key(&key).is_some() && self.attrs.name(&key)? == Some(Name::Directory) {
+            return Ok(None);
+        }
+        let mut stat = entry.stat;
+        if self.with == With::Type {
+            self.attrs.add_numbers(&key, &mut stat)?;
+        } else if !self.attrs.add_attributes(&key, &mut stat, Doubt::Tell)? {
+            // Looked at once, it is given: also where the next change has come already.
+            match self.settled.get(&key) {
+                Some(settled) => stat.file = *settled,
+                None => return Ok(Some(Left::Doubt)),
+            }
+        }
+        let enough = each(Entry { stat, ..entry }).is_break();
+        Ok(enough.then_some(Left::Enough))
+    }
+
+    /// Compares the times that are in doubt of the entries ahead.
+    fn settle(&mut self, cursor: &Cursor) -> Result<()> {
+        let mut ahead = Vec::new();
+        self.attrs.store.list(self.dir, &mut cursor.clone(), &mut |entry| {
+            if entry.stat.kind.has_value() {
+                ahead.push((self.dir.child(entry.segment), entry.stat));
+            }
+            if ahead.len() < AHEAD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        self.settled.clear();
+        for (key, mut stat) in ahead {
+            self.attrs.add_attributes(&key, &mut stat, Doubt::Compare)?;
+            self.settled.insert(key, stat.file);
+        }
+        Ok(())
+    }
+}

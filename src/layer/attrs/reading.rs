@@ -6,7 +6,7 @@ use super::sidecar::{name_key, record_key};
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::api::{Kind, SharedBytes, Stat, Value};
-use crate::store::attributes::{Attributes, Xattrs};
+use crate::store::attributes::{Attributes, FileType, Xattrs};
 
 /// What is to be done about times that may not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +47,28 @@ impl Attrs {
         }
         let name = self.name(key)?;
         match (found, name) {
-            (Some(stat), Some(Name::Directory)) => Ok(Some(Stat { kind: Kind::Both, ..stat })),
+            (found, None) => Ok(found),
             (Some(stat), Some(Name::Special { .. })) => {
                 self.give_way(key)?;
                 Ok(Some(stat))
             }
-            (None, Some(name)) => self.stat_of_name(&name).map(Some),
-            (found, None) => Ok(found),
+            (found, Some(name)) => self.unite(found, &name),
         }
     }
 
+    /// The same, where the sidecar has `name`; the store's wins where that is no directory.
+    pub(super) fn unite(&self, found: Option<Stat>, name: &Name) -> Result<Option<Stat>> {
+        Ok(match (found, name) {
+            (Some(stat), Name::Directory) if stat.kind == Kind::Leaf => {
+                Some(Stat { kind: Kind::Both, ..stat })
+            }
+            (Some(stat), _) => Some(stat),
+            (None, name) => Some(self.stat_of_name(name)?),
+        })
+    }
+
     /// What the sidecar alone has.
-    pub(super) fn stat_of_name(&self, name: &Name) -> Result<Stat> {
+    fn stat_of_name(&self, name: &Name) -> Result<Stat> {
         let modified = match self.store.stat(&Key::root())? {
             Some(root) => root.modified,
             None => crate::env::now(),
@@ -103,12 +113,35 @@ impl Attrs {
         if stat.kind.is_directory() {
             stat.directory = self.directory_attributes(key)?;
         }
-        if stat.kind.has_value() && stat.file == Attributes::default() {
+        if stat.kind.has_value() && stat.file.file_type == FileType::Regular {
             let known = self.file_attributes(key, doubt)?;
             stat.file = known.unwrap_or_default();
             return Ok(known.is_some());
         }
         Ok(true)
+    }
+
+    /// Adds the inode numbers alone, which listings show; nothing is in doubt about them.
+    pub(super) fn add_numbers(&self, key: &Key, stat: &mut Stat) -> Result<()> {
+        if stat.file.file_type != FileType::Regular {
+            let Attributes { file_type, ino, .. } = stat.file;
+            stat.file = Attributes { file_type, ino, ..Attributes::default() };
+        }
+        if !self.sidecar.is_numbered() {
+            return Ok(());
+        }
+        let number = |directory| -> Result<Option<u64>> {
+            let bytes = self.sidecar.get(&record_key(key, directory))?;
+            let record = bytes.and_then(|bytes| Record::decode_attributes(&bytes));
+            Ok(record.and_then(|record| record.attributes.ino))
+        };
+        if stat.kind.is_directory() {
+            stat.directory.ino = number(true)?;
+        }
+        if stat.kind.has_value() && stat.file.file_type == FileType::Regular {
+            stat.file.ino = number(false)?;
+        }
+        Ok(())
     }
 
     fn directory_attributes(&self, key: &Key) -> Result<Attributes> {

@@ -51,6 +51,10 @@ pub(super) struct Sidecar {
     making: Mutex<()>,
     /// Whether there may be names at all: most stores have none, and then nobody asks for them.
     names: AtomicBool,
+    /// Whether there may be inode numbers, which listings show.
+    numbered: AtomicBool,
+    /// Whether the state of the store is noted: the first write after that removes the note.
+    aged: Mutex<bool>,
     /// Writes so far, and how many of them would survive a power cut.
     written: AtomicU64,
     synced: AtomicU64,
@@ -107,8 +111,9 @@ impl Sidecar {
     pub fn new(home: Box<dyn Home>) -> Result<Sidecar> {
         let map = home.open(false)?.map_or_else(OnceLock::new, OnceLock::from);
         let (written, synced) = (AtomicU64::new(0), AtomicU64::new(0));
-        let names = AtomicBool::new(false);
-        let sidecar = Sidecar { home, map, making: Mutex::new(()), names, written, synced };
+        let (names, numbered) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (making, aged) = (Mutex::new(()), Mutex::new(false));
+        let sidecar = Sidecar { home, map, making, names, numbered, aged, written, synced };
         if sidecar.map().is_some() {
             let any = !sidecar.keys(b"n", None, 1)?.is_empty();
             sidecar.names.store(any, Ordering::Release);
@@ -129,6 +134,35 @@ impl Sidecar {
     /// Whether something may exist in it alone.
     pub fn has_names(&self) -> bool {
         self.names.load(Ordering::Acquire)
+    }
+
+    /// Whether there may be inode numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.numbered.load(Ordering::Acquire)
+    }
+
+    /// There may be inode numbers from now on.
+    pub fn set_numbered(&self) {
+        self.numbered.store(true, Ordering::Release);
+    }
+
+    /// Notes the state of the store; what is written next removes the note.
+    ///
+    /// # Errors
+    /// The map's.
+    pub fn set_age(&self, age: Vec<u8>) -> Result<()> {
+        let mut aged = self.aged.lock();
+        if *aged && self.get(AGE)?.as_ref() == Some(&age) {
+            return Ok(());
+        }
+        self.write_all(&[(AGE.to_vec(), Some(age))])?;
+        *aged = true;
+        Ok(())
+    }
+
+    /// Whether there is such a note from an earlier mount.
+    pub fn found_age(&self, found: bool) {
+        *self.aged.lock() = found;
     }
 
     /// Makes the map where there is none; `begin` writes what it begins with.
@@ -252,6 +286,17 @@ impl Sidecar {
     /// # Errors
     /// The map's; nothing is written then.
     pub fn write(&self, edits: &[Edited]) -> Result<()> {
+        let mut aged = self.aged.lock();
+        if !*aged {
+            drop(aged);
+            return self.write_all(edits);
+        }
+        self.write_all(&[edits, &[(AGE.to_vec(), None)]].concat())?;
+        *aged = false;
+        Ok(())
+    }
+
+    fn write_all(&self, edits: &[Edited]) -> Result<()> {
         let Some(map) = self.map.get() else { return Ok(()) };
         if edits.iter().any(|(whole, value)| whole.first() == Some(&b'n') && value.is_some()) {
             self.names.store(true, Ordering::Release);

@@ -42,7 +42,9 @@ impl Case {
     fn new() -> Case {
         let store = (memory::DRIVER.open)(&opening()).unwrap();
         let home = Box::new(InMemory::new(Memory::new, 96));
-        let attrs = Attrs::new(store.clone(), home, opening().separator).unwrap();
+        // It panics where the store is called by whoever takes entries of its listing.
+        let watched = Arc::new(crate::layer::fault::Faulty::new(store.clone()));
+        let attrs = Attrs::new(watched, home, opening().separator).unwrap();
         Case { store, attrs }
     }
 
@@ -185,4 +187,188 @@ fn a_put_and_what_is_set_with_it_are_one() {
     let found = case.attrs.stat(&key).unwrap().unwrap();
     assert_eq!((found.kind, found.size, found.file.mode), (Kind::Leaf, 1, Some(0o600)));
     assert_eq!(found.file.mtime, Some(time(9)));
+}
+
+impl Case {
+    fn make(&self, path: &str, file_type: FileType, target: &[u8]) -> Result<()> {
+        self.attrs.apply(&mut [Change::Make { key: &key(path), file_type, target }])
+    }
+
+    fn mkdir(&self, path: &str) -> Result<()> {
+        self.attrs.apply(&mut [Change::Branch { key: &key(path) }])
+    }
+
+    fn rmdir(&self, path: &str) -> Result<()> {
+        self.attrs.apply(&mut [Change::RemoveBranch { key: &key(path) }])
+    }
+
+    fn kind(&self, path: &str) -> Option<Kind> {
+        self.attrs.stat(&key(path)).unwrap().map(|stat| stat.kind)
+    }
+
+    /// All entries of a directory, taken in pages of `count`.
+    fn list(&self, dir: &Key, count: usize, attributes: bool) -> Vec<(String, Stat)> {
+        let mut cursor = Cursor::default();
+        let mut all = Vec::new();
+        while !cursor.done {
+            let before = all.len();
+            let each = &mut |entry: Entry<'_>| {
+                if all.len() == before + count {
+                    return ControlFlow::Break(());
+                }
+                all.push((String::from_utf8(entry.segment.bytes.to_vec()).unwrap(), entry.stat));
+                ControlFlow::Continue(())
+            };
+            match attributes {
+                true => self.attrs.list_with_attributes(dir, &mut cursor, each).unwrap(),
+                false => self.attrs.list(dir, &mut cursor, each).unwrap(),
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn promise_2_2_a_directory_lasts_without_a_key_of_its_own() {
+    let case = Case::new();
+    case.mkdir("a").unwrap();
+    case.mkdir("a/b/c").unwrap();
+    let mut none = true;
+    case.store
+        .list(&Key::root(), &mut Cursor::default(), &mut |_| {
+            none = false;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(none, "the store has no key");
+    for path in ["a", "a/b", "a/b/c"] {
+        assert_eq!(case.kind(path), Some(Kind::Branch), "{path}");
+        assert_eq!(case.mkdir(path).unwrap_err().kind(), ErrorKind::Exists, "{path}");
+    }
+    assert_eq!(case.rmdir("a").unwrap_err().kind(), ErrorKind::NotEmpty);
+    put(&*case.store, "a/b/c/x", b"v").unwrap();
+    assert_eq!(case.rmdir("a/b/c").unwrap_err().kind(), ErrorKind::NotEmpty);
+    let x = key("a/b/c/x");
+    case.store.apply(&mut [Change::Delete { key: &x, when: When::Always }]).unwrap();
+    for path in ["a/b/c", "a/b", "a"] {
+        case.rmdir(path).unwrap();
+        assert_eq!(case.kind(path), None, "{path}");
+    }
+    put(&*case.store, "d", b"v").unwrap();
+    assert_eq!(case.mkdir("d").unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(case.rmdir("d").unwrap_err().kind(), ErrorKind::NotEmpty);
+}
+
+#[test]
+fn promise_5_2_links_fifos_and_sockets_are_there_and_read_as_what_they_are() {
+    let case = Case::new();
+    let kinds = [("l", FileType::Symlink), ("p", FileType::Fifo), ("s", FileType::Socket)];
+    for (path, file_type) in kinds {
+        let target: &[u8] = if file_type == FileType::Symlink { b"to/there" } else { b"" };
+        case.make(path, file_type, target).unwrap();
+        assert_eq!(case.make(path, file_type, target).unwrap_err().kind(), ErrorKind::Exists);
+        case.set(path, &mode(0o640)).unwrap();
+        let found = case.attrs.stat(&key(path)).unwrap().unwrap();
+        assert_eq!((found.kind, found.size), (Kind::Leaf, target.len() as u64));
+        assert_eq!((found.file.file_type, found.file.mode), (file_type, Some(0o640)));
+        let mut read = Vec::new();
+        let value = case.attrs.open(&key(path)).unwrap().unwrap();
+        value.read(0, 99, &mut |piece| read.extend_from_slice(piece)).unwrap();
+        assert_eq!(read, target);
+        assert!(case.store.stat(&key(path)).unwrap().is_none());
+    }
+    assert_eq!(case.mkdir("l/x").unwrap_err().kind(), ErrorKind::NotDirectory);
+    assert_eq!(case.rmdir("l").unwrap_err().kind(), ErrorKind::NotDirectory);
+    assert_eq!(case.make("x", FileType::Regular, b"").unwrap_err().kind(), ErrorKind::Invalid);
+    case.attrs.apply(&mut [Change::Delete { key: &key("l"), when: When::Always }]).unwrap();
+    assert_eq!(case.kind("l"), None);
+    case.put("p", b"value");
+    assert_eq!((case.kind("p"), case.file("p").file_type), (Some(Kind::Leaf), FileType::Regular));
+    put(&*case.store, "s", b"another program's").unwrap();
+    assert_eq!((case.kind("s"), case.file("s").file_type), (Some(Kind::Leaf), FileType::Regular));
+    let s = key("s");
+    case.store.apply(&mut [Change::Delete { key: &s, when: When::Always }]).unwrap();
+    assert_eq!(case.kind("s"), None, "what was no file of bytes went");
+}
+
+#[test]
+fn promise_2_6_everything_is_listed_once_in_pages_of_any_size() {
+    let case = Case::new();
+    for value in ["a!", "b/x", "c", "d/y", "f0", "n/inside"] {
+        put(&*case.store, value, b"v").unwrap();
+    }
+    // Names, of which some get keys below them, or a value, from another program.
+    (0..150).for_each(|n| case.mkdir(&format!("e{n:03}")).unwrap());
+    case.mkdir("a").unwrap();
+    case.make("f", FileType::Symlink, b"x").unwrap();
+    case.make("g", FileType::Fifo, b"").unwrap();
+    case.mkdir("z").unwrap();
+    for value in ["a/x", "a", "e003/below", "e149", "g"] {
+        put(&*case.store, value, b"v").unwrap();
+    }
+    let mut expected: Vec<String> = (0..150).map(|n| format!("e{n:03}")).collect();
+    expected.extend(["a", "a!", "b", "c", "d", "f", "f0", "g", "n", "z"].map(str::to_owned));
+    expected.sort();
+    for count in [1, 2, 7, 64, 1000] {
+        for attributes in [false, true] {
+            let listed = case.list(&Key::root(), count, attributes);
+            let names: Vec<_> = listed.iter().map(|(name, _)| name.clone()).collect();
+            assert_eq!(names, expected, "in pages of {count}");
+            for (name, stat) in &listed {
+                let looked = case.attrs.stat(&key(name)).unwrap().unwrap();
+                assert_eq!((stat.kind, stat.size), (looked.kind, looked.size), "{name}");
+                assert_eq!(stat.file.file_type, looked.file.file_type, "{name}");
+            }
+        }
+    }
+    assert_eq!(case.kind("a"), Some(Kind::Both));
+    assert_eq!(case.kind("e149"), Some(Kind::Both));
+    assert_eq!(case.list(&key("n"), 1, false).len(), 1);
+    assert!(case.list(&key("z"), 1, false).is_empty());
+}
+
+#[test]
+fn promise_2_7_a_listing_has_the_attributes_and_compares_what_is_in_doubt() {
+    let case = Case::new();
+    for n in 0..400u64 {
+        let path = format!("{n:03}");
+        case.put(&path, b"v");
+        let setting = Setting { mode: Some(0o600), mtime: Some(time(n)), ino: Some(n), ..Setting::default() };
+        case.set(&path, &setting).unwrap();
+    }
+    case.mkdir("100d").unwrap();
+    case.attrs.trust.distrust();
+    put(&*case.store, "007", b"w").unwrap();
+    for (n, count) in [(0u64, 1000), (1, 1), (2, 30)] {
+        let listed = case.list(&Key::root(), count, true);
+        assert_eq!(listed.len(), 401, "round {n}");
+        for (name, stat) in listed.into_iter().filter(|(name, _)| name != "100d") {
+            let n = name.parse().unwrap();
+            assert_eq!(stat.file.mtime, (n != 7).then(|| time(n)), "{name}");
+            assert_eq!((stat.file.mode, stat.file.ino), (Some(0o600), Some(n)), "{name}");
+        }
+        case.attrs.trust.distrust();
+    }
+    let numbers: Vec<_> =
+        case.list(&Key::root(), 9, false).into_iter().map(|(_, stat)| stat.file.ino).collect();
+    assert!(numbers.contains(&Some(399)), "numbers come with any listing");
+}
+
+#[test]
+fn names_longer_than_the_keys_of_the_sidecar_are_kept_and_listed() {
+    let case = Case::new();
+    let long = "x".repeat(90);
+    let mut expected = Vec::new();
+    for n in 0..150 {
+        let name = format!("{long}{n:03}");
+        case.mkdir(&format!("{long}/{name}")).unwrap();
+        expected.push(name);
+    }
+    case.make(&format!("{long}/{long}l"), FileType::Symlink, b"to").unwrap();
+    expected.push(format!("{long}l"));
+    for count in [1, 10, 1000] {
+        let listed = case.list(&key(&long), count, true);
+        assert_eq!(listed.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), expected);
+    }
+    assert_eq!(case.rmdir(&long).unwrap_err().kind(), ErrorKind::NotEmpty);
 }

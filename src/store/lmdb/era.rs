@@ -19,8 +19,9 @@ impl Engine {
             Moment::Fixed(snapshot) => (snapshot.id, snapshot.foreign_change),
         };
         let file = identity_of(self.environment());
-        let mark = format!("device {} inode {} born {} transaction {id}", file.device, file.inode, file.born);
-        Ok(Era { mark: mark.into_bytes(), modified })
+        let identity = format!("device {} inode {} born {}", file.device, file.inode, file.born);
+        let mark = format!("{identity} transaction {id}").into_bytes();
+        Ok(Era { identity: identity.into_bytes(), mark, modified })
     }
 
     /// Takes over the time of the last change by others, where there was none since `era`.
