@@ -21,14 +21,14 @@
 mod changes;
 mod changing;
 mod draft;
-mod fingerprint;
+pub(super) mod fingerprint;
 mod listing;
 mod origin;
 mod plan;
 mod reading;
 mod record;
 mod renaming;
-mod sidecar;
+pub(super) mod sidecar;
 #[cfg(test)]
 mod tests;
 mod trust;

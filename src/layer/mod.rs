@@ -119,3 +119,4 @@ macro_rules! passes_on {
 pub mod attrs;
 pub mod fault;
 pub mod own_files;
+pub mod stamps;

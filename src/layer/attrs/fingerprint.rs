@@ -13,7 +13,7 @@ const PIECE: u64 = 1 << 20;
 
 /// Length and hash of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub(in crate::layer) struct Fingerprint {
     /// Length in bytes.
     pub len: u64,
     /// XXH3 of the bytes.

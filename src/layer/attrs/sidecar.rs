@@ -40,12 +40,12 @@ pub(super) const AGE: &[u8] = b"e";
 pub(super) const INTENT: &[u8] = b"i";
 
 /// A key of the sidecar before it is cut.
-pub(super) type Whole = Vec<u8>;
+pub(in crate::layer) type Whole = Vec<u8>;
 /// A new value for a key of the sidecar, or `None` for one that goes.
-pub(super) type Edited = (Whole, Option<Vec<u8>>);
+pub(in crate::layer) type Edited = (Whole, Option<Vec<u8>>);
 
 /// The sidecar of one store, which may not be there yet.
-pub(super) struct Sidecar {
+pub(in crate::layer) struct Sidecar {
     home: Box<dyn Home>,
     map: OnceLock<Arc<dyn Kv>>,
     making: Mutex<()>,
@@ -70,7 +70,7 @@ fn path_into(bytes: &mut Vec<u8>, key: &Key) {
 }
 
 /// The key of the record of the value's file, or of the directory.
-pub(super) fn record_key(key: &Key, directory: bool) -> Whole {
+pub(in crate::layer) fn record_key(key: &Key, directory: bool) -> Whole {
     let mut whole = vec![if directory { b'd' } else { b'a' }];
     path_into(&mut whole, key);
     whole
