@@ -69,6 +69,8 @@ pub struct Attrs {
     /// Held from reading what is kept to writing it anew.
     edits: Mutex<()>,
     warned: AtomicBool,
+    /// Whether records are still to be moved after a rename, since the sidecar failed in the middle.
+    unfinished: AtomicBool,
 }
 
 impl Attrs {
@@ -79,7 +81,9 @@ impl Attrs {
     pub fn new(store: Arc<dyn Store>, home: Box<dyn Home>, separator: Option<Vec<u8>>) -> Result<Attrs> {
         let sidecar = Sidecar::new(home)?;
         let trust = Trust::since(origin::enter(&sidecar, &store, separator.as_deref())?);
-        Ok(Attrs::over(store, sidecar, trust, separator))
+        let attrs = Attrs::over(store, sidecar, trust, separator);
+        attrs.finish_intent()?;
+        Ok(attrs)
     }
 
     fn over(store: Arc<dyn Store>, sidecar: Sidecar, trust: Trust, separator: Option<Vec<u8>>) -> Attrs {
@@ -99,6 +103,7 @@ impl Attrs {
             changing: Changing::default(),
             edits: Mutex::new(()),
             warned: AtomicBool::new(false),
+            unfinished: AtomicBool::new(false),
         }
     }
 

@@ -28,6 +28,24 @@ pub trait Home: Send + Sync {
     fn snapshot(&self) -> Result<Box<dyn Home>>;
 }
 
+impl<H: Home + ?Sized> Home for Arc<H> {
+    fn open(&self, create: bool) -> Result<Option<Arc<dyn Kv>>> {
+        (**self).open(create)
+    }
+
+    fn shown(&self) -> String {
+        (**self).shown()
+    }
+
+    fn key_max(&self) -> usize {
+        (**self).key_max()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Home>> {
+        (**self).snapshot()
+    }
+}
+
 /// A home in memory: it lasts as long as its store.
 pub struct InMemory<K> {
     map: Mutex<Option<Arc<K>>>,

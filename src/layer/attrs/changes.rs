@@ -1,11 +1,14 @@
 //! Carrying out a batch: the store first, then the sidecar, in one write.
 
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use super::Attrs;
 use super::draft::Draft;
 use super::plan::{Plan, Step};
 use super::record::{Name, Record};
+use super::renaming::{Intent, move_itself};
+use super::sidecar::{INTENT, record_key};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -52,21 +55,35 @@ impl Attrs {
         let _held = self.changing.hold(changes.iter().filter_map(file_changed));
         // Before the store is changed: what others change from here on makes doubtful what is recorded.
         let epoch = self.epoch().unwrap_or_default();
+        if renames && self.unfinished.swap(false, Ordering::AcqRel) {
+            self.finish_intent().inspect_err(|_| self.unfinished.store(true, Ordering::Release))?;
+        }
         let mut plan = Plan::of(self, changes)?;
         let kept = |step: &Step<'_>| matches!(step, Step::Set { .. } | Step::Name { .. });
         if plan.steps.iter().any(kept) {
             self.make_sidecar()?;
         }
-        if !plan.store.is_empty() {
-            self.store.apply(&mut plan.store)?;
+        let mut intent = plan.intent().filter(|_| !self.is_bare());
+        let written = intent.as_ref().map_or(Ok(false), |intent| self.intend(intent))?;
+        if !plan.store.is_empty()
+            && let Err(error) = self.store.apply(&mut plan.store)
+        {
+            match error.kind() {
+                // Nobody knows whether it has happened: what the store has tells, later.
+                ErrorKind::TimedOut | ErrorKind::Io => self.unfinished.store(written, Ordering::Release),
+                _ if written => self.give_up(),
+                _ => {}
+            }
+            return Err(error);
         }
         if self.is_bare() || plan.steps.is_empty() {
             return Ok(());
         }
-        let recorded = self.record(&plan.steps, epoch, env::now());
+        let recorded = self.record(&plan.steps, intent.as_mut(), written, epoch);
         if let Err(error) = recorded {
             // What is recorded may be of other bytes now.
             self.trust.distrust();
+            self.unfinished.store(renames, Ordering::Release);
             if changes.iter().any(is_asked) {
                 return Err(error.context("the attributes could not be kept"));
             }
@@ -76,17 +93,32 @@ impl Attrs {
     }
 
     /// Writes what follows from changes that the store has carried out.
-    fn record(&self, steps: &[Step<'_>], epoch: u64, now: SystemTime) -> Result<()> {
+    fn record(
+        &self,
+        steps: &[Step<'_>],
+        intent: Option<&mut Intent>,
+        written: bool,
+        epoch: u64,
+    ) -> Result<()> {
         let _alone = self.edits.lock();
         let numbers = |step: &Step<'_>| matches!(step, Step::Set { setting, .. } if setting.ino.is_some());
         if steps.iter().any(numbers) {
             self.note_numbers()?;
         }
-        let mut draft = Draft::new(&self.sidecar);
+        let mut edits = Vec::new();
+        if let Some(intent) = intent {
+            edits = self.move_below(intent)?;
+            // A tree's may have been written on the way.
+            if written || intent.moves.iter().any(|moving| moving.tree) {
+                edits.push((INTENT.to_vec(), None));
+            }
+        }
+        let (mut draft, now) = (Draft::new(&self.sidecar), env::now());
         for step in steps {
             take_step(&mut draft, step, epoch, now)?;
         }
-        self.sidecar.write(&draft.into_edits())
+        edits.extend(draft.into_edits());
+        self.sidecar.write(&edits)
     }
 }
 
@@ -103,12 +135,13 @@ fn take_step(draft: &mut Draft<'_>, step: &Step<'_>, epoch: u64, now: SystemTime
             draft.set_record(key, false, &record);
             Ok(())
         }
-        Step::Delete { key } => draft.remove(super::sidecar::record_key(key, false)),
+        Step::Made { .. } => Ok(()),
+        Step::Delete { key } => draft.remove(record_key(key, false)),
         Step::Name { key, name } => draft.set_name(key, name),
         Step::Unname { key } => draft.remove_name(key),
         Step::Remove { key } => {
             draft.remove_name(key)?;
-            draft.remove(super::sidecar::record_key(key, true))
+            draft.remove(record_key(key, true))
         }
         Step::Set { key, directory, setting, value } => {
             let special = if *directory { None } else { draft.name(key)? };
@@ -132,7 +165,7 @@ fn take_step(draft: &mut Draft<'_>, step: &Step<'_>, epoch: u64, now: SystemTime
             }
             set(draft, key, *directory, record, setting)
         }
-        Step::Move { .. } => Ok(()),
+        Step::Move(moving) => move_itself(draft, moving),
     }
 }
 
@@ -146,7 +179,7 @@ fn set(
     setting.apply(&mut record.attributes);
     setting.apply_xattrs(&mut record.xattrs);
     if record.is_empty() {
-        return draft.remove(super::sidecar::record_key(key, directory));
+        return draft.remove(record_key(key, directory));
     }
     draft.set_record(key, directory, &record);
     Ok(())

@@ -124,11 +124,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether nothing changes.
-    pub fn is_empty(&self) -> bool {
-        self.edits.is_empty()
-    }
-
     /// The edits.
     pub fn into_edits(self) -> Vec<Edited> {
         self.edits.into_iter().collect()

@@ -7,11 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Attrs;
 use super::record::Record;
-use super::sidecar::{AGE, FORMAT, ORIGIN, Sidecar, close_envelope, read, write};
+use super::sidecar::{AGE, FORMAT, ORIGIN, Sidecar, close_envelope, key_of, read, write};
 use super::trust::new_epoch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
-use crate::name;
 use crate::store::api::{Era, Store};
 
 /// Records that are compared, where it is doubtful whether a sidecar is this store's: at most, and at least for an
@@ -82,11 +80,10 @@ impl Attrs {
             return Ok(());
         }
         let origin = self.sidecar.get(ORIGIN)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let origin: Origin = match origin {
-            Some(origin) => origin,
-            None => self.new_origin()?,
-        };
-        self.sidecar.write(&[(ORIGIN.to_vec(), Some(encode(&Origin { numbered: true, ..origin })?))])?;
+        if let Some(origin) = origin {
+            let origin = Origin { numbered: true, ..origin };
+            self.sidecar.write(&[(ORIGIN.to_vec(), Some(encode(&origin)?))])?;
+        }
         self.sidecar.set_numbered();
         Ok(())
     }
@@ -191,14 +188,4 @@ fn is_of_another_store(sidecar: &Sidecar, store: &Arc<dyn Store>) -> Result<bool
         }
     }
     Ok(compared >= SAMPLE_MIN)
-}
-
-/// The key with this path in the sidecar.
-fn key_of(path: &[u8]) -> Option<Key> {
-    let mut key = Key::root();
-    for encoded in path.split(|byte| *byte == b'/') {
-        let (bytes, word) = name::decode(encoded)?;
-        key.push(crate::key::Segment { bytes: &bytes, word });
-    }
-    Some(key)
 }

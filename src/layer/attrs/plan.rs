@@ -2,22 +2,22 @@
 //! it. Made before anything is changed, so that what cannot be is refused as a whole.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use super::Attrs;
 use super::draft::Draft;
 use super::fingerprint::Fingerprint;
 use super::record::{Name, Record};
+use super::renaming::{Intent, Moving, move_itself};
 use super::sidecar::record_key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
-use crate::store::api::{Change, Kind, When};
+use crate::store::api::{Change, Cursor, Kind, When};
 use crate::store::attributes::{Attributes, FileType, Setting};
 
 /// A batch, thought through.
 pub(super) struct Plan<'c> {
     attrs: &'c Attrs,
-    /// The changes so far.
-    done: &'c [Change<'c>],
     /// What the store is told.
     pub store: Vec<Change<'c>>,
     /// What follows for the sidecar.
@@ -26,6 +26,8 @@ pub(super) struct Plan<'c> {
     names: Draft<'c>,
     /// Whether there is a sidecar, or will be.
     keeps: bool,
+    /// Whether something is renamed in the store.
+    stored: bool,
 }
 
 /// What one change means for the sidecar.
@@ -34,6 +36,8 @@ pub(super) enum Step<'c> {
     Put { key: &'c Key, fingerprint: Fingerprint, fresh: bool },
     /// The value is gone.
     Delete { key: &'c Key },
+    /// The store has made a directory.
+    Made { key: &'c Key },
     /// Something exists here from now on.
     Name { key: &'c Key, name: Name },
     /// It does no longer.
@@ -42,8 +46,8 @@ pub(super) enum Step<'c> {
     Remove { key: &'c Key },
     /// Attributes are set; `value` is the fingerprint of what is there, where times are.
     Set { key: &'c Key, directory: bool, setting: &'c Setting, value: Option<Fingerprint> },
-    /// All that is kept moves, with `tree` also of all that is below. `value` where something moves in the store.
-    Move { from: &'c Key, to: &'c Key, tree: bool, stored: bool },
+    /// All that is kept moves.
+    Move(Moving),
 }
 
 /// What is at a key after the changes so far.
@@ -83,16 +87,13 @@ impl<'c> Plan<'c> {
         let keeps = !attrs.is_bare() || changes.iter().any(wants);
         let mut plan = Plan {
             attrs,
-            done: &[],
             store: Vec::with_capacity(changes.len()),
             steps: Vec::new(),
             names: Draft::new(&attrs.sidecar),
             keeps,
+            stored: false,
         };
-        for (index, change) in changes.iter().enumerate() {
-            plan.done = &changes[..index];
-            plan.add(change)?;
-        }
+        changes.iter().try_for_each(|change| plan.add(change))?;
         Ok(plan)
     }
 
@@ -160,6 +161,7 @@ impl<'c> Plan<'c> {
         let below = key.child(Segment::plain(b"a"));
         if last != Some(Word::None) || self.attrs.store.check_key(&below).is_err() {
             self.store.push(Change::Branch { key });
+            self.steps.push(Step::Made { key });
             return Ok(());
         }
         self.refuse_taken(key)?;
@@ -249,7 +251,7 @@ impl<'c> Plan<'c> {
     fn fingerprint(&self, key: &Key) -> Result<Option<Fingerprint>> {
         let put = self.steps.iter().rev().find_map(|step| match step {
             Step::Put { key: put, fingerprint, .. } if *put == key => Some(Some(*fingerprint)),
-            Step::Move { to, .. } if key.starts_with(to) => Some(None),
+            Step::Move(moving) if key.starts_with(&moving.to) => Some(None),
             _ => None,
         });
         if let Some(Some(put)) = put {
@@ -270,24 +272,26 @@ impl<'c> Plan<'c> {
     fn presence(&self, key: &Key) -> Result<Presence> {
         let mut key = Cow::Borrowed(key);
         let (mut value, mut below) = (None, None);
-        for change in self.done.iter().rev() {
-            match change {
-                Change::Put { key: put, .. } if *put == &*key => drop(value.get_or_insert(true)),
-                Change::Put { key: put, .. } if put.starts_with(&key) => drop(below.get_or_insert(true)),
-                Change::Delete { key: gone, .. } if *gone == &*key => drop(value.get_or_insert(false)),
-                Change::RemoveBranch { key: gone } if *gone == &*key => drop(below.get_or_insert(false)),
-                Change::Rename { from, to, tree, .. } => {
+        for step in self.steps.iter().rev() {
+            match step {
+                Step::Put { key: put, .. } if **put == *key => drop(value.get_or_insert(true)),
+                Step::Put { key: put, .. } if put.starts_with(&key) => drop(below.get_or_insert(true)),
+                Step::Delete { key: gone } if **gone == *key => drop(value.get_or_insert(false)),
+                Step::Remove { key: gone } if **gone == *key => drop(below.get_or_insert(false)),
+                Step::Made { key: made } if **made == *key => drop(below.get_or_insert(true)),
+                Step::Move(moving) => {
+                    let Moving { from, to, tree, value: valued } = moving;
                     if *tree && key.starts_with(to) {
                         key = Cow::Owned(moved(&key, to, from));
                     } else if *tree && key.starts_with(from) {
                         let (value, below) = (value.unwrap_or(false), below.unwrap_or(false));
                         return Ok(Presence { value, below, origin: None });
-                    } else if *to == &*key {
-                        value.get_or_insert(true);
-                        key = Cow::Owned((*from).clone());
-                    } else if *from == &*key {
+                    } else if *to == *key {
+                        value.get_or_insert(*valued);
+                        key = Cow::Owned(from.clone());
+                    } else if *from == *key && *valued {
                         value.get_or_insert(false);
-                    } else if to.starts_with(&key) {
+                    } else if *valued && to.starts_with(&key) {
                         below.get_or_insert(true);
                     }
                 }
@@ -307,7 +311,84 @@ impl<'c> Plan<'c> {
     }
 
     fn rename(&mut self, from: &'c Key, to: &'c Key, tree: bool, replace: bool) -> Result<()> {
-        self.store.push(Change::Rename { from, to, tree, replace });
+        if !self.keeps {
+            self.store.push(Change::Rename { from, to, tree, replace });
+            return Ok(());
+        }
+        if from == to || (tree && to.starts_with(from)) {
+            let sentence = format!("{from:?} cannot be renamed to {to:?}");
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+        let (source, name) = (self.presence(from)?, self.names.name(from)?);
+        let stored = if tree { source.anything() } else { source.value };
+        let special = !source.anything() && matches!(name, Some(Name::Special { .. }));
+        self.check_target(to, tree && !special, special, replace)?;
+        if stored || name.is_none() || !(tree || special) {
+            self.store.push(Change::Rename { from, to, tree, replace });
+        } else {
+            self.rename_beside(to, special, replace)?;
+        }
+        let moving =
+            Moving { from: from.clone(), to: to.clone(), tree: tree && !special, value: source.value };
+        move_itself(&mut self.names, &moving)?;
+        self.stored |= stored;
+        self.steps.push(Step::Move(moving));
         Ok(())
+    }
+
+    /// Whether what the sidecar alone has at `to` may go.
+    fn check_target(&self, to: &Key, tree: bool, special: bool, replace: bool) -> Result<()> {
+        let name = self.names.name(to)?;
+        match name {
+            Some(Name::Directory) if special => {
+                Err(Error::new(ErrorKind::IsDirectory, format!("{to:?} is a directory")))
+            }
+            Some(Name::Directory) if tree && !replace => Err(exists(to)),
+            Some(Name::Directory) if tree => {
+                let origin = self.presence(to)?.origin;
+                match origin.map_or(Ok(false), |origin| self.names.has_names_in(&origin))? {
+                    true => Err(Error::new(ErrorKind::NotEmpty, format!("{to:?} is not empty"))),
+                    false => Ok(()),
+                }
+            }
+            Some(Name::Special { .. }) if !replace && !self.presence(to)?.anything() => Err(exists(to)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What exists in the sidecar alone moves: the store is told what it must give up, if anything.
+    fn rename_beside(&mut self, to: &'c Key, special: bool, replace: bool) -> Result<()> {
+        self.attrs.store.check_key(to)?;
+        let target = self.presence(to)?;
+        if target.anything() && !replace {
+            return Err(exists(to));
+        }
+        if special && target.below {
+            return Err(Error::new(ErrorKind::IsDirectory, format!("{to:?} is a directory")));
+        }
+        if special && target.value {
+            self.store.push(Change::Delete { key: to, when: When::Always });
+        }
+        if !special && target.below {
+            let mut inside = false;
+            self.attrs.store.list(to, &mut Cursor::default(), &mut |_| {
+                inside = true;
+                ControlFlow::Break(())
+            })?;
+            if inside {
+                return Err(Error::new(ErrorKind::NotEmpty, format!("{to:?} is not empty")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The renames, and whether any of them moves something in the store.
+    pub fn intent(&self) -> Option<Intent> {
+        let moves = self.steps.iter().filter_map(|step| match step {
+            Step::Move(moving) => Some(moving.clone()),
+            _ => None,
+        });
+        let moves: Vec<Moving> = moves.collect();
+        (!moves.is_empty()).then(|| Intent::of(moves, self.stored))
     }
 }

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use twox_hash::XxHash3_128;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::key::{Key, Segment, Word};
 use crate::name;
 use crate::payload::Payload;
 use crate::store::api::When;
@@ -69,6 +69,23 @@ fn path_into(bytes: &mut Vec<u8>, key: &Key) {
     }
 }
 
+/// The path of a key.
+pub(super) fn path_of(key: &Key) -> Vec<u8> {
+    let mut path = Vec::new();
+    path_into(&mut path, key);
+    path
+}
+
+/// The key with this path; `None` where it is none.
+pub(super) fn key_of(path: &[u8]) -> Option<Key> {
+    let mut key = Key::root();
+    for encoded in path.split(|byte| *byte == b'/').filter(|_| !path.is_empty()) {
+        let (bytes, word) = name::decode(encoded)?;
+        key.push(Segment { bytes: &bytes, word });
+    }
+    Some(key)
+}
+
 /// The key of the record of the value's file, or of the directory.
 pub(in crate::layer) fn record_key(key: &Key, directory: bool) -> Whole {
     let mut whole = vec![if directory { b'd' } else { b'a' }];
@@ -86,7 +103,7 @@ pub(super) fn names_in(directory: &Key) -> Whole {
 
 /// The key of a name; `None` for the root, and for a type that has no name here.
 pub(super) fn name_key(key: &Key) -> Option<Whole> {
-    let last = key.last().filter(|last| last.word == crate::key::Word::None)?;
+    let last = key.last().filter(|last| last.word == Word::None)?;
     let mut whole = names_in(&key.parent()?);
     whole.extend_from_slice(last.bytes);
     Some(whole)
@@ -402,7 +419,6 @@ fn open_envelope(value: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Segment;
     use crate::store::home::InMemory;
     use crate::store::memory::Memory;
 

@@ -1,19 +1,26 @@
 //! What is kept, what holds, and what is there: the layer over a store in memory, with another program beside it.
 
+mod faulty_home;
+mod renames;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::layer::fault::Faulty;
 use crate::payload::Payload;
 use crate::store::api::{Kind, When};
 use crate::store::attributes::{Attributes, FileType, Setting};
 use crate::store::driver::{Commit, Opening};
-use crate::store::home::InMemory;
-use crate::store::memory::{self, Memory};
+use crate::store::memory;
+use faulty_home::FaultyHome;
 
 /// A store, and the layer over it.
 struct Case {
     store: Arc<dyn Store>,
+    /// The same as the layer sees it: it panics where it is called by whoever takes entries of its listing.
+    faulty: Arc<Faulty>,
+    home: Arc<FaultyHome>,
     attrs: Attrs,
 }
 
@@ -41,11 +48,16 @@ fn time(seconds: u64) -> SystemTime {
 impl Case {
     fn new() -> Case {
         let store = (memory::DRIVER.open)(&opening()).unwrap();
-        let home = Box::new(InMemory::new(Memory::new, 96));
-        // It panics where the store is called by whoever takes entries of its listing.
-        let watched = Arc::new(crate::layer::fault::Faulty::new(store.clone()));
-        let attrs = Attrs::new(watched, home, opening().separator).unwrap();
-        Case { store, attrs }
+        let faulty = Arc::new(Faulty::new(store.clone()));
+        let home = Arc::new(FaultyHome::new(96));
+        let attrs = Attrs::new(faulty.clone(), Box::new(home.clone()), opening().separator).unwrap();
+        Case { store, faulty, home, attrs }
+    }
+
+    /// Another daemon takes over.
+    fn reopen(&mut self) {
+        self.attrs =
+            Attrs::new(self.faulty.clone(), Box::new(self.home.clone()), opening().separator).unwrap();
     }
 
     fn put(&self, path: &str, value: &[u8]) {
