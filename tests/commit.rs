@@ -27,6 +27,7 @@ fn open(folder: &Path, commit: Commit) -> Arc<dyn Store> {
         location: Some(folder.to_owned()),
         read_only: false,
         create: true,
+        check: false,
         separator: Some(b"/".to_vec()),
         commit,
         timeout: Duration::from_secs(30),

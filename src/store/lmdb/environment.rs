@@ -14,7 +14,7 @@ use lmdb_sys::{MDB_dbi, MDB_env, MDB_txn};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::changes::Changes;
-use super::check;
+use super::check::{self, Extent};
 use super::engine::Engine;
 use super::failure::{check, failure};
 use super::header::Header;
@@ -27,6 +27,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Transactions kept for reuse, with their reader slots: at least one a session thread.
 const POOL_MAX: usize = 16;
+/// Moments that are tried, for one to check whose header is there still.
+const CHECKS_MAX: usize = 1000;
 /// An open environment. It closes when this drops, and no transaction of it is left then.
 pub struct Environment {
     /// `None` after a compaction could not open it again. Held for reading during each call that is not part of a
@@ -119,12 +121,12 @@ impl Environment {
             registered: Mutex::new(registered),
             place,
         });
-        environment.begin_using()?;
+        environment.begin_using(ask.extent)?;
         Ok(environment)
     }
 
     /// What follows opening: stale readers go, and the main database's order is set.
-    fn begin_using(self: &Arc<Self>) -> Result<()> {
+    fn begin_using(self: &Arc<Self>, extent: Extent) -> Result<()> {
         if self.access != Access::Unlocked {
             let mut dead: c_int = 0;
             // SAFETY: the environment is open; `dead` outlives the call.
@@ -140,21 +142,29 @@ impl Environment {
         let flags = transaction.flags(Environment::MAIN)?;
         self.main_flags.get_or_init(|| flags);
         self.changes.begin_at(transaction.id());
-        if !self.place.new {
-            self.check_pages(transaction.id())?;
-        }
-        transaction.commit()
+        transaction.commit()?;
+        if self.place.new { Ok(()) } else { self.check_pages(extent) }
     }
 
-    /// Looks at the pages of a moment that a read transaction holds.
-    fn check_pages(&self, moment: u64) -> Result<()> {
+    /// Looks at the pages of a moment, which a read transaction holds meanwhile.
+    ///
+    /// # Errors
+    /// `Io`: what is damaged, and where; `Busy` where others commit all the time.
+    pub(super) fn check_pages(self: &Arc<Self>, extent: Extent) -> Result<()> {
         let shown = self.place.shown_data();
-        let header = Header::read(&self.data_file, &shown)?;
-        // Somebody committed in between: then the pages are theirs, and good enough for them.
-        if header.transaction != moment {
-            return Ok(());
+        for _ in 0..CHECKS_MAX {
+            let reading = self.read_uncounted()?;
+            let header = Header::read(&self.data_file, &shown)?;
+            if header.transaction == reading.id() {
+                return check::pages(&self.data_file, &header, extent, &shown);
+            }
+            // Somebody committed in between: the pages are theirs, and as far as nobody asks for more, good enough.
+            if extent == Extent::First {
+                return Ok(());
+            }
         }
-        check::pages(&self.data_file, &header).map_err(|e| e.context(shown.display()))
+        let sentence = format!("{} cannot be checked while others commit all the time", shown.display());
+        Err(Error::new(ErrorKind::Busy, sentence))
     }
 
     /// Flags of the main database.

@@ -22,6 +22,7 @@ pub(super) fn opening(path: &Path) -> Opening {
         location: Some(path.into()),
         read_only: false,
         create: true,
+        check: false,
         separator: Some(b"/".to_vec()),
         commit: Commit::Close,
         timeout: Duration::from_secs(10),

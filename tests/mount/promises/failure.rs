@@ -159,6 +159,33 @@ fn promise_8_8_a_random_or_truncated_environment_is_refused_in_one_sentence() {
 }
 
 #[test]
+fn promise_8_8_a_check_looks_at_every_page_before_the_mount() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        let pairs: Vec<(String, Vec<u8>)> =
+            (0..7000).map(|n| (format!("key {n:05}"), noise(n, 2500))).collect();
+        load(place, &place.at("store"), &pairs);
+        let source = format!("lmdb:{}", place.at("store").display());
+        let mut mount = Mount::of(place, Kind::Apart, source.clone().into(), "data", &["--check"]);
+        assert_eq!(fs::read_dir(mount.point()).unwrap().count(), 7000);
+        mount.unmount();
+        let mut bytes = fs::read(place.at("store/data.mdb")).unwrap();
+        assert!(bytes.len() > 16 << 20);
+        for page in bytes.chunks_mut(4096).filter(|page| page.windows(9).any(|key| key == b"key 06950")) {
+            page[12] ^= 0x01;
+        }
+        fs::write(place.at("store/data.mdb"), bytes).unwrap();
+        let point = place.at("data");
+        let asked = [OsStr::new("-o"), OsStr::new("check"), OsStr::new(&source), point.as_os_str()];
+        let sentence = Mount::refused_mount(place, &asked).sentence("a damaged file");
+        assert!(
+            sentence.contains("damaged: page ") && sentence.contains("of the main database"),
+            "{sentence}"
+        );
+    });
+}
+
+#[test]
 fn promise_8_8_a_truncated_environment_is_refused_or_fails_where_bytes_are_missing() {
     watched(LIMIT, |place| {
         needs_kvfs();
