@@ -179,6 +179,7 @@ impl Engine {
         if let Moment::Fixed(snapshot) = moment {
             facts.push(("snapshot of transaction", snapshot.id.to_string()));
         }
+        facts.extend(environment.intact().err().map(|error| ("damage", error.to_string())));
         if let Ok(id) = environment.last_transaction() {
             facts.push(("transaction", id.to_string()));
         }
@@ -266,6 +267,7 @@ impl Engine {
         look: impl FnOnce(&Reading, Table) -> Result<R>,
     ) -> Result<Option<R>> {
         if let Moment::Fixed(snapshot) = moment {
+            self.environment.intact()?;
             let reading = snapshot.reading.lock();
             let Some(flags) = name.flags_in(&*reading)? else { return Ok(None) };
             let handle = self.handle(name).ok_or_else(|| unopened(name))?;

@@ -1,5 +1,6 @@
 //! The store against itself and against LMDB's own tools.
 
+mod damage;
 mod limits;
 mod moments;
 mod shapes;

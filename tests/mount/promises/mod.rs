@@ -4,6 +4,7 @@ mod attributes;
 mod coherence;
 mod commits;
 mod coverage;
+mod damage;
 mod directories;
 mod failure;
 mod handles;

@@ -101,46 +101,6 @@ fn truncated_and_random_files_are_refused_or_fail_without_harm() {
 }
 
 #[test]
-fn promise_8_8_a_check_finds_damage_wherever_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&opening(folder.path())).unwrap();
-    let logs = Key::root().child(Segment { bytes: b"logs", word: Word::Db });
-    store.apply(&mut [Change::Branch { key: &logs }]).unwrap();
-    let body = Payload::of(&[b'v'; 1500]).unwrap();
-    for hundred in 0..140 {
-        let keys: Vec<Key> = (0..100)
-            .map(|one| logs.child(Segment::plain(format!("line {hundred:03}{one:02}").as_bytes())))
-            .collect();
-        let put = |key| Change::Put { key, body: &body, when: When::Always };
-        store.apply(&mut keys.iter().map(put).collect::<Vec<_>>()).unwrap();
-    }
-    store.close().unwrap();
-    drop(store);
-    let check = Opening { check: true, ..opening(folder.path()) };
-    drop(open(&check).unwrap());
-    let data_file = folder.path().join("data.mdb");
-    let mut bytes = fs::read(&data_file).unwrap();
-    assert!(bytes.len() > 20 << 20);
-    // Also the page's earlier versions, which are free by now.
-    for page in bytes.chunks_mut(4096) {
-        if page.windows(10).any(|key| key == b"line 13950") {
-            page[12] ^= 0x01;
-        }
-    }
-    fs::write(&data_file, &bytes).unwrap();
-    drop(open(&opening(folder.path())).unwrap());
-    let error = open(&check).err().expect("it opened");
-    assert_eq!(error.kind(), ErrorKind::Io);
-    let sentence = error.to_string();
-    for words in ["data.mdb", "damaged: page ", "of the database \"logs\""] {
-        assert!(sentence.contains(words), "{sentence}");
-    }
-    // Also where this process has it open already.
-    let _shared = open(&opening(folder.path())).unwrap();
-    assert_eq!(open(&check).err().expect("it opened").kind(), ErrorKind::Io);
-}
-
-#[test]
 fn a_full_map_is_no_space_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let store = with_map(folder.path(), 1 << 20);
