@@ -499,6 +499,7 @@ fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Openin
         location,
         read_only,
         create: !read_only,
+        check: spec.check,
         separator,
         commit: spec.commit,
         timeout: spec.timeout,

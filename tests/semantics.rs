@@ -29,6 +29,7 @@ fn memory(separator: Option<&[u8]>) -> Arc<dyn Store> {
         location: None,
         read_only: false,
         create: true,
+        check: false,
         separator: separator.map(<[u8]>::to_vec),
         commit: Commit::default(),
         timeout: Duration::from_secs(30),

@@ -54,6 +54,7 @@ fn compact(source: &OsString) -> Result<(u64, u64), Failure> {
         location: Some(place.named_location()?.to_owned()),
         read_only: false,
         create: false,
+        check: false,
         separator: None,
         commit: Commit::Close,
         timeout: TIMEOUT,

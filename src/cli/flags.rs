@@ -24,6 +24,12 @@ pub struct MountFlags {
     #[arg(long, help_heading = "What is shown")]
     snapshot: bool,
 
+    /// Look at all of the store before it is mounted, and refuse a damaged one
+    ///
+    /// For LMDB: at every page. Without it a small file is looked at whole, of a larger one the first pages.
+    #[arg(long, help_heading = "What is shown")]
+    check: bool,
+
     /// What splits keys into directories; `none`: each key is one file
     ///
     /// Any bytes, with the escapes \\ \0 \t \n \r \xHH. Without it, keys are split as is usual for the kind of store:
@@ -102,6 +108,7 @@ impl MountFlags {
         }
         spec.read_only |= self.read_only;
         spec.snapshot |= self.snapshot;
+        spec.check |= self.check;
         spec.allow_other |= self.allow_other;
         spec.separator = self.separator.or(spec.separator);
         spec.commit = self.commit.unwrap_or(spec.commit);

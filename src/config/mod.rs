@@ -36,6 +36,9 @@ pub struct MountSpec {
     /// Whether it shows one moment of the store; implies `read_only`.
     #[serde(default)]
     pub snapshot: bool,
+    /// Whether all of the store is looked at before it is mounted, and refused where it is damaged (§8.8).
+    #[serde(default)]
+    pub check: bool,
     /// What splits keys into directories; `None`: what the kind of store usually has.
     #[serde(default)]
     pub separator: Option<Separator>,
@@ -102,6 +105,7 @@ const PASSED: &[&str] = &[
 const OPTIONS: &[&str] = &[
     "ro",
     "snapshot",
+    "check",
     "separator=",
     "commit=",
     "attrs=",
@@ -123,6 +127,7 @@ impl MountSpec {
             mount_point,
             read_only: false,
             snapshot: false,
+            check: false,
             separator: None,
             commit: Commit::default(),
             attrs: KeepAttributes::default(),
@@ -157,6 +162,7 @@ impl MountSpec {
         match (name.as_str(), value) {
             ("ro" | "read_only", None) => self.read_only = true,
             ("snapshot", None) => self.snapshot = true,
+            ("check", None) => self.check = true,
             ("allow_other", None) => self.allow_other = true,
             ("noexec", None) => self.no_exec = true,
             ("separator", Some(value)) => self.separator = Some(value.parse()?),
@@ -234,11 +240,11 @@ mod tests {
     fn options_of_mount_8_are_taken() {
         let mut spec = spec();
         spec.apply_options(
-            "rw,nosuid,_netdev,x-systemd.automount,,ro,commit=50ms,timeout=5s,allow-other,attrs=none",
+            "rw,nosuid,_netdev,x-systemd.automount,,ro,check,commit=50ms,timeout=5s,allow-other,attrs=none",
         )
         .unwrap();
         spec.apply_options(r"uid=7,gid=8,umask=027,separator=\,,noexec,load=a\,b").unwrap();
-        assert!(spec.read_only && spec.allow_other && spec.no_exec && !spec.snapshot);
+        assert!(spec.check && spec.read_only && spec.allow_other && spec.no_exec && !spec.snapshot);
         assert_eq!(spec.commit, Commit::Within(Duration::from_millis(50)));
         assert_eq!(spec.timeout, Duration::from_secs(5));
         assert_eq!(spec.attrs, KeepAttributes::None);

@@ -188,6 +188,7 @@ impl Place {
             _ if !placeless && (spec.load.is_some() || spec.save.is_some()) => {
                 format!("--load and --save are for stores without a place; {kind} keeps its keys itself")
             }
+            _ if placeless && spec.check => format!("{kind} has no place, and nothing to check"),
             _ => return Ok(()),
         };
         Err(Error::new(ErrorKind::Invalid, sentence))

@@ -153,6 +153,15 @@ impl Store for Attrs {
         self.list_with(dir, from, With::Attributes, each)
     }
 
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list_prefix_of(dir, prefix, each)
+    }
+
     fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
         if self.is_bare() {
             return Ok(Xattrs::new());

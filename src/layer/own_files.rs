@@ -102,6 +102,7 @@ mod tests {
             location: None,
             read_only: false,
             create: true,
+            check: false,
             separator: Some(b"/".to_vec()),
             commit: Commit::Close,
             timeout: std::time::Duration::from_secs(1),

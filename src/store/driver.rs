@@ -49,6 +49,8 @@ pub struct Opening {
     pub read_only: bool,
     /// Whether it may be made where there is none.
     pub create: bool,
+    /// Whether all of it is looked at first, however long that takes, and refused where it is damaged (§8.8).
+    pub check: bool,
     /// The separator that splits keys into segments; `None`: every key is one segment.
     pub separator: Option<Vec<u8>>,
     /// How puts become commits (§4.4).

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::{RwLockReadGuard, RwLockUpgradableReadGuard};
 
@@ -17,6 +18,10 @@ use crate::store::attributes::Setting;
 /// At the end of a mount this many kept directories are looked at, to tell those that go.
 const KEPT_CHECKED: usize = 10_000;
 
+/// So long whoever comes later lets a rename go first that waits for the puts before it. With a put that takes longer
+/// it goes on past the rename, which otherwise would stop the whole mount for as long as the put takes (§8.1).
+const RENAMES_FIRST: Duration = Duration::from_millis(200);
+
 /// As long as it lives, no name moves: the keys of now stay the keys.
 pub(super) struct Unmoved<'v>(
     #[allow(dead_code, reason = "its drop lets names move")] RwLockReadGuard<'v, ()>,
@@ -24,13 +29,14 @@ pub(super) struct Unmoved<'v>(
 
 impl Vfs {
     /// Holds all names where they are. Not to be held twice by one thread: a rename that waits in between would
-    /// wait for the first, and the second for it.
+    /// wait for the first, and the second, for a while, for it.
     ///
     /// # Errors
     /// `TimedOut`.
     pub(super) fn hold_names(&self) -> Result<Unmoved<'_>> {
         let deadline = Deadline::after(self.options.timeout);
-        self.tree.try_read_until(deadline.at()).map(Unmoved).ok_or_else(busy)
+        let held = self.tree.try_read_for(RENAMES_FIRST.min(deadline.left()));
+        held.or_else(|| self.tree.try_read_recursive_until(deadline.at())).map(Unmoved).ok_or_else(busy)
     }
 
     /// Puts what was written; returns an earlier put's error as long as it stands (§4.2).

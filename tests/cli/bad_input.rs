@@ -121,6 +121,7 @@ fn a_busy_mount_point_is_refused_and_a_dead_one_cleaned_up() {
 fn flags_that_a_store_does_not_have_are_refused() {
     watched(LIMIT, |place| {
         refused(place, &["memory", "m", "--load", "nothing.dump"], &["nothing.dump"]);
+        refused(place, &["memory", "m", "--check"], &["nothing to check"]);
         refused(place, &["memory", "m", "--log", "kvfs=loud"], &["log level"]);
     });
 }

@@ -56,6 +56,7 @@ impl Case {
             location: (driver.location != Location::None).then(|| folder.path().to_owned()),
             read_only: false,
             create: true,
+            check: false,
             separator: Some(b"/".to_vec()),
             commit,
             timeout: Duration::from_secs(30),

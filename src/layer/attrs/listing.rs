@@ -119,6 +119,54 @@ impl Attrs {
     }
 }
 
+impl Attrs {
+    /// [`crate::store::api::Store::list_prefix`]: the names first, then the store's entries.
+    pub(super) fn list_prefix_of(&self, dir: &Key, prefix: &[u8], each: &mut Each<'_>) -> Result<()> {
+        if !self.sidecar.has_names() {
+            return self.store.list_prefix(dir, prefix, each);
+        }
+        let _still = self.moving.read();
+        let names = names_in(dir);
+        let start = [&*names, prefix].concat();
+        let mut after = None;
+        loop {
+            let wholes = self.sidecar.keys(&start, after.as_deref(), PAGE)?;
+            for whole in &wholes {
+                let segment = Segment::plain(&whole[names.len()..]);
+                if let Some(stat) = self.stat_of_named(&dir.child(segment))?
+                    && each(Entry { segment, stat }).is_break()
+                {
+                    return Ok(());
+                }
+            }
+            if wholes.len() < PAGE {
+                break;
+            }
+            after = wholes.last().cloned();
+        }
+        let mut failure = None;
+        self.store.list_prefix(dir, prefix, &mut |entry| match self.name(&dir.child(entry.segment)) {
+            Ok(Some(Name::Directory)) => ControlFlow::Continue(()),
+            Ok(_) => each(entry),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// What a name of the sidecar stands for; `None` where the store's side gives what another program made there.
+    fn stat_of_named(&self, key: &Key) -> Result<Option<Stat>> {
+        let Some(name) = self.name(key)? else { return Ok(None) };
+        let found = self.store.stat(key)?;
+        if found.is_some() && name != Name::Directory {
+            return Ok(None);
+        }
+        self.unite(found, &name)
+    }
+}
+
 impl Listing<'_> {
     /// Lists until the end, or until `each` breaks.
     fn run(
@@ -160,13 +208,7 @@ impl Listing<'_> {
         for whole in wholes {
             let raw = whole[prefix.len()..].to_vec();
             let key = self.dir.child(Segment::plain(&raw));
-            let Some(name) = self.attrs.name(&key)? else { continue };
-            let found = self.attrs.store.stat(&key)?;
-            if found.is_some() && name != Name::Directory {
-                // The store's side gives what another program made there.
-                continue;
-            }
-            let Some(mut stat) = self.attrs.unite(found, &name)? else { continue };
+            let Some(mut stat) = self.attrs.stat_of_named(&key)? else { continue };
             if self.with == With::Attributes {
                 self.attrs.add_attributes(&key, &mut stat, Doubt::Compare)?;
             } else {

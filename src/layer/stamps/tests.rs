@@ -44,6 +44,7 @@ impl Place {
             location: None,
             read_only: false,
             create: true,
+            check: false,
             separator: Some(b"/".to_vec()),
             commit: Commit::Auto,
             timeout: Duration::from_secs(10),

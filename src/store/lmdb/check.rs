@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::header::{Header, NO_PAGE, Tree, half, long, word};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,29 +31,60 @@ const DEPTH_MAX: u16 = 32;
 const WHOLE: u64 = 16 << 20;
 /// Pages looked at in larger ones, unless they are shorter than their pages in use.
 const PAGES: u64 = 256;
+/// So many pages are looked at between two words in the log.
+const PROGRESS: u64 = 1 << 18;
 
-/// Walks the trees of `header` in `file`: all pages of a small or short file, the first ones of another.
+/// How much of a file is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of a small or short file, the first pages of another.
+    First,
+    /// Every page, one in memory for each level of the trees.
+    All,
+}
+
+/// Walks the trees of `header` in `file`, called `shown` in sentences.
 ///
 /// Call it where nobody writes, or in a read transaction of the header's moment.
 ///
 /// # Errors
 /// `Io`: damaged or truncated, and where.
-pub(super) fn pages(file: &File, header: &Header) -> Result<()> {
-    let all = header.is_short() || header.file_size <= WHOLE;
+pub(super) fn pages(file: &File, header: &Header, extent: Extent, shown: &Path) -> Result<()> {
+    let all = extent == Extent::All || header.is_short() || header.file_size <= WHOLE;
     let in_file = header.file_size / header.page_size;
-    let limit = if all { in_file } else { PAGES };
-    let mut walk = Walk { file, header, in_file: in_file.min(header.last_page + 1), left: limit, all };
+    let left = if all { in_file } else { PAGES };
+    let in_file = in_file.min(header.last_page + 1);
+    let mut walk = Walk {
+        file,
+        header,
+        shown,
+        in_file,
+        left,
+        all,
+        seen: 0,
+        database: String::from("the main database"),
+    };
     walk.tree(header.main, Role::Main)?;
-    walk.tree(header.free, Role::Free)
+    walk.database = String::from("the list of free pages");
+    walk.tree(header.free, Role::Free)?;
+    if extent == Extent::All {
+        tracing::info!("{}: every page is as it should be ({} in use)", shown.display(), walk.seen);
+    }
+    Ok(())
 }
 
 struct Walk<'a> {
     file: &'a File,
     header: &'a Header,
+    shown: &'a Path,
     in_file: u64,
     /// Pages that may still be looked at. No page is in two trees, so a file has no more than its length.
     left: u64,
     all: bool,
+    /// Pages that were looked at, those of large values included.
+    seen: u64,
+    /// Whose tree is walked.
+    database: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,7 +158,14 @@ impl Walk<'_> {
                 if length != TREE {
                     return Err(self.damaged(number));
                 }
-                self.tree(Tree::read(data), if duplicates { Role::Duplicates } else { Role::Named })
+                if duplicates {
+                    return self.tree(Tree::read(data), Role::Duplicates);
+                }
+                let name = format!("the database \"{}\"", node.key.escape_ascii());
+                let above = std::mem::replace(&mut self.database, name);
+                self.tree(Tree::read(data), Role::Named)?;
+                self.database = above;
+                Ok(())
             }
             (false, true) if !sub_page_is_whole(data) => Err(self.damaged(number)),
             (false, false) if role == Role::Free && !self.is_free_list(node.key, data) => {
@@ -148,11 +187,12 @@ impl Walk<'_> {
         if !whole {
             return Err(self.damaged(number));
         }
+        self.count(count - 1);
         if role == Role::Free {
             let mut list = vec![0; length];
             self.file
                 .read_exact_at(&mut list, number * self.header.page_size + HEADER as u64)
-                .map_err(|e| Error::io("the free list", &e))?;
+                .map_err(|e| Error::io(format_args!("page {number} of {}", self.shown.display()), &e))?;
             if !self.is_free_list(&[0; 8], &list) {
                 return Err(self.damaged(number));
             }
@@ -190,24 +230,35 @@ impl Walk<'_> {
             return if self.all { Err(self.damaged(number)) } else { Ok(None) };
         }
         self.left -= 1;
+        self.count(1);
         let mut page = vec![0; usize::try_from(self.header.page_size).unwrap_or(0)];
         self.file
             .read_exact_at(&mut page, number * self.header.page_size)
-            .map_err(|e| Error::io(format_args!("page {number} cannot be read"), &e))?;
+            .map_err(|e| Error::io(format_args!("page {number} of {}", self.shown.display()), &e))?;
         Ok(Some(page))
     }
 
+    /// Counts pages, and says now and then how many there were.
+    fn count(&mut self, pages: u64) {
+        let before = self.seen / PROGRESS;
+        self.seen += pages;
+        if self.seen / PROGRESS > before {
+            let (shown, seen) = (self.shown.display(), self.seen);
+            tracing::info!("{shown}: {seen} pages are checked, of at most {}", self.in_file);
+        }
+    }
+
     fn damaged(&self, page: u64) -> Error {
-        let sentence = format!("damaged: page {page} is not what it should be; restore the file");
-        Error::new(ErrorKind::Io, sentence)
+        self.refused(format_args!("damaged: page {page} is not what it should be"))
     }
 
     fn truncated(&self, page: u64) -> Error {
-        let sentence = format!(
-            "truncated: {} bytes, and page {page} lies beyond; restore the file",
-            self.header.file_size
-        );
-        Error::new(ErrorKind::Io, sentence)
+        self.refused(format_args!("truncated: {} bytes, and page {page} lies beyond", self.header.file_size))
+    }
+
+    fn refused(&self, what: std::fmt::Arguments<'_>) -> Error {
+        let (shown, database) = (self.shown.display(), &self.database);
+        Error::new(ErrorKind::Io, format!("{shown}: {what} (of {database}); restore the file"))
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn keep_value(
             let keep = || Arc::<Snapshot>::clone(snapshot);
             // SAFETY: the pages of the snapshot's moment are not reused while its transaction runs, and the last
             // clone of the snapshot ends it.
-            Ok(find(reading, table)?.map(|value| unsafe { Held::new(value, keep()) }))
+            Ok(find(reading, table)?
+                .map(|value| unsafe { Held::in_map(value, keep(), engine.environment()) }))
         })?;
         return Ok(held.flatten().map(|held| boxed(Arc::new(Slot::new(held)))));
     }

@@ -12,6 +12,7 @@ use lmdb_sys::MDB_dbi;
 use parking_lot::Mutex;
 
 use super::behind::{self, Ahead};
+use super::check::Extent;
 use super::environment::Environment;
 use super::moment::{Moment, Snapshot};
 use super::opening::{Access, Ask};
@@ -35,6 +36,8 @@ pub struct Terms {
     pub read_only: bool,
     /// Whether a new environment may be made.
     pub create: bool,
+    /// How much of it is looked at before it is trusted.
+    pub extent: Extent,
     /// The map to reserve, in bytes; `None` is as large as the file system.
     pub map_size: Option<u64>,
     /// The deadline of each request.
@@ -74,7 +77,12 @@ impl Engine {
             place.make_data_file().inspect_err(|_| place.undo())?;
         }
         let registered = match registry::enter(place.identity()?, deadline)? {
-            Ok(engine) if terms.read_only || engine.environment.access == Access::Write => return Ok(engine),
+            Ok(engine) if terms.read_only || engine.environment.access == Access::Write => {
+                if terms.extent == Extent::All {
+                    engine.environment.check_pages(Extent::All)?;
+                }
+                return Ok(engine);
+            }
             Ok(_) => {
                 return Err(Error::new(
                     ErrorKind::Busy,
@@ -83,8 +91,9 @@ impl Engine {
             }
             Err(registered) => registered,
         };
-        let ask = Ask { read_only: terms.read_only, map_size: terms.map_size, deadline };
-        let environment = Environment::open(place, registered, ask)?;
+        let Terms { read_only, extent, map_size, .. } = terms;
+        let environment =
+            Environment::open(place, registered, Ask { read_only, extent, map_size, deadline })?;
         let pins = Pins::new(Arc::clone(&environment));
         let writer = Writer::new(Arc::clone(&environment), Arc::clone(&pins));
         let watchers = Watchers::new(Arc::clone(&environment));
@@ -170,6 +179,7 @@ impl Engine {
         if let Moment::Fixed(snapshot) = moment {
             facts.push(("snapshot of transaction", snapshot.id.to_string()));
         }
+        facts.extend(environment.intact().err().map(|error| ("damage", error.to_string())));
         if let Ok(id) = environment.last_transaction() {
             facts.push(("transaction", id.to_string()));
         }
@@ -257,6 +267,7 @@ impl Engine {
         look: impl FnOnce(&Reading, Table) -> Result<R>,
     ) -> Result<Option<R>> {
         if let Moment::Fixed(snapshot) = moment {
+            self.environment.intact()?;
             let reading = snapshot.reading.lock();
             let Some(flags) = name.flags_in(&*reading)? else { return Ok(None) };
             let handle = self.handle(name).ok_or_else(|| unopened(name))?;

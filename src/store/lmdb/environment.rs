@@ -1,5 +1,6 @@
 //! One open LMDB environment: the safe side of `MDB_env`.
 
+mod intact;
 mod quiet;
 
 use std::ffi::c_int;
@@ -14,7 +15,7 @@ use lmdb_sys::{MDB_dbi, MDB_env, MDB_txn};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::changes::Changes;
-use super::check;
+use super::check::{self, Extent};
 use super::engine::Engine;
 use super::failure::{check, failure};
 use super::header::Header;
@@ -23,10 +24,14 @@ use super::opening::{Access, Ask, Files, open_files};
 use super::place::Place;
 use super::registry::Registered;
 use super::transaction::{Reading, Transaction, Writing};
+use intact::Intact;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// Transactions kept for reuse, with their reader slots: at least one a session thread.
 const POOL_MAX: usize = 16;
+/// Moments that are tried, for one to check whose header is there still.
+const CHECKS_MAX: usize = 1000;
 /// An open environment. It closes when this drops, and no transaction of it is left then.
 pub struct Environment {
     /// `None` after a compaction could not open it again. Held for reading during each call that is not part of a
@@ -58,6 +63,7 @@ pub struct Environment {
     pub(super) handles: Mutex<()>,
     changes: Changes,
     map_size: MapSize,
+    intact: Intact,
     data_file: File,
     /// Opened before the environment and closed after it, see `registry`; `None` without a lock file.
     lock_file: Option<File>,
@@ -96,7 +102,8 @@ impl Environment {
             }
         };
         let Files { data_file, lock_file, header, access, map_size, raw } = opened;
-        let modified = data_file.metadata().and_then(|found| found.modified()).unwrap_or(UNIX_EPOCH);
+        let found = data_file.metadata().map_err(|e| Error::io(place.shown.display(), &e))?;
+        let modified = found.modified().unwrap_or(UNIX_EPOCH);
         let environment = Arc::new(Environment {
             raw: RwLock::new(Some(raw)),
             access,
@@ -114,17 +121,18 @@ impl Environment {
             handles: Mutex::new(()),
             changes: Changes::since(modified),
             map_size,
+            intact: Intact::new(header.map_or(0, |header| header.file_size)),
             data_file,
             lock_file,
             registered: Mutex::new(registered),
             place,
         });
-        environment.begin_using()?;
+        environment.begin_using(ask.extent)?;
         Ok(environment)
     }
 
     /// What follows opening: stale readers go, and the main database's order is set.
-    fn begin_using(self: &Arc<Self>) -> Result<()> {
+    fn begin_using(self: &Arc<Self>, extent: Extent) -> Result<()> {
         if self.access != Access::Unlocked {
             let mut dead: c_int = 0;
             // SAFETY: the environment is open; `dead` outlives the call.
@@ -140,21 +148,29 @@ impl Environment {
         let flags = transaction.flags(Environment::MAIN)?;
         self.main_flags.get_or_init(|| flags);
         self.changes.begin_at(transaction.id());
-        if !self.place.new {
-            self.check_pages(transaction.id())?;
-        }
-        transaction.commit()
+        transaction.commit()?;
+        if self.place.new { Ok(()) } else { self.check_pages(extent) }
     }
 
-    /// Looks at the pages of a moment that a read transaction holds.
-    fn check_pages(&self, moment: u64) -> Result<()> {
+    /// Looks at the pages of a moment, which a read transaction holds meanwhile.
+    ///
+    /// # Errors
+    /// `Io`: what is damaged, and where; `Busy` where others commit all the time.
+    pub(super) fn check_pages(self: &Arc<Self>, extent: Extent) -> Result<()> {
         let shown = self.place.shown_data();
-        let header = Header::read(&self.data_file, &shown)?;
-        // Somebody committed in between: then the pages are theirs, and good enough for them.
-        if header.transaction != moment {
-            return Ok(());
+        for _ in 0..CHECKS_MAX {
+            let reading = self.read_uncounted()?;
+            let header = Header::read(&self.data_file, &shown)?;
+            if header.transaction == reading.id() {
+                return check::pages(&self.data_file, &header, extent, &shown);
+            }
+            // Somebody committed in between: the pages are theirs, and as far as nobody asks for more, good enough.
+            if extent == Extent::First {
+                return Ok(());
+            }
         }
-        check::pages(&self.data_file, &header).map_err(|e| e.context(shown.display()))
+        let sentence = format!("{} cannot be checked while others commit all the time", shown.display());
+        Err(Error::new(ErrorKind::Busy, sentence))
     }
 
     /// Flags of the main database.
@@ -167,6 +183,7 @@ impl Environment {
     /// # Errors
     /// `Exhausted` when every reader slot is taken; `Busy` while the map is being replaced.
     pub fn read(self: &Arc<Self>) -> Result<Reading> {
+        self.intact()?;
         let reading = self.read_uncounted()?;
         self.notice(reading.id())?;
         Ok(reading)
@@ -248,6 +265,7 @@ impl Environment {
     /// # Errors
     /// LMDB's.
     pub(super) fn write(&self) -> Result<Writing<'_>> {
+        self.look()?;
         let raw = self
             .begin(0)
             .map_err(|code| failure(code, format_args!("writing to {}", self.place.shown.display())))?;
@@ -259,22 +277,9 @@ impl Environment {
     /// Looks whether transaction `id` is later than any that we know: then somebody else changed something.
     ///
     /// # Errors
-    /// `Io` when the data file has become shorter than its pages: reading it would kill the process.
+    /// `Io` when the data file is not what it should be: reading it would kill the process.
     pub(super) fn notice(&self, id: u64) -> Result<()> {
-        if !self.changes.notice(id) {
-            return Ok(());
-        }
-        let size = self.data_file.metadata().map_err(|e| Error::io(self.place.shown.display(), &e))?.len();
-        if size < 2 * self.page_size {
-            return Err(Error::new(
-                ErrorKind::Io,
-                format!(
-                    "{} was truncated: unmount it and restore the file",
-                    self.place.shown_data().display()
-                ),
-            ));
-        }
-        Ok(())
+        if self.changes.notice(id) { self.look_at_commit(id) } else { Ok(()) }
     }
 
     /// Whose commits were seen, and when.
@@ -293,6 +298,7 @@ impl Environment {
     /// # Errors
     /// As for [`Environment::read`].
     pub fn last_transaction(self: &Arc<Self>) -> Result<u64> {
+        self.intact()?;
         Ok(self.read_uncounted()?.id())
     }
 
@@ -352,6 +358,7 @@ impl Environment {
     /// # Errors
     /// LMDB's.
     pub fn info(&self) -> Result<lmdb_sys::MDB_envinfo> {
+        self.intact()?;
         let guard = self.raw.read();
         let raw = (*guard).ok_or_else(|| failure(lmdb_sys::MDB_PANIC, self.place.shown.display()))?;
         Self::info_of(raw)
@@ -362,6 +369,7 @@ impl Environment {
     /// # Errors
     /// LMDB's.
     pub fn stat(&self) -> Result<lmdb_sys::MDB_stat> {
+        self.intact()?;
         let mut stat = lmdb_sys::MDB_stat::default();
         // SAFETY: the environment is open; `stat` outlives the call.
         self.call("the figures", |raw| unsafe { lmdb_sys::mdb_env_stat(raw, &raw mut stat) })?;

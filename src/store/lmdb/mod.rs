@@ -44,6 +44,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+use check::Extent;
 use engine::{Engine, Terms};
 use moment::Moment;
 use opening::Access;
@@ -102,6 +103,7 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
     let terms = Terms {
         read_only: opening.read_only,
         create: opening.create,
+        extent: if opening.check { Extent::All } else { Extent::First },
         map_size: None,
         timeout: opening.timeout,
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lmdb_sys::MDB_env;
 use parking_lot::{Condvar, Mutex};
 
-use super::check;
+use super::check::{self, Extent};
 use super::failure::{check, failure};
 use super::header::Header;
 use super::map::MapSize;
@@ -51,6 +51,8 @@ impl std::fmt::Display for Access {
 pub struct Ask {
     /// Whether nothing is to be written.
     pub read_only: bool,
+    /// How much of it is looked at before it is trusted.
+    pub extent: Extent,
     /// The map to reserve, in bytes; `None` is as large as the file system.
     pub map_size: Option<u64>,
     /// Until when a program that holds the opening lock is waited for.
@@ -78,7 +80,7 @@ pub(super) fn open_files(place: &Place, registered: &Registered, ask: Ask) -> Re
     if let Some(header) = &header
         && !place.lock().exists()
     {
-        check::pages(&data_file, header).map_err(|e| e.context(place.shown_data().display()))?;
+        check::pages(&data_file, header, Extent::First, &place.shown_data())?;
     }
     let (lock_file, access) = open_lock(place, ask.read_only, writable)?;
     if let Some(lock_file) = &lock_file {

@@ -81,7 +81,7 @@ impl Pins {
         let value = unsafe { &*value };
         // SAFETY: no writer reuses the pages of a moment while a read transaction of it runs; the pin is one until
         // its last clone drops.
-        let held = unsafe { Held::new(value, Arc::<Pin>::clone(&pin)) };
+        let held = unsafe { Held::in_map(value, Arc::<Pin>::clone(&pin), &self.environment) };
         let slot = Arc::new(Slot::new(held));
         let mut values = pin.values.lock();
         if values.len() == values.capacity() {
@@ -124,6 +124,10 @@ impl Pins {
     /// going on are done).
     fn retire(&self, pin: Arc<Pin>) {
         self.state.lock().live.retain(|living| !std::ptr::eq(living.pin.as_ptr(), Arc::as_ptr(&pin)));
+        if self.environment.intact().is_err() {
+            // There is nothing left to keep, and whoever reads on is told why.
+            return;
+        }
         // From here on no value joins the pin.
         let slots: Vec<Arc<Slot>> =
             std::mem::take(&mut *pin.values.lock()).iter().filter_map(Weak::upgrade).collect();
@@ -135,7 +139,7 @@ impl Pins {
             fits
         });
         for slot in small {
-            let copy = slot.held().map(|held| Held::copy(held.bytes()));
+            let copy = slot.held().and_then(|held| held.bytes().map(Held::copy).ok());
             slot.move_to(copy);
         }
         if !large.is_empty()
@@ -239,7 +243,7 @@ fn spill(slots: &[Arc<Slot>]) -> Result<()> {
     let mut offset = 0;
     for slot in slots {
         if let Some(held) = slot.held() {
-            file.write_all_at(held.bytes(), offset).map_err(|e| fail(&e))?;
+            file.write_all_at(held.bytes()?, offset).map_err(|e| fail(&e))?;
             offset += slot.len();
         }
     }

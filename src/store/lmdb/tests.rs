@@ -1,5 +1,6 @@
 //! The store against itself and against LMDB's own tools.
 
+mod damage;
 mod limits;
 mod moments;
 mod shapes;
@@ -22,6 +23,7 @@ pub(super) fn opening(path: &Path) -> Opening {
         location: Some(path.into()),
         read_only: false,
         create: true,
+        check: false,
         separator: Some(b"/".to_vec()),
         commit: Commit::Close,
         timeout: Duration::from_secs(10),

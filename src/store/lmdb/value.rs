@@ -15,6 +15,8 @@ use crate::store::api::{Value, Version};
 pub(super) struct Held {
     address: *const u8,
     length: usize,
+    /// Whose map they are in, if they are.
+    map: Option<Arc<Environment>>,
     _keep: Arc<dyn Any + Send + Sync>,
 }
 
@@ -29,7 +31,21 @@ impl Held {
     /// # Safety
     /// `bytes` stays in place and unchanged until the last clone of `keep` drops.
     pub(super) unsafe fn new(bytes: &[u8], keep: Arc<dyn Any + Send + Sync>) -> Held {
-        Held { address: bytes.as_ptr(), length: bytes.len(), _keep: keep }
+        Held { address: bytes.as_ptr(), length: bytes.len(), map: None, _keep: keep }
+    }
+
+    /// The same of bytes in the map of `environment`.
+    ///
+    /// # Safety
+    /// As for [`Held::new`].
+    pub(super) unsafe fn in_map(
+        bytes: &[u8],
+        keep: Arc<dyn Any + Send + Sync>,
+        environment: &Arc<Environment>,
+    ) -> Held {
+        // SAFETY: the caller's promise.
+        let held = unsafe { Held::new(bytes, keep) };
+        Held { map: Some(Arc::clone(environment)), ..held }
     }
 
     /// A copy of `bytes`.
@@ -40,12 +56,16 @@ impl Held {
     }
 
     /// The bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    ///
+    /// # Errors
+    /// `Io` where the map that they are in can no longer be read.
+    pub(super) fn bytes(&self) -> Result<&[u8]> {
+        self.map.as_ref().map_or(Ok(()), |environment| environment.intact())?;
         if self.length == 0 {
-            return &[];
+            return Ok(&[]);
         }
         // SAFETY: what `new` was promised; `_keep` is borrowed with `self`.
-        unsafe { std::slice::from_raw_parts(self.address, self.length) }
+        Ok(unsafe { std::slice::from_raw_parts(self.address, self.length) })
     }
 }
 
@@ -58,7 +78,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(held: Held) -> Slot {
-        let length = held.bytes().len() as u64;
+        let length = held.length as u64;
         Slot { held: RwLock::new(Some(held)), length }
     }
 
@@ -98,7 +118,7 @@ impl Value for Opened {
 
     fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
         let held = self.held()?;
-        let bytes = part(held.bytes(), offset, size);
+        let bytes = part(held.bytes()?, offset, size);
         if !bytes.is_empty() {
             sink(bytes);
         }
@@ -106,7 +126,7 @@ impl Value for Opened {
     }
 
     fn version(&self) -> Result<Version> {
-        Ok(Version::of_content(self.held()?.bytes()))
+        Ok(Version::of_content(self.held()?.bytes()?))
     }
 }
 
@@ -127,6 +147,7 @@ unsafe impl Sync for Unguarded {}
 
 impl Unguarded {
     fn copy(&self, offset: u64, size: u64) -> Result<Vec<u8>> {
+        self.environment.intact()?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.length);
         let length = usize::try_from(size).unwrap_or(usize::MAX).min(self.length - start);
         let mut copy = Vec::with_capacity(length);

@@ -36,7 +36,7 @@ struct Watching {
 
 impl Watchers {
     pub(super) fn new(environment: Arc<Environment>) -> Arc<Watchers> {
-        let usage = look_at_disk(&environment);
+        let usage = look_at_disk(&environment).unwrap_or_default();
         let state = Mutex::new(State { usage, ..State::default() });
         Arc::new(Watchers { environment, state, wake: Condvar::new() })
     }
@@ -83,9 +83,11 @@ impl Watchers {
             let watching: Vec<Arc<Watching>> = state.watching.iter().filter_map(Weak::upgrade).collect();
             drop(state);
             // Beginning a transaction is what notices: only what readers can see by now counts.
-            if !watching.is_empty()
-                && let Err(error) = self.environment.read()
-            {
+            let noticed = self
+                .environment
+                .look()
+                .and_then(|()| if watching.is_empty() { Ok(()) } else { self.environment.read().map(drop) });
+            if let Err(error) = noticed {
                 tracing::debug!("looking for changes: {error}");
             }
             let seen = self.environment.changes().foreign();
@@ -97,20 +99,21 @@ impl Watchers {
             state = self.state.lock();
             if let Some(usage) = usage {
                 disk_seen = env::instant();
-                state.usage = usage;
+                // What nothing can be read of any more is as full as it was.
+                state.usage = usage.unwrap_or(state.usage);
             }
         }
     }
 }
 
 /// The environment's pages in use, and what the disk has left for it.
-fn look_at_disk(environment: &Environment) -> Usage {
-    let Ok(info) = environment.info() else { return Usage::default() };
+fn look_at_disk(environment: &Environment) -> Result<Usage> {
+    let info = environment.info()?;
     let used = (info.me_last_pgno as u64 + 1) * environment.page_size;
     let in_map = (info.me_mapsize as u64).saturating_sub(used);
     let on_disk = nix::sys::statvfs::fstatvfs(environment.data_file())
         .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
     let free = on_disk.map_or(in_map, |on_disk| on_disk.min(in_map));
     let keys = environment.stat().ok().map(|stat| stat.ms_entries as u64);
-    Usage { total: Some(used + free), free: Some(free), keys }
+    Ok(Usage { total: Some(used + free), free: Some(free), keys })
 }

@@ -68,6 +68,7 @@ impl Rig {
             location: None,
             read_only: false,
             create: true,
+            check: false,
             separator: Some(b"/".to_vec()),
             commit: Commit::Auto,
             timeout: Duration::from_secs(5),

@@ -234,3 +234,36 @@ fn promise_2_4_a_removal_that_fails_leaves_no_directory_behind() {
     rig.foreign_delete("d/last");
     assert!(!rig.exists("d"));
 }
+
+#[test]
+fn promise_8_1_a_slow_put_holds_up_a_rename_and_nobody_else() {
+    let rig = Rig::new();
+    rig.put("moves", b"");
+    let written = rig.create("slow", WRITE).unwrap();
+    rig.write(written, 0, b"bytes").unwrap();
+    let (is_slow, slow) = mpsc::channel::<()>();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let hold = move || {
+        is_slow.send(()).unwrap();
+        let _ = goes_on.recv_timeout(Duration::from_secs(20));
+        Ok(())
+    };
+    rig.faulty.plan(Call::Apply, 1, Moment::Before, Box::new(hold));
+    thread::scope(|scope| {
+        let put = scope.spawn(|| rig.close(written));
+        slow.recv().unwrap();
+        let rename = scope.spawn(|| rig.vfs.rename(ROOT, b"moves", ROOT, b"moved", false));
+        // A lock that somebody waits for to write is not to be had at once for reading.
+        while rig.vfs.tree.try_read().is_some() {
+            thread::yield_now();
+        }
+        assert_eq!(rig.names(ROOT), ["slow", "moves"]);
+        rig.put("another", b"x");
+        rig.unlink("another").unwrap();
+        assert!(!put.is_finished() && !rename.is_finished());
+        go_on.send(()).unwrap();
+        put.join().unwrap().unwrap();
+        rename.join().unwrap().unwrap();
+    });
+    assert_eq!(rig.names(ROOT), ["moved", "slow"]);
+}

@@ -1,4 +1,4 @@
-//! §8.3, §8.6 and §8.8: dead daemons, several daemons, foolish mounts, hostile files.
+//! §8.3 and §8.6: dead daemons, several daemons, foolish mounts.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -101,7 +101,7 @@ fn promise_8_6_two_daemons_on_one_environment() {
 }
 
 /// A mount that must not be: one sentence, and nothing changes.
-fn refused_mount(place: &Place, source: &str, point: &str) -> String {
+pub(super) fn refused_mount(place: &Place, source: &str, point: &str) -> String {
     let (source, point) = (OsStr::new(source), place.at(point));
     Mount::refused_mount(place, &[source, point.as_os_str()]).sentence("a foolish mount")
 }
@@ -132,90 +132,5 @@ fn promise_8_6_a_live_mount_is_not_mounted_over() {
         refused(libc::EBUSY, "data.mdb in place", fs::write(mount.at("data.mdb"), "x"));
         refused(libc::EBUSY, "lock.mdb in place", fs::write(mount.at("lock.mdb"), "x"));
         assert_eq!(mount.bash("ls -A"), "f\n");
-    });
-}
-
-#[test]
-fn promise_8_8_a_random_or_truncated_environment_is_refused_in_one_sentence() {
-    watched(LIMIT, |place| {
-        needs_kvfs();
-        load(place, &place.at("good"), &[("a", noise(1, 100_000)), ("b", noise(2, 100_000))]);
-        let whole = fs::read(place.at("good/data.mdb")).unwrap();
-        let contents: [(&str, Vec<u8>); 5] = [
-            ("random", noise(3, 1 << 20)),
-            ("one-page", whole[..4096].to_vec()),
-            ("zeros", vec![0; 1 << 20]),
-            ("sqlite", b"SQLite format 3\0".iter().copied().chain(noise(4, 8192)).collect()),
-            ("text", b"this is no database\n".repeat(1000)),
-        ];
-        for (name, content) in contents {
-            fs::create_dir(place.at(name)).unwrap();
-            fs::write(place.at(name).join("data.mdb"), &content).unwrap();
-            refused_mount(place, &format!("lmdb:{}", place.at(name).display()), "data");
-            assert!(fs::read(place.at(name).join("data.mdb")).unwrap() == content, "{name} was changed");
-            assert!(!place.at("data").exists(), "a mount point was left by {name}");
-        }
-    });
-}
-
-#[test]
-fn promise_8_8_a_truncated_environment_is_refused_or_fails_where_bytes_are_missing() {
-    watched(LIMIT, |place| {
-        needs_kvfs();
-        let pairs: Vec<(String, Vec<u8>)> = (0..50).map(|n| (format!("{n:02}"), noise(n, 100_000))).collect();
-        load(place, &place.at("store"), &pairs);
-        let file = fs::OpenOptions::new().write(true).open(place.at("store/data.mdb")).unwrap();
-        let length = file.metadata().unwrap().len();
-        for part in [3, 2, 1] {
-            file.set_len(length / 4 * part).unwrap();
-            let source = format!("lmdb:{}", place.at("store").display());
-            let mounted =
-                place.kvfs([OsStr::new("mount"), OsStr::new(&source), place.at("data").as_os_str()]);
-            if mounted.code != 0 {
-                mounted.sentence("a mount of a part of an environment");
-                continue;
-            }
-            let failed = pairs.iter().filter(|(name, value)| {
-                // A wrong byte would be worse than an error, and a dead daemon is one error for ever.
-                fs::read(place.at("data").join(name)).map_or(true, |found| {
-                    assert!(&found == value, "{name} has other bytes");
-                    false
-                })
-            });
-            assert!(failed.count() > 0, "bytes that are not in the file were read");
-            place.kvfs_ok([OsStr::new("unmount"), place.at("data").as_os_str()]);
-        }
-    });
-}
-
-#[test]
-fn promise_8_8_a_hostile_store_stops_no_other_mount() {
-    watched(LIMIT, |place| {
-        needs_kvfs();
-        let pairs: Vec<(String, Vec<u8>)> = (0..2000).map(|n| (format!("{n:05}"), noise(n, 600))).collect();
-        load(place, &place.at("store"), &pairs);
-        // Garbage in the pages of the tree, behind the two meta pages, which stay valid.
-        let file = fs::OpenOptions::new().write(true).open(place.at("store/data.mdb")).unwrap();
-        let pages = file.metadata().unwrap().len() / 4096;
-        for page in (2..pages).step_by(3) {
-            file.write_all_at(&noise(page, 2000), page * 4096 + 100).unwrap();
-        }
-        let other = Mount::of(place, Kind::Memory, "memory".into(), "other", &[]);
-        fs::write(other.at("f"), "untouched").unwrap();
-        let source = format!("lmdb:{}", place.at("store").display());
-        let mounted = place.kvfs([OsStr::new("mount"), OsStr::new(&source), place.at("data").as_os_str()]);
-        if mounted.code == 0 {
-            // Each of these may fail; LMDB's own code may even die of it. Nothing may hang or reach beyond.
-            let _ = fs::read_dir(place.at("data")).map(Iterator::count);
-            for number in (0..2000).step_by(7) {
-                let _ = fs::read(place.at(format!("data/{number:05}")));
-            }
-            let _ = place.kvfs([OsStr::new("unmount"), place.at("data").as_os_str()]);
-            for mount in mounts_below(&place.at("data")) {
-                mount.detach();
-            }
-        }
-        assert_eq!(fs::read(other.at("f")).unwrap(), b"untouched");
-        fs::write(other.at("g"), "works on").unwrap();
     });
 }

@@ -5,6 +5,7 @@ mod coherence;
 mod commits;
 mod copying;
 mod coverage;
+mod damage;
 mod directories;
 mod failure;
 mod handles;

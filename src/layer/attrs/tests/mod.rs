@@ -29,6 +29,7 @@ fn opening() -> Opening {
         location: None,
         read_only: false,
         create: true,
+        check: false,
         separator: Some(b"/".to_vec()),
         commit: Commit::Auto,
         timeout: Duration::from_secs(10),

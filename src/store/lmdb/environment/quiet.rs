@@ -71,6 +71,7 @@ impl Environment {
     /// # Errors
     /// The system's, when so much address space cannot be had.
     pub(in crate::store::lmdb) fn grow(&self) -> Result<()> {
+        self.look()?;
         // SAFETY: the environment is open, and no transaction of this process runs.
         self.call("mapping the data file", |raw| unsafe { lmdb_sys::mdb_env_set_mapsize(raw, 0) })?;
         self.outgrown.store(false, Ordering::SeqCst);
@@ -122,7 +123,8 @@ impl Environment {
     pub(in crate::store::lmdb) fn restore_map_size(&self) {
         let Some(lock_file) = self.lock_file() else { return };
         let lock = OpeningLock::of(lock_file);
-        if self.access != Access::Write || !lock.alone().unwrap_or(false) {
+        let intact = self.access == Access::Write && self.look().is_ok();
+        if !intact || !lock.alone().unwrap_or(false) {
             return;
         }
         let restored = Header::read(&self.data_file, &self.place.shown_data()).and_then(|header| {

@@ -4,12 +4,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::store::lmdb::check::Extent;
 use crate::store::lmdb::engine::Terms;
 
 /// A store with a map of this many bytes.
 fn with_map(path: &Path, map_size: u64) -> Arc<dyn Store> {
-    let terms =
-        Terms { read_only: false, create: true, map_size: Some(map_size), timeout: Duration::from_secs(10) };
+    let terms = Terms {
+        read_only: false,
+        create: true,
+        extent: Extent::First,
+        map_size: Some(map_size),
+        timeout: Duration::from_secs(10),
+    };
     let engine = Engine::open(path, terms, &opening(path)).unwrap();
     Arc::new(Lmdb::new(engine, Moment::Live, caps(), Some(b"/".to_vec())).unwrap())
 }
