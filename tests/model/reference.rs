@@ -13,9 +13,9 @@ type Name = Vec<&'static str>;
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
     keys: BTreeMap<Name, Vec<u8>>,
-    /// Directories that stay without a key: markers (§2.2), and those from which something was removed (§2.4).
+    /// Directories that stay without a key: made ones (§2.2), and those from which something was removed (§2.4).
     kept: BTreeSet<Name>,
-    /// Markers: `name/%empty` resolves to one (§2.3).
+    /// Markers that somebody put: `name/%empty` resolves to one (§2.3).
     markers: BTreeSet<Name>,
     /// Symbolic links.
     links: BTreeSet<Name>,
@@ -342,7 +342,7 @@ impl Tree for Reference {
         }
         match place {
             Place::Key(key) => {
-                self.markers.insert(key);
+                self.kept.insert(key);
                 Ok(())
             }
             Place::Value(_) => Err(ErrorKind::Invalid),
