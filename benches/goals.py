@@ -46,6 +46,10 @@ class Numbers:
             work, subject, lambda m: sum(n for name, n in m["requests"].items() if "forget" not in name.lower())
         )
 
+    def count(self, work, subject, operation):
+        """Requests of one operation."""
+        return self.median(work, subject, lambda m: m["requests"].get(operation, 0))
+
     def requests_each(self, work, subject):
         count = self.median(work, subject, lambda m: m["operations"])
         return self.requests(work, subject) / count
@@ -119,6 +123,24 @@ GOALS = [
         ("others attached, 1 writer: rate ÷ raw LMDB's", lambda n: n.ratio(ONE, ATTACHED, RAW), at_least(0.9)),
         ("others attached, 4 writers: rate ÷ that of one",
          lambda n: n.ratio(FOUR, ATTACHED, ATTACHED, ONE), at_least(3)),
+    ]),
+    ("Copying small files with their attributes", [
+        ("cp -a: rate ÷ cp -r's", lambda n: n.ratio("cp -a", LIVE, LIVE, "cp -r"), at_least(0.7)),
+        ("tar x: rate ÷ that without attributes",
+         lambda n: n.ratio("tar x", LIVE, LIVE, "tar x, no attributes"), at_least(0.7)),
+        ("cp -a on the disk: rate ÷ cp -r's", lambda n: n.ratio("cp -a", n.disk, n.disk, "cp -r"), REPORTED),
+        ("cp -a: rate ÷ disk's", lambda n: n.ratio("cp -a", LIVE, n.disk), REPORTED),
+        ("tar x: rate ÷ disk's", lambda n: n.ratio("tar x", LIVE, n.disk), REPORTED),
+    ]),
+    ("rsync -a of a store that has not changed", [
+        ("time ÷ disk's", lambda n: 1 / n.ratio("rsync, again", LIVE, n.disk), at_most(3)),
+        ("READ requests", lambda n: n.count("rsync, again", LIVE, "read"), at_most(0)),
+        ("after a remount: time ÷ disk's", lambda n: 1 / n.ratio("rsync, after a remount", LIVE, n.disk), at_most(3)),
+        ("after a remount: READ requests", lambda n: n.count("rsync, after a remount", LIVE, "read"), at_most(0)),
+    ]),
+    ("git status in a clone, warm", [
+        ("time ÷ disk's", lambda n: 1 / n.ratio("git status, warm", LIVE, n.disk), at_most(2)),
+        ("requests a file", lambda n: n.requests_each("git status, warm", LIVE), REPORTED),
     ]),
     ("Mounting", [
         ("ready after, ms", lambda n: n.median("mount", LIVE, lambda m: m["seconds"]) * 1e3, at_most(100)),

@@ -21,15 +21,19 @@ from pathlib import Path
 
 import goals
 import plot
+import software
 import subjects
 from subjects import Folder, Empty, Kvfs, LiblmdbPuts
 
 ROOT = Path(__file__).resolve().parent.parent
 # How long one piece of work may take, in seconds.
 WORK_DEADLINE = 1800
-WORKS = ["reads", "lists", "streams", "creates", "mounts"]
+READING = ["reads", "lists", "streams"]
+WORKS = [*READING, "creates", "mounts", *software.WORKS]
 QUICK = {"files": 10_000, "keys": 100_000, "large": 256 << 20, "creates": 2_000, "commits": 200, "repeats": 3}
+QUICK |= software.QUICK
 FULL = {"files": 10_000, "keys": 1_000_000, "large": 1 << 30, "creates": 10_000, "commits": 1_000, "repeats": 5}
+FULL |= software.FULL
 
 
 def build():
@@ -76,10 +80,14 @@ class Run:
         before = subject.daemon_usage()
         with subject.memory_watch() as memory:
             numbers = self.program(*arguments)
-        numbers |= {"work": work, "subject": subject.name, "repeat": repeat}
-        numbers |= subjects.spent(before, subject.daemon_usage())
         if memory.peak is not None:
             numbers |= {"memory_before": memory.before, "memory_peak": memory.peak}
+        self.note(work, subject, repeat, numbers, before)
+
+    def note(self, work, subject, repeat, numbers, before):
+        """Keeps the numbers of one piece of work, with what the daemon used since it had used `before`."""
+        numbers |= {"work": work, "subject": subject.name, "repeat": repeat}
+        numbers |= subjects.spent(before, subject.daemon_usage())
         self.measurements.append(numbers)
         rate = numbers["operations"] / numbers["seconds"]
         print(f"  {work:24} {subject.name:18} {numbers['seconds']:9.4f} s {rate:14,.0f}/s", flush=True)
@@ -164,13 +172,13 @@ def carry_out(run, chosen, with_kvfs, stack):
     empty = Empty(run, "empty", shown)
     empty_snapshot = Empty(run, "empty, snapshot", ["--snapshot", *shown])
     readers = [empty, empty_snapshot]
-    if chosen != ["creates"]:
+    if set(chosen) & set(READING):
         readers += [
             Folder(disk_name, prepared(run, disk_name, "prepare", run.work), cold=True),
             Folder("tmpfs", prepared(run, "tmpfs", "prepare", memory)),
         ]
     live = None
-    if with_kvfs:
+    if with_kvfs and set(chosen) & {*READING, "mounts"}:
         store = prepared(run, "lmdb", "fill", run.work)
         live = Kvfs(run, "kvfs", store)
         readers += [live, Kvfs(run, "kvfs, snapshot", store, ["--snapshot"])]
@@ -198,6 +206,7 @@ def carry_out(run, chosen, with_kvfs, stack):
         creates(run, writers)
     if "mounts" in chosen and live:
         mounts(run, live)
+    software.carry_out(run, chosen, with_kvfs, disk_name, memory, new)
 
 
 def parse():

@@ -78,7 +78,12 @@ impl Session {
     /// # Errors
     /// The session's last.
     pub fn wait(self) -> Result<()> {
-        self.session.join().map_err(|error| Error::io("the FUSE session", &error))
+        match self.session.join() {
+            // An unmount that came while a thread was taking a request from the queue; otherwise it is ENODEV, which
+            // the session itself takes as its end.
+            Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+            outcome => outcome.map_err(|error| Error::io("the FUSE session", &error)),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! `KVFS_TEST_PLAIN=1` runs the tool tests in a plain folder instead of a mount: what they expect must hold on
 //! the machine's own file system too. `KVFS_TEST_BINARY` and `KVFS_TEST_TOOLS` name the program and the folder of
-//! helper tools where they are not where cargo and `scripts/setup` put them.
+//! helper tools where they are not where cargo and `scripts/setup` put them. `KVFS_TEST_OPERATIONS` makes long tests
+//! longer: `scripts/exercise` does.
 
 mod foreign;
 mod kernel;
@@ -50,6 +51,12 @@ pub fn tool(name: &str) -> PathBuf {
 /// Whether tests run in a plain folder, to check what they expect.
 pub fn plain() -> bool {
     variable("KVFS_TEST_PLAIN").is_some()
+}
+
+/// How many operations a long test makes: `KVFS_TEST_OPERATIONS`, or the usual number.
+pub fn operations(usual: u64) -> u64 {
+    let Some(count) = variable("KVFS_TEST_OPERATIONS") else { return usual };
+    count.to_str().and_then(|count| count.parse().ok()).expect("KVFS_TEST_OPERATIONS is a number")
 }
 
 /// Skips the test where it is run by an ordinary user.

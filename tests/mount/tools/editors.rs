@@ -21,6 +21,26 @@ on_every_mount! {
         "#);
     }
 
+    /// emacs saves with a backup by renaming and by copying, a lock link beside, and keeps the mode
+    fn emacs(mount) {
+        mount.bash(r#"
+            edit() {
+                emacs -Q -batch --eval "(progn (setq backup-enable-predicate #'stringp) $1 (find-file \"text\") (goto-char (point-max)) (insert \"$2\\n\")
+                    (or (file-locked-p buffer-file-name) (error \"no lock\")) (save-buffer))" 2> "$OUTSIDE/said" ||
+                    { cat "$OUTSIDE/said" >&2; return 1; }
+            }
+            seq 3 > text && chmod 640 text
+            edit '(setq create-lockfiles t)' renamed
+            [ "$(tr '\n' ' ' < text)" = "1 2 3 renamed " ] && [ "$(wc -l < text~)" = 3 ]
+            edit '(setq backup-by-copying t version-control t)' copied
+            [ "$(tail -n 1 text)" = copied ] && [ "$(tail -n 1 text.~1~)" = renamed ]
+            edit '(setq make-backup-files nil write-region-inhibit-fsync nil)' synced
+            [ "$(tail -n 1 text)" = synced ]
+            [ "$(stat -c %a text)" = 640 ]
+            [ "$(ls -A | tr '\n' ' ')" = "text text.~1~ text~ " ]
+        "#);
+    }
+
     /// A shared writable map of memory reaches the file, and a map for reading sees it
     fn maps_of_memory(mount) {
         mount.bash(r#"

@@ -1,22 +1,35 @@
-//! fsx: random reads, writes, maps, truncations, punched holes, copies, closes and reopens of one file, each read
-//! compared with a model.
+//! fsx: random operations on one file, each read compared with a model. `scripts/exercise` runs a million of each
+//! variant.
 
 use std::time::Duration;
 
-use crate::harness::{Finished, Kind, Mount, finish, tool};
+use crate::harness::{Finished, Kind, Mount, finish, operations, tool};
 
-/// Operations of one run.
-const OPERATIONS: &str = "100000";
+/// Operations of one run, unless `KVFS_TEST_OPERATIONS` says otherwise.
+const OPERATIONS: u64 = 20_000;
 
-/// How long a run may take.
-const LIMIT: Duration = Duration::from_secs(600);
+/// The rate below which a run is given up, in operations a second: a debug build on a busy machine does ten times that.
+const SLOWEST: u64 = 50;
 
-/// What is mixed: all that fsx knows.
-const MIX: &str = "
-flen = 262144
-[opsize]
-max = 65536
-[weights]
+/// How large the file and each operation may be.
+const SIZES: &str = "flen = 262144\n[opsize]\nmax = 65536\n[weights]\n";
+
+/// Calls alone: all that maps memory is off.
+const PLAIN: &str = "
+close_open = 1
+read = 10
+write = 10
+mapread = 0
+mapwrite = 0
+truncate = 5
+fsync = 0.2
+fdatasync = 0.2
+sendfile = 2
+posix_fadvise = 1
+";
+
+/// Maps beside calls.
+const MAPPED: &str = "
 close_open = 1
 invalidate = 1
 read = 10
@@ -26,35 +39,67 @@ mapwrite = 10
 truncate = 5
 fsync = 0.2
 fdatasync = 0.2
-sendfile = 2
-posix_fadvise = 1
-copy_file_range = 2
-posix_fallocate = 2
-punch_hole = 3
 ";
 
-fn exercise(mount: &mut Mount) {
-    let mix = mount.place.at("fsx.toml");
-    std::fs::write(&mix, MIX).unwrap();
-    let artifacts = mount.place.at("outside");
-    let mut command = mount.place.command(tool("bin/fsx"));
-    command
-        .args(["-N", OPERATIONS, "-S", "20", "-f"])
-        .arg(&mix)
-        .arg("-P")
-        .arg(&artifacts)
-        .arg(mount.at("fsx"));
-    let Finished { code, out, err } = finish(&mut command);
-    let last: Vec<&str> = err.lines().chain(out.lines()).rev().take(40).collect();
-    assert_eq!(code, 0, "fsx, its last words first:\n{}", last.join("\n"));
+/// Space reserved, holes punched, ranges copied, maps and calls.
+const ALLOCATED: &str = "
+close_open = 1
+read = 10
+write = 10
+mapread = 5
+mapwrite = 5
+truncate = 5
+posix_fallocate = 5
+punch_hole = 5
+copy_file_range = 5
+";
+
+/// As often closed and opened again as anything else: what is read was put before.
+const REOPENED: &str = "
+close_open = 40
+read = 10
+write = 10
+mapread = 5
+mapwrite = 5
+truncate = 5
+copy_file_range = 2
+";
+
+fn exercise(kind: Kind, seed: &'static str, weights: &'static str) {
+    let count = operations(OPERATIONS);
+    let limit = Duration::from_secs(60 + count / SLOWEST);
+    crate::harness::watched(limit, move |place| {
+        let program = tool("bin/fsx");
+        let mount = Mount::new(place, kind, &[]);
+        let mix = place.at("fsx.toml");
+        std::fs::write(&mix, format!("{SIZES}{weights}")).unwrap();
+        let mut command = place.command(program);
+        command.args(["-N", &count.to_string(), "-S", seed, "-f"]).arg(&mix);
+        command.arg("-P").arg(place.at("outside")).arg(mount.at("fsx"));
+        let Finished { code, out, err } = finish(&mut command);
+        let last: Vec<&str> = err.lines().chain(out.lines()).rev().take(40).collect();
+        assert_eq!(code, 0, "fsx, its last words first:\n{}", last.join("\n"));
+    });
 }
 
-#[test]
-fn fsx_100_000_operations_on_memory() {
-    Mount::try_for(LIMIT, Kind::Memory, exercise);
+/// Makes a variant one test a store.
+macro_rules! on_both_stores {
+    ($($memory:ident, $lmdb:ident: $seed:literal, $weights:ident;)*) => {$(
+        #[test]
+        fn $memory() {
+            exercise(Kind::Memory, $seed, $weights);
+        }
+
+        #[test]
+        fn $lmdb() {
+            exercise(Kind::Apart, $seed, $weights);
+        }
+    )*};
 }
 
-#[test]
-fn fsx_100_000_operations_on_lmdb() {
-    Mount::try_for(LIMIT, Kind::Apart, exercise);
+on_both_stores! {
+    fsx_plain_on_memory, fsx_plain_on_lmdb: "20", PLAIN;
+    fsx_mapped_on_memory, fsx_mapped_on_lmdb: "21", MAPPED;
+    fsx_allocated_on_memory, fsx_allocated_on_lmdb: "22", ALLOCATED;
+    fsx_reopened_on_memory, fsx_reopened_on_lmdb: "23", REOPENED;
 }

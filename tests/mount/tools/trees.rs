@@ -1,27 +1,12 @@
-//! Whole trees in and out: tar, rsync, git, cp -a, python's shutil.
+//! Whole trees in and out: tar, rsync, cp -a, python's shutil.
 
+use super::TREE;
 use crate::harness::on_every_mount;
-
-/// Makes the tree that the tests of this file carry about, in the folder `$1`.
-const MAKE_TREE: &str = r#"
-    make_tree() {
-        mkdir -p "$1"/{docs/deep/er,src,empty}
-        seq 20000 > "$1/docs/numbers"
-        head -c 2500000 /dev/urandom > "$1/src/random.bin"
-        : > "$1/docs/deep/nothing"
-        echo spaces > "$1/docs/deep/er/with spaces"
-        printf 'x' > "$1/src/.hidden"
-        for n in $(seq 60); do echo "file $n" > "$1/src/$n.txt"; done
-        chmod 600 "$1/src/1.txt"; chmod 755 "$1/src/2.txt"
-        ln -s ../docs/numbers "$1/src/link"
-        find "$1" -type f -exec touch -d '2020-01-01 12:00:00.5' {} +
-    }
-"#;
 
 on_every_mount! {
     /// tar out of the mount and into it
     fn tar(mount) {
-        mount.bash(&(MAKE_TREE.to_owned() + r#"
+        mount.bash(&(TREE.to_owned() + r#"
             make_tree "$OUTSIDE/tree"
             tar -C "$OUTSIDE" -cf - tree | tar -xf -
             diff -r "$OUTSIDE/tree" tree
@@ -34,9 +19,21 @@ on_every_mount! {
         "#));
     }
 
+    /// tar --xattrs both ways keeps all that ext4 keeps
+    fn tar_with_attributes(mount) {
+        mount.bash(&(TREE.to_owned() + r#"
+            make_tree "$OUTSIDE/tree" && note_tree "$OUTSIDE/tree"
+            tar --xattrs -C "$OUTSIDE" -cf - tree | tar --xattrs -xpf -
+            same_tree "$OUTSIDE/tree" tree
+            mkdir "$OUTSIDE/back"
+            tar --xattrs -cf - tree | tar --xattrs -C "$OUTSIDE/back" -xpf -
+            same_tree "$OUTSIDE/tree" "$OUTSIDE/back/tree"
+        "#));
+    }
+
     /// rsync -a twice: the second transfers nothing; into the mount and out of it
     fn rsync(mount) {
-        mount.bash(&(MAKE_TREE.to_owned() + r#"
+        mount.bash(&(TREE.to_owned() + r#"
             make_tree "$OUTSIDE/tree"
             rsync -a "$OUTSIDE/tree/" tree/
             diff -r "$OUTSIDE/tree" tree
@@ -55,9 +52,44 @@ on_every_mount! {
         "#));
     }
 
+    /// rsync -aX --delete: the second run transfers nothing, into the mount and out of it
+    fn rsync_with_attributes(mount) {
+        mount.bash(&(TREE.to_owned() + r#"
+            transferred() {
+                rsync -aX --delete --stats "$1/" "$2/" | sed -n 's/^Number of regular files transferred: //p'
+            }
+            make_tree "$OUTSIDE/tree" && note_tree "$OUTSIDE/tree"
+            [ "$(transferred "$OUTSIDE/tree" tree)" = 65 ]
+            same_tree "$OUTSIDE/tree" tree
+            [ "$(transferred "$OUTSIDE/tree" tree)" = 0 ]
+            [ "$(transferred tree "$OUTSIDE/back")" = 65 ]
+            same_tree "$OUTSIDE/tree" "$OUTSIDE/back"
+            [ "$(transferred tree "$OUTSIDE/back")" = 0 ]
+            rm tree/src/7.txt && echo more >> tree/src/8.txt
+            [ "$(transferred "$OUTSIDE/tree" tree)" = 2 ]
+            same_tree "$OUTSIDE/tree" tree
+            touch tree/new && mkdir tree/folder
+            [ "$(transferred "$OUTSIDE/tree" tree)" = 0 ]
+            same_tree "$OUTSIDE/tree" tree
+        "#));
+    }
+
+    /// cp -a into the mount, within it, and out of it
+    fn copies_with_attributes(mount) {
+        mount.bash(&(TREE.to_owned() + r#"
+            make_tree "$OUTSIDE/tree" && note_tree "$OUTSIDE/tree"
+            cp -a "$OUTSIDE/tree" one
+            same_tree "$OUTSIDE/tree" one
+            cp -a one two
+            same_tree one two
+            cp -a two "$OUTSIDE/back"
+            same_tree "$OUTSIDE/tree" "$OUTSIDE/back"
+        "#));
+    }
+
     /// cp -a and diff -r within the mount
     fn copies_of_a_tree(mount) {
-        mount.bash(&(MAKE_TREE.to_owned() + r#"
+        mount.bash(&(TREE.to_owned() + r#"
             make_tree one
             cp -a one two
             diff -r one two
@@ -70,40 +102,19 @@ on_every_mount! {
         "#));
     }
 
-    /// git init, add, commit, log, checkout, gc, fsck
-    fn git(mount) {
-        mount.bash(&(MAKE_TREE.to_owned() + r#"
-            git init -q -b main repository
-            cd repository
-            git config gc.auto 0
-            make_tree work && rmdir work/empty
-            git add .
-            git commit -q -m first
-            sed -i 's/^1/one/' work/docs/numbers
-            git mv work/src/3.txt work/src/moved.txt
-            git commit -q -a -m second
-            [ "$(git log --oneline | wc -l)" = 2 ]
-            git checkout -q -b side HEAD~1
-            [ -f work/src/3.txt ] && [ "$(head -n 1 work/docs/numbers)" = 1 ]
-            git checkout -q main
-            [ -f work/src/moved.txt ] && [ "$(head -n 1 work/docs/numbers)" = one ]
-            [ -z "$(git status --porcelain)" ]
-            git gc -q
-            git fsck --full --strict 2>&1 | tee "$OUTSIDE/fsck"
-            ! grep -Eq 'error|missing|corrupt|dangling' "$OUTSIDE/fsck"
-            git clone -q --no-hardlinks . "$OUTSIDE/clone"
-            diff -r work "$OUTSIDE/clone/work"
-        "#));
-    }
-
     /// python3: shutil.copytree, os.replace, os.walk, tempfile
     fn python_shutil(mount) {
-        mount.bash(&(MAKE_TREE.to_owned() + r#"
+        mount.bash(&(TREE.to_owned() + r#"
             make_tree "$OUTSIDE/tree"
             python3 - "$OUTSIDE/tree" <<'PYTHON'
 import filecmp, os, shutil, sys, tempfile
 source = sys.argv[1]
 shutil.copytree(source, "copy", symlinks=True)
+for folder, folders, files in os.walk(source):
+    for name in folders + files:
+        one = os.lstat(os.path.join(folder, name))
+        other = os.lstat(os.path.join("copy", os.path.relpath(folder, source), name))
+        assert (one.st_mode, one.st_mtime_ns) == (other.st_mode, other.st_mtime_ns), name
 compared = filecmp.dircmp(source, "copy")
 assert not compared.left_only and not compared.right_only and not compared.diff_files
 assert sum(len(files) for _, _, files in os.walk("copy")) == 66
