@@ -27,7 +27,7 @@ fn promise_2_1_a_directory_exists_while_a_key_lies_below() {
 fn promise_2_2_mkdir_makes_a_marker_that_lasts() {
     watched(LIMIT, |place| {
         needs_kvfs();
-        let mut mount = Mount::new(place, Kind::Apart, &[]);
+        let mut mount = Mount::new(place, Kind::Apart, &["--attrs", "none"]);
         fs::create_dir(mount.at("made")).unwrap();
         fs::create_dir(mount.at("made/below")).unwrap();
         let keys = dump(place, &mount.store());
@@ -41,11 +41,28 @@ fn promise_2_2_mkdir_makes_a_marker_that_lasts() {
     });
 }
 
+#[test]
+fn promise_2_2_mkdir_adds_no_key_where_attributes_are_kept() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        let mut mount = Mount::new(place, Kind::Apart, &[]);
+        fs::create_dir_all(mount.at("made/below")).unwrap();
+        mount.remount();
+        assert!(dump(place, &mount.store()).is_empty());
+        assert!(fs::metadata(mount.at("made/below")).unwrap().is_dir());
+        fs::remove_dir(mount.at("made/below")).unwrap();
+        fs::remove_dir(mount.at("made")).unwrap();
+        mount.remount();
+        assert!(!mount.at("made").exists());
+    });
+}
+
 on_every_mount! {
     /// A marker is no entry, but it can be named
     fn promise_2_3_a_marker_is_not_listed(mount) {
         needs_kvfs();
         fs::create_dir(mount.at("d")).unwrap();
+        fs::write(mount.at("d/%empty"), "").unwrap();
         assert_eq!(mount.bash("ls -A d"), "");
         let marker = fs::metadata(mount.at("d/%empty")).unwrap();
         assert!(marker.is_file() && marker.len() == 0);
