@@ -15,7 +15,7 @@
 //! | `poll` | ENOSYS: the kernel takes files for ready | they always are |
 //! | `fallocate` that moves or unshares bytes | EOPNOTSUPP, by the kernel | a value would be moved byte by byte |
 //! | `lseek` for holes, of a snapshot | ENOSYS: the kernel tells by the size | stored values are one piece of data |
-//! | `rename` with EXCHANGE or WHITEOUT | EINVAL | no store exchanges two keys at once |
+//! | `rename` with WHITEOUT | EINVAL | a whiteout is a device, and a store keeps none |
 //! | `syncfs` | never arrives | the kernel sends it to block devices only; `kvfs sync` is for that |
 
 mod door;
@@ -41,7 +41,7 @@ use words::{
 };
 
 use crate::error::{Error, ErrorKind};
-use crate::vfs::{copy::Spot, report::Operation, setattr::Set, space::Seek, xattr::SetMode};
+use crate::vfs::{copy::Spot, report::Operation, setattr::Set, xattr::SetMode};
 
 /// The one table of error numbers.
 fn errno(error: &Error) -> Errno {
@@ -192,12 +192,16 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         self.count(Operation::Rename);
-        if !RenameFlags::RENAME_NOREPLACE.contains(flags) {
-            return reply.error(Errno::EINVAL);
-        }
-        let keep_existing = flags.contains(RenameFlags::RENAME_NOREPLACE);
         let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
-        self.empty(self.vfs.rename(parent.0, name, new_parent.0, new_name, keep_existing), reply);
+        let keep_existing = flags == RenameFlags::RENAME_NOREPLACE;
+        let outcome = if flags == RenameFlags::RENAME_EXCHANGE {
+            self.vfs.exchange(parent.0, name, new_parent.0, new_name)
+        } else if flags.is_empty() || keep_existing {
+            self.vfs.rename(parent.0, name, new_parent.0, new_name, keep_existing)
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        self.empty(outcome, reply);
     }
 
     fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
@@ -432,15 +436,7 @@ impl Filesystem for Door {
             // Values have no holes: the kernel then tells by the size alone.
             return reply.error(Errno::ENOSYS);
         }
-        let seek = match whence {
-            libc::SEEK_DATA => Seek::Data,
-            libc::SEEK_HOLE => Seek::Hole,
-            _ => return reply.error(Errno::EINVAL),
-        };
-        match self.vfs.seek(ino.0, handle.0, offset, seek) {
-            Ok(found) => reply.offset(found as i64),
-            Err(error) => reply.error(self.failed(&error)),
-        }
+        self.seek(ino.0, handle.0, offset, whence, reply);
     }
 
     fn copy_file_range(

@@ -106,6 +106,7 @@ impl Vfs {
             return Ok(Arc::clone(value));
         }
         // Written through this mount, put, and the buffer let go: what the store has now is it.
+        let _steady = self.hold_steady()?;
         let key = self.place(ino)?.key;
         let value = self.store.open(&key)?.map(Shared::from).ok_or(ErrorKind::Stale)?;
         Ok(Arc::clone(handle.value.lock().get_or_insert(value)))

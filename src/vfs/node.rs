@@ -317,6 +317,26 @@ impl Table {
         self.collect(old_parent);
     }
 
+    /// Exchanges the names of two nodes, neither of which hangs below the other.
+    pub fn exchange(&mut self, one: Ino, other: Ino) {
+        self.renumbered = true;
+        let stands = |node: &Node| (node.parent, node.name.clone(), node.step.clone());
+        let (Some(own), Some(others)) =
+            (self.nodes.get(&one).map(stands), self.nodes.get(&other).map(stands))
+        else {
+            return;
+        };
+        // In each directory as many hang as before.
+        for (ino, (parent, name, step)) in [(one, others), (other, own)] {
+            if let Some(directory) = self.nodes.get_mut(&parent) {
+                directory.children.insert(name.clone(), ino);
+            }
+            if let Some(node) = self.nodes.get_mut(&ino) {
+                (node.parent, node.name, node.step) = (parent, name, step);
+            }
+        }
+    }
+
     /// Whether `ino` is `ancestor` or hangs below it.
     pub fn is_below(&self, ino: Ino, ancestor: Ino) -> bool {
         let mut at = ino;
@@ -380,6 +400,26 @@ mod tests {
         assert_eq!(table.key(b), Some(Key::of([b"c" as &[u8], b"d", b"b"])));
         assert_eq!(table.child(ROOT, b"a"), None);
         assert!(table.is_below(b, c));
+    }
+
+    #[test]
+    fn two_exchanged_nodes_have_each_others_names() {
+        let mut table = Table::new();
+        let a = table.remember(ROOT, b"a", Step::Plain, What::Directory, 10);
+        let b = table.remember(a, b"b", Step::Plain, What::File, 11);
+        let c = table.remember(ROOT, b"c", Step::Plain, What::Directory, 12);
+        let d = table.remember(c, b"d", Step::Plain, What::File, 13);
+        table.exchange(b, c);
+        assert_eq!(table.key(b), Some(Key::of([b"c" as &[u8]])));
+        assert_eq!(table.key(d), Some(Key::of([b"a" as &[u8], b"b", b"d"])));
+        table.exchange(c, b);
+        for (ino, key) in [(b, [b"a" as &[u8], b"b"]), (d, [b"c", b"d"])] {
+            assert_eq!(table.key(ino), Some(Key::of(key)));
+        }
+        for ino in [d, c, b, a] {
+            table.forget(ino, 1);
+        }
+        assert_eq!(table.len(), 1);
     }
 
     #[test]

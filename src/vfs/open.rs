@@ -70,7 +70,7 @@ impl Vfs {
     pub fn open(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         // Counted as open from here on, so that a close at the same time does not let go of the buffer in between.
         self.count_open(ino, 1);
-        let outcome = self.open_counted(caller, ino, mode);
+        let outcome = self.hold_steady().and_then(|_steady| self.open_counted(caller, ino, mode));
         self.count_open(ino, -1);
         if outcome.is_err() {
             self.let_go(ino);

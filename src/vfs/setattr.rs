@@ -64,6 +64,7 @@ impl Vfs {
     /// `ReadOnly`, `NotPermitted` in a `%more` directory, and for a size what writing gives.
     pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
+        let _steady = self.hold_steady()?;
         let place = self.place(ino)?;
         if place.more.is_some() {
             return Err(Error::new(
