@@ -6,6 +6,7 @@ mod commits;
 mod copying;
 mod coverage;
 mod directories;
+mod exchanging;
 mod failure;
 mod handles;
 mod listings;
