@@ -12,6 +12,8 @@
 //! | `access` | the kernel's own | `default_permissions` is always on |
 //! | `bmap` | ENOSYS | there are no blocks |
 //! | `ioctl` | ENOTTY | nothing to control |
+//! | `tmpfile` | ENOSYS, by fuser: `O_TMPFILE` is EOPNOTSUPP | a put needs a name; programs make one and remove it |
+//! | `statx` | ENOSYS, by fuser: the kernel asks for attributes | no store knows when a key was made: there is no btime |
 //! | `poll` | ENOSYS: the kernel takes files for ready | they always are |
 //! | `fallocate` that moves or unshares bytes | EOPNOTSUPP, by the kernel | a value would be moved byte by byte |
 //! | `lseek` for holes, of a snapshot | ENOSYS: the kernel tells by the size | stored values are one piece of data |
@@ -244,7 +246,7 @@ impl Filesystem for Door {
         offset: u64,
         data: &[u8],
         flags: WriteFlags,
-        _: OpenFlags,
+        open: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -252,7 +254,11 @@ impl Filesystem for Door {
         // Pages written back belong where they are, also in a file that others append to.
         let from_pages = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let clears_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match self.vfs.write(ino.0, handle.0, offset, data, from_pages, clears_suid) {
+        let mut outcome = self.vfs.write(ino.0, handle.0, offset, data, from_pages, clears_suid);
+        if mode(open.0).synchronous && !from_pages {
+            outcome = outcome.and_then(|()| self.vfs.sync_direct_write(ino.0, handle.0));
+        }
+        match outcome {
             Ok(()) => reply.written(data.len() as u32),
             Err(error) => reply.error(self.failed(&error)),
         }

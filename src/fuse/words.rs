@@ -61,6 +61,7 @@ pub(super) fn mode(flags: i32) -> Mode {
         append: flags & libc::O_APPEND != 0,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
+        synchronous: flags & libc::O_DSYNC != 0,
     }
 }
 

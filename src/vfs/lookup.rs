@@ -47,8 +47,9 @@ impl Vfs {
     /// Looks up a name; one more lookup is counted for the inode.
     ///
     /// # Errors
-    /// `NotFound`, also for a name that no segment is spelled as (§1.2); what the store answers.
+    /// `NotFound`, also for a name that no segment is spelled as (§1.2); `NameTooLong`; what the store answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        check_length(name)?;
         self.settled(|| self.look_up(parent, name))
     }
 
@@ -256,6 +257,14 @@ impl Vfs {
             _ => Err(Error::new(ErrorKind::Invalid, "not a symbolic link")),
         }
     }
+}
+
+/// `NameTooLong` where no file can have the name.
+pub(super) fn check_length(name: &[u8]) -> Result<()> {
+    if name.len() > name::NAME_MAX {
+        return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
+    }
+    Ok(())
 }
 
 /// Values up to this length are compared byte by byte.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::attr::Attr;
 use super::buffer::Buffer;
-use super::lookup::Target;
+use super::lookup::{Target, check_length};
 use super::node::{Ino, Step, Table, What};
 use super::overlay::{Attributes, Guarded};
 use super::put::Unmoved;
@@ -12,7 +12,6 @@ use super::{Caller, Vfs};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::name;
 use crate::store::api::{Change, Kind, Stat, When};
 
 /// Something new in a directory: who makes it, and with which permission bits.
@@ -35,9 +34,7 @@ impl Vfs {
         if !place.linked {
             return Err(ErrorKind::NotFound.into());
         }
-        if name.len() > name::NAME_MAX {
-            return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
-        }
+        check_length(name)?;
         let target = self.target(&place, name).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("no key has the file name \"{}\"", name.escape_ascii()))
         })?;

@@ -51,6 +51,8 @@ pub struct Mode {
     pub truncate: bool,
     /// Must not exist.
     pub exclusive: bool,
+    /// Every change is to survive a power cut when its call returns (`O_SYNC`, `O_DSYNC`).
+    pub synchronous: bool,
 }
 
 /// A caller that was sent back comes again within this time.
@@ -120,7 +122,7 @@ impl Vfs {
         if mode.truncate {
             self.truncate(ino, &place, 0, true)?;
         }
-        opened.handle = self.new_handle(caller, ino, mode, value);
+        opened.handle = self.new_handle(caller, ino, mode, value, opened.direct);
         self.sent_back.lock().remove(&caller.pid);
         Ok(opened)
     }
@@ -147,7 +149,7 @@ impl Vfs {
         if mode.truncate {
             self.truncate(ino, place, 0, true)?;
         }
-        let handle = self.new_handle(caller, ino, mode, Some(value));
+        let handle = self.new_handle(caller, ino, mode, Some(value), true);
         Ok(Opened { handle, keep: false, direct: true, silent: !mode.write })
     }
 
@@ -211,7 +213,14 @@ impl Vfs {
         Ok(Admitted { value, keep, direct })
     }
 
-    pub(super) fn new_handle(&self, caller: Caller, ino: Ino, mode: Mode, value: Option<Shared>) -> u64 {
+    pub(super) fn new_handle(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        mode: Mode,
+        value: Option<Shared>,
+        direct: bool,
+    ) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let handle = Handle {
             ino,
@@ -222,6 +231,8 @@ impl Vfs {
             opener: caller.pid,
             owner: AtomicU64::new(0),
             past_pages: mode.past_pages,
+            direct,
+            synchronous: mode.synchronous,
         };
         self.count_open(ino, 1);
         if mode.past_pages
@@ -259,7 +270,7 @@ impl Vfs {
             // A handle that only writes cannot be mapped for writing. Past the pages, the kernel does not ask for
             // `security.capability` before the first write; there are no pages yet that could be wrong.
             let mode = Mode { past_pages: mode.write_only, ..mode };
-            let handle = self.new_handle(caller, attr.ino, mode, None);
+            let handle = self.new_handle(caller, attr.ino, mode, None, mode.past_pages);
             return Ok((attr, Opened { handle, keep: false, direct: mode.past_pages, silent: !mode.write }));
         }
         drop(names);

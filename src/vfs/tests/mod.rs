@@ -39,6 +39,7 @@ pub(super) const WRITE: Mode = Mode {
     append: false,
     truncate: false,
     exclusive: false,
+    synchronous: false,
 };
 pub(super) const READ: Mode = Mode { write: false, ..WRITE };
 pub(super) const TRUNCATE: Mode = Mode { truncate: true, ..WRITE };

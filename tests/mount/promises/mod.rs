@@ -1,6 +1,7 @@
 //! One test or more for each sentence of SEMANTICS.md that holds for `memory` and `lmdb`, named by its number.
 
 mod attributes;
+mod calls;
 mod coherence;
 mod commits;
 mod copying;
