@@ -107,7 +107,7 @@ impl Filesystem for Door {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -125,7 +125,8 @@ impl Filesystem for Door {
     ) {
         self.count(Operation::Setattr);
         let (atime, mtime) = (atime.map(time), mtime.map(time));
-        let set = Set { mode, uid, gid, size, atime, mtime, handle: handle.map(|handle| handle.0) };
+        let (handle, clears_set_id) = (handle.map(|handle| handle.0), clears_set_id(request));
+        let set = Set { mode, uid, gid, size, atime, mtime, handle, clears_set_id };
         self.attr(self.vfs.setattr(ino.0, set), reply);
     }
 

@@ -121,6 +121,7 @@ impl Vfs {
         opened.direct |= self.table.lock().get(ino).is_some_and(|node| node.past_pages > 0);
         if mode.truncate {
             self.truncate(ino, &place, 0, true)?;
+            self.clear_set_id_for(caller, ino)?;
         }
         opened.handle = self.new_handle(caller, ino, mode, value, opened.direct);
         self.sent_back.lock().remove(&caller.pid);
@@ -148,6 +149,7 @@ impl Vfs {
         }
         if mode.truncate {
             self.truncate(ino, place, 0, true)?;
+            self.clear_set_id_for(caller, ino)?;
         }
         let handle = self.new_handle(caller, ino, mode, Some(value), true);
         Ok(Opened { handle, keep: false, direct: true, silent: !mode.write })

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Vfs;
 use super::attr::{Attr, hash_of_value};
 use super::buffer::Buffer;
 use super::lookup::Shared;
 use super::node::{Ino, Place, What};
 use super::overlay::{Attributes, Guarded};
 use super::put::Unmoved;
+use super::{Caller, Vfs};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,12 +48,14 @@ pub struct Set {
     pub mtime: Option<Time>,
     /// The open file it is set through.
     pub handle: Option<u64>,
+    /// Whether a change of the length takes the set-id bits away, as one by another user does.
+    pub clears_set_id: bool,
 }
 
 impl Set {
     /// Whether anything but the length is set.
     fn is_more_than_size(&self) -> bool {
-        Set { size: None, handle: None, ..*self } != Set::default()
+        Set { size: None, handle: None, clears_set_id: false, ..*self } != Set::default()
     }
 }
 
@@ -74,6 +76,9 @@ impl Vfs {
         }
         if let Some(size) = set.size {
             self.truncate(ino, &place, size, set.handle.is_some())?;
+            if set.clears_set_id {
+                self.clear_set_id(ino)?;
+            }
         }
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
@@ -134,6 +139,11 @@ impl Vfs {
             self.change_attributes(ino, &place, &names, |set| set.mode = set.mode.map(without_set_id));
         }
         Ok(())
+    }
+
+    /// The same, where `caller` is not allowed to leave them.
+    pub(super) fn clear_set_id_for(&self, caller: Caller, ino: Ino) -> Result<()> {
+        if caller.uid == 0 { Ok(()) } else { self.clear_set_id(ino) }
     }
 
     fn set_time_written(&self, ino: Ino, time: Time) -> bool {

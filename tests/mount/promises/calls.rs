@@ -7,8 +7,8 @@ use std::io;
 use rustix::fs::inotify;
 
 use crate::harness::{
-    Foreign, Kind, LIMIT, Mount, PATIENCE, dump, needs_kvfs, noise, on_every_mount, refused, same_bytes,
-    until, watched,
+    Foreign, Kind, LIMIT, Mount, PATIENCE, dump, needs_kvfs, needs_root, noise, on_every_mount, plain,
+    refused, same_bytes, until, watched,
 };
 
 /// Runs a Python program in the mount.
@@ -239,6 +239,48 @@ memory.close()
 ");
         fs::remove_file(mount.at("f")).unwrap();
     }
+}
+
+/// A program that runs as its owner must not be changed by others and go on doing so
+#[test]
+fn promise_5_2_whoever_changes_anothers_file_takes_its_set_id_bits_away() {
+    watched(LIMIT, |place| {
+        needs_root("another user");
+        let mount = Mount::new(place, Kind::Memory, if plain() { &[] } else { &["--allow-other"] });
+        python(
+            &mount,
+            "\
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+long = ctypes.c_int64
+os.umask(0)
+changes = {
+    'punch': lambda file: libc.fallocate(file, 3, long(0), long(10)),
+    'room': lambda file: libc.fallocate(file, 0, long(0), long(10)),
+    'grow': lambda file: libc.fallocate(file, 0, long(0), long(1000)),
+    'copy': lambda file: os.copy_file_range(file, file, 10, 0, 50),
+    'write': lambda file: os.write(file, b'y'),
+    'cut': lambda file: os.ftruncate(file, 5),
+    'cut by name': lambda file: os.truncate('cut by name', 5),
+    'empty': lambda file: os.close(os.open('empty', os.O_WRONLY | os.O_TRUNC)),
+}
+for name, change in changes.items():
+    for user, mode in ((0, 0o6777), (65534, 0o777)):
+        with open(name, 'wb') as file:
+            file.write(b'x' * 100)
+        os.chmod(name, 0o6777)
+        child = os.fork()
+        if child == 0:
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            file = os.open(name, os.O_RDWR)
+            change(file)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, name
+        assert os.stat(name).st_mode & 0o7777 == mode, (name, user, oct(os.stat(name).st_mode))
+",
+        );
+    });
 }
 
 /// By whichever call, as soon as it returns: neither journal nor spool is needed
