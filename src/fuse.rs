@@ -11,10 +11,12 @@
 //! | `access` | the kernel's own | `default_permissions` is always on |
 //! | `bmap` | ENOSYS | there are no blocks |
 //! | `ioctl` | ENOTTY | nothing to control |
+//! | `tmpfile` | ENOSYS, by fuser: `O_TMPFILE` is EOPNOTSUPP | a put needs a name; programs make one and remove it |
+//! | `statx` | ENOSYS, by fuser: the kernel asks for attributes | no store knows when a key was made: there is no btime |
 //! | `poll` | ENOSYS: the kernel takes files for ready | they always are |
 //! | `fallocate` that moves or unshares bytes | EOPNOTSUPP, by the kernel | a value would be moved byte by byte |
 //! | `lseek` for holes, of a snapshot | ENOSYS: the kernel tells by the size | stored values are one piece of data |
-//! | `rename` with EXCHANGE or WHITEOUT | EINVAL | no store exchanges two keys at once |
+//! | `rename` with WHITEOUT | EINVAL | a whiteout is a device, and a store keeps none |
 //! | `syncfs` | never arrives | the kernel sends it to block devices only; `kvfs sync` is for that |
 
 mod door;
@@ -41,7 +43,7 @@ use words::{
 
 use crate::error::{Error, ErrorKind};
 use crate::store::attributes::FileType;
-use crate::vfs::{copy::Spot, report::Operation, setattr::Set, space::Seek, xattr::SetMode};
+use crate::vfs::{copy::Spot, report::Operation, setattr::Set, xattr::SetMode};
 
 /// The one table of error numbers.
 fn errno(error: &Error) -> Errno {
@@ -105,7 +107,7 @@ impl Filesystem for Door {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -123,7 +125,8 @@ impl Filesystem for Door {
     ) {
         self.count(Operation::Setattr);
         let (atime, mtime) = (atime.map(time), mtime.map(time));
-        let set = Set { mode, uid, gid, size, atime, mtime, handle: handle.map(|handle| handle.0) };
+        let (handle, clears_set_id) = (handle.map(|handle| handle.0), clears_set_id(request));
+        let set = Set { mode, uid, gid, size, atime, mtime, handle, clears_set_id };
         self.attr(self.vfs.setattr(ino.0, set), reply);
     }
 
@@ -196,12 +199,16 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         self.count(Operation::Rename);
-        if !RenameFlags::RENAME_NOREPLACE.contains(flags) {
-            return reply.error(Errno::EINVAL);
-        }
-        let keep_existing = flags.contains(RenameFlags::RENAME_NOREPLACE);
         let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
-        self.empty(self.vfs.rename(parent.0, name, new_parent.0, new_name, keep_existing), reply);
+        let keep_existing = flags == RenameFlags::RENAME_NOREPLACE;
+        let outcome = if flags == RenameFlags::RENAME_EXCHANGE {
+            self.vfs.exchange(parent.0, name, new_parent.0, new_name)
+        } else if flags.is_empty() || keep_existing {
+            self.vfs.rename(parent.0, name, new_parent.0, new_name, keep_existing)
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        self.empty(outcome, reply);
     }
 
     fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
@@ -244,7 +251,7 @@ impl Filesystem for Door {
         offset: u64,
         data: &[u8],
         flags: WriteFlags,
-        _: OpenFlags,
+        open: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -252,7 +259,11 @@ impl Filesystem for Door {
         // Pages written back belong where they are, also in a file that others append to.
         let from_pages = flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let clears_suid = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match self.vfs.write(ino.0, handle.0, offset, data, from_pages, clears_suid) {
+        let mut outcome = self.vfs.write(ino.0, handle.0, offset, data, from_pages, clears_suid);
+        if mode(open.0).synchronous && !from_pages {
+            outcome = outcome.and_then(|()| self.vfs.sync_direct_write(ino.0, handle.0));
+        }
+        match outcome {
             Ok(()) => reply.written(data.len() as u32),
             Err(error) => reply.error(self.failed(&error)),
         }
@@ -436,15 +447,7 @@ impl Filesystem for Door {
             // Values have no holes: the kernel then tells by the size alone.
             return reply.error(Errno::ENOSYS);
         }
-        let seek = match whence {
-            libc::SEEK_DATA => Seek::Data,
-            libc::SEEK_HOLE => Seek::Hole,
-            _ => return reply.error(Errno::EINVAL),
-        };
-        match self.vfs.seek(ino.0, handle.0, offset, seek) {
-            Ok(found) => reply.offset(found as i64),
-            Err(error) => reply.error(self.failed(&error)),
-        }
+        self.seek(ino.0, handle.0, offset, whence, reply);
     }
 
     fn copy_file_range(

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fuser::{Errno, INodeNo, ReplyAttr, ReplyData, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyXattr};
+use fuser::{
+    Errno, INodeNo, ReplyAttr, ReplyData, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyXattr,
+};
 
 use super::errno;
 use super::words::{GENERATION, dot_attr, file_attr};
@@ -15,6 +17,7 @@ use crate::vfs::Vfs;
 use crate::vfs::attr::Attr;
 use crate::vfs::node::Ino;
 use crate::vfs::report::Operation;
+use crate::vfs::space::Seek;
 
 /// The most names with attributes in one reply: the first reply of every listing is of this kind, and somebody waits
 /// for its first name.
@@ -73,6 +76,19 @@ impl Door {
                 Ok(()) => reply.data(&gathered),
                 Err(error) => reply.error(self.failed(&error)),
             }
+        }
+    }
+
+    /// Where the next data or hole is.
+    pub(super) fn seek(&self, ino: Ino, handle: u64, offset: i64, whence: i32, reply: ReplyLseek) {
+        let seek = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        match self.vfs.seek(ino, handle, offset, seek) {
+            Ok(found) => reply.offset(found as i64),
+            Err(error) => reply.error(self.failed(&error)),
         }
     }
 

@@ -63,6 +63,7 @@ pub(super) fn mode(flags: i32) -> Mode {
         append: flags & libc::O_APPEND != 0,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
+        synchronous: flags & libc::O_DSYNC != 0,
     }
 }
 
@@ -95,7 +96,7 @@ pub(super) fn fallocate(offset: u64, length: u64, mode: i32) -> Option<Fallocate
 }
 
 /// Whether a change of the content by this caller takes the set-id bits away. For writes the kernel says so itself; of
-/// `fallocate` and copies it leaves it to the daemon (`FUSE_HANDLE_KILLPRIV_V2`).
+/// `fallocate` and copies it leaves it to the daemon (`FUSE_HANDLE_KILLPRIV_V2`), and of truncation fuser does not tell.
 pub(super) fn clears_set_id(request: &Request) -> bool {
     request.uid() != 0
 }

@@ -98,6 +98,7 @@ impl Vfs {
             }
         }
         self.counters.written.fetch_add(copied, Ordering::Relaxed);
+        self.sync_if_synchronous(to.ino, to.handle)?;
         Ok(copied)
     }
 }

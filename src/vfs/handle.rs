@@ -31,6 +31,10 @@ pub struct Handle {
     pub owner: AtomicU64,
     /// Whether it writes past the kernel's pages.
     pub(super) past_pages: bool,
+    /// Whether the kernel was told to bypass its pages.
+    pub(super) direct: bool,
+    /// Whether every change is to survive a power cut when its call returns.
+    pub(super) synchronous: bool,
 }
 
 impl std::fmt::Debug for Handle {
@@ -112,6 +116,7 @@ impl Vfs {
             return Ok(Arc::clone(value));
         }
         // Written through this mount, put, and the buffer let go: what the store has now is it.
+        let _steady = self.hold_steady()?;
         let key = self.place(ino)?.key;
         let value = self.store.open(&key)?.map(Shared::from).ok_or(ErrorKind::Stale)?;
         Ok(Arc::clone(handle.value.lock().get_or_insert(value)))
@@ -170,6 +175,20 @@ impl Vfs {
         state.write(offset, data, value_max)?;
         self.counters.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// After a write that is to survive a power cut when it returns: does what the kernel asks for by itself where the
+    /// write went through its pages, but not where it bypassed them.
+    ///
+    /// # Errors
+    /// As for [`Vfs::fsync`].
+    pub fn sync_direct_write(&self, ino: Ino, handle: u64) -> Result<()> {
+        if self.handle(handle)?.direct { self.fsync(ino) } else { Ok(()) }
+    }
+
+    /// After a change that the kernel never syncs by itself.
+    pub(super) fn sync_if_synchronous(&self, ino: Ino, handle: u64) -> Result<()> {
+        if self.handle(handle)?.synchronous { self.fsync(ino) } else { Ok(()) }
     }
 
     pub(super) fn has_writer(&self, ino: Ino) -> bool {

@@ -49,11 +49,12 @@ impl Vfs {
     /// # Errors
     /// `NotFound`, also for a name that no segment is spelled as (§1.2); `NameTooLong`; what the store answers.
     pub fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        check_length(name)?;
         self.settled(|| self.look_up(parent, name))
     }
 
     pub(super) fn look_up(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
-        check_name_length(name)?;
+        check_length(name)?;
         let (place, known) = {
             let mut table = self.table.lock();
             let place = table.place(parent).ok_or(ErrorKind::Stale)?;
@@ -255,8 +256,8 @@ impl Vfs {
     }
 }
 
-/// `NameTooLong` for what is longer than any file name, of which the kernel asks all the same.
-pub(super) fn check_name_length(name: &[u8]) -> Result<()> {
+/// `NameTooLong` where no file can have the name.
+pub(super) fn check_length(name: &[u8]) -> Result<()> {
     if name.len() > name::NAME_MAX {
         return Err(Error::new(ErrorKind::NameTooLong, "a file name has at most 255 bytes"));
     }

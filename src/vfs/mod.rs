@@ -12,19 +12,20 @@
 //! | `put` | how written bytes reach the store |
 //! | `buffer` | the bytes of a file being written |
 //! | `kept` | bytes that an earlier mount could not put |
-//! | `mutate`, `rename` | making, removing and renaming names |
+//! | `mutate`, `rename`, `exchange` | making, removing, renaming and exchanging names |
 //! | `attr`, `setattr`, `xattr`, `touched` | attributes |
 //! | `overlay` | what lives in the mount alone |
 //! | `invalidate` | other programs' changes, told to the kernel |
 //! | `report` | counts |
 //!
-//! Lock order: an open directory → `tree` → `Buffer::putting` → `Buffer::state` → `overlay` → `table` or `handles`.
+//! Lock order: an open directory → `steady` → `tree` → `Buffer::putting` → `Buffer::state` → `overlay` → `table` or `handles`.
 //! The last three are never held across a call of the store; `tree` is never read twice by one thread.
 
 pub mod attr;
 pub mod buffer;
 pub mod copy;
 pub mod dir;
+mod exchange;
 pub mod handle;
 pub mod invalidate;
 pub mod kept;
@@ -49,9 +50,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use crate::env;
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spool::Spool;
 use crate::store::api::{Caps, Store};
@@ -101,6 +102,10 @@ pub struct Vfs {
     pub(crate) started: SystemTime,
     /// Written by whoever renames, read by whoever makes, removes, lists or puts: a key is the key of now.
     tree: RwLock<()>,
+    /// Written by whoever exchanges two names, read by whoever goes from an inode to its key, and to the store with
+    /// it: between the store's exchange and the table's, a key leads to the other's value. Read again by threads that
+    /// read it already.
+    steady: RwLock<()>,
     /// Counts renames, once at the beginning and once at the end: see [`Vfs::settled`].
     moves: AtomicU64,
     overlay: RwLock<Overlay>,
@@ -129,6 +134,7 @@ impl Vfs {
             options,
             started: env::now(),
             tree: RwLock::new(()),
+            steady: RwLock::new(()),
             moves: AtomicU64::new(0),
             overlay: RwLock::new(Overlay::default()),
             table: Mutex::new(Table::new()),
@@ -169,6 +175,7 @@ impl Vfs {
     /// # Errors
     /// What `look` answers; `TimedOut`.
     fn settled<T>(&self, look: impl Fn() -> Result<T>) -> Result<T> {
+        let _steady = self.hold_steady()?;
         let moves = self.moves.load(Ordering::Acquire);
         let answer = look();
         let nothing = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
@@ -177,6 +184,20 @@ impl Vfs {
             return look();
         }
         answer
+    }
+
+    /// Keeps inodes and their keys together, as long as it lives.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    fn hold_steady(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        if let Some(steady) = self.steady.try_read_recursive() {
+            return Ok(steady);
+        }
+        let deadline = Deadline::after(self.options.timeout);
+        self.steady
+            .try_read_recursive_until(deadline.at())
+            .ok_or_else(|| Error::new(ErrorKind::TimedOut, "an exchange of names takes too long"))
     }
 
     fn place(&self, ino: Ino) -> Result<Place> {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::attr::Attr;
 use super::buffer::Buffer;
-use super::lookup::{Target, check_name_length};
+use super::lookup::{Target, check_length};
 use super::node::{Ino, Nameless, Step, Table, What, number};
 use super::put::Unmoved;
 use super::{Caller, Vfs};
@@ -36,7 +36,7 @@ impl Vfs {
         if !place.linked {
             return Err(ErrorKind::NotFound.into());
         }
-        check_name_length(name)?;
+        check_length(name)?;
         let target = self.target(&place, name).ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("no key has the file name \"{}\"", name.escape_ascii()))
         })?;
@@ -64,7 +64,7 @@ impl Vfs {
     /// What a name that is to go stands for.
     pub(super) fn target_to_take(&self, parent: Ino, name: &[u8]) -> Result<Target> {
         let place = self.place(parent)?;
-        check_name_length(name)?;
+        check_length(name)?;
         let target = self.target(&place, name).ok_or(ErrorKind::NotFound)?;
         if matches!(target.step, Step::More(_)) {
             return Err(Error::new(

@@ -385,6 +385,16 @@ impl Table {
         self.collect(old.0);
     }
 
+    /// Exchanges the nodes of two names, with what each name adds to a key; neither hangs below the other.
+    pub fn exchange(&mut self, one: ((Ino, &[u8]), &Step), other: ((Ino, &[u8]), &Step)) {
+        /// On the way: no file name has a NUL.
+        const WAY: &[u8] = b"\0";
+        let ((one, step), (other, other_step)) = (one, other);
+        self.rename(one, (other.0, WAY), other_step);
+        self.rename(other, one, step);
+        self.rename((other.0, WAY), other, other_step);
+    }
+
     /// Whether `ino` is `ancestor` or hangs below it.
     pub fn is_below(&self, ino: Ino, ancestor: Ino) -> bool {
         let mut at = ino;
@@ -454,6 +464,27 @@ mod tests {
         assert_eq!(table.key(b), Some(Key::of([b"c" as &[u8], b"d", b"b"])));
         assert_eq!(table.child(ROOT, b"a"), None);
         assert!(table.is_below(b, c));
+    }
+
+    #[test]
+    fn two_exchanged_nodes_have_each_others_names() {
+        let mut table = Table::new();
+        let a = table.remember(ROOT, b"a", Step::Plain, What::Directory, 10);
+        let b = table.remember(a, b"b", Step::Plain, What::File, 11);
+        let c = table.remember(ROOT, b"c", Step::Plain, What::Directory, 12);
+        let d = table.remember(c, b"d", Step::Plain, What::File, 13);
+        let (in_a, in_root): ((Ino, &[u8]), (Ino, &[u8])) = ((a, b"b"), (ROOT, b"c"));
+        table.exchange((in_a, &Step::Plain), (in_root, &Step::Plain));
+        assert_eq!(table.key(b), Some(Key::of([b"c" as &[u8]])));
+        assert_eq!(table.key(d), Some(Key::of([b"a" as &[u8], b"b", b"d"])));
+        table.exchange((in_root, &Step::Plain), (in_a, &Step::Plain));
+        for (ino, key) in [(b, [b"a" as &[u8], b"b"]), (d, [b"c", b"d"])] {
+            assert_eq!(table.key(ino), Some(Key::of(key)));
+        }
+        for ino in [d, c, b, a] {
+            table.forget(ino, 1);
+        }
+        assert_eq!(table.len(), 1);
     }
 
     #[test]

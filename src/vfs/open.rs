@@ -52,6 +52,8 @@ pub struct Mode {
     pub truncate: bool,
     /// Must not exist.
     pub exclusive: bool,
+    /// Every change is to survive a power cut when its call returns (`O_SYNC`, `O_DSYNC`).
+    pub synchronous: bool,
 }
 
 /// A caller that was sent back comes again within this time.
@@ -71,7 +73,7 @@ impl Vfs {
     pub fn open(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         // Counted as open from here on, so that a close at the same time does not let go of the buffer in between.
         self.count_open(ino, 1);
-        let outcome = self.open_counted(caller, ino, mode);
+        let outcome = self.hold_steady().and_then(|_steady| self.open_counted(caller, ino, mode));
         self.count_open(ino, -1);
         if outcome.is_err() {
             self.let_go(ino);
@@ -125,8 +127,9 @@ impl Vfs {
         opened.direct |= self.table.lock().get(ino).is_some_and(|node| node.past_pages > 0);
         if mode.truncate {
             self.truncate(ino, &place, 0, true)?;
+            self.clear_set_id_for(caller, ino)?;
         }
-        opened.handle = self.new_handle(caller, ino, mode, value);
+        opened.handle = self.new_handle(caller, ino, mode, value, opened.direct);
         self.sent_back.lock().remove(&caller.pid);
         Ok(opened)
     }
@@ -152,8 +155,9 @@ impl Vfs {
         }
         if mode.truncate {
             self.truncate(ino, place, 0, true)?;
+            self.clear_set_id_for(caller, ino)?;
         }
-        let handle = self.new_handle(caller, ino, mode, Some(value));
+        let handle = self.new_handle(caller, ino, mode, Some(value), true);
         Ok(Opened { handle, keep: false, direct: true, silent: !mode.write })
     }
 
@@ -217,7 +221,14 @@ impl Vfs {
         Ok(Admitted { value, keep, direct })
     }
 
-    pub(super) fn new_handle(&self, caller: Caller, ino: Ino, mode: Mode, value: Option<Shared>) -> u64 {
+    pub(super) fn new_handle(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        mode: Mode,
+        value: Option<Shared>,
+        direct: bool,
+    ) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let handle = Handle {
             ino,
@@ -228,6 +239,8 @@ impl Vfs {
             opener: caller.pid,
             owner: AtomicU64::new(0),
             past_pages: mode.past_pages,
+            direct,
+            synchronous: mode.synchronous,
         };
         self.count_open(ino, 1);
         if mode.past_pages
@@ -265,7 +278,7 @@ impl Vfs {
             // A handle that only writes cannot be mapped for writing. Past the pages, the kernel does not ask for
             // `security.capability` before the first write; there are no pages yet that could be wrong.
             let mode = Mode { past_pages: mode.write_only, ..mode };
-            let handle = self.new_handle(caller, attr.ino, mode, None);
+            let handle = self.new_handle(caller, attr.ino, mode, None, mode.past_pages);
             return Ok((attr, Opened { handle, keep: false, direct: mode.past_pages, silent: !mode.write }));
         }
         drop(names);

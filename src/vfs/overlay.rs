@@ -214,18 +214,39 @@ impl Overlay {
     pub fn rename_tree(&mut self, from: &Key, to: &Key) {
         self.remove_directory(to);
         self.not_new(to);
-        let Some(record) = self.get_mut(from) else { return };
-        let mut moved = std::mem::take(record);
-        let inside = std::mem::take(&mut moved.inside);
-        self.count_along(from, -inside);
+        let moved = self.take(from);
+        self.hang(to, moved);
+    }
+
+    /// Exchanges what is known of two keys: of the files there alone, or of all that is there and below, where neither
+    /// lies below the other.
+    pub fn exchange(&mut self, one: &Key, other: &Key, files_alone: bool) {
+        if !files_alone {
+            let (own, others) = (self.take(one), self.take(other));
+            self.hang(one, others);
+            self.hang(other, own);
+        }
+    }
+
+    /// Takes away the record of a key, with all below.
+    fn take(&mut self, key: &Key) -> Record {
+        let Some(record) = self.get_mut(key) else { return Record::default() };
+        let taken = std::mem::take(record);
+        self.count_along(key, -taken.inside);
         // `count_along` above ran over a record that is empty now and holds `-inside` alone.
-        if let Some(emptied) = self.get_mut(from) {
+        if let Some(emptied) = self.get_mut(key) {
             emptied.inside = 0;
         }
-        self.prune(from);
-        *self.at(to) = moved;
-        self.count_along(to, inside);
-        self.prune(to);
+        self.prune(key);
+        taken
+    }
+
+    /// Hangs up a record, with all below, at a key of which nothing is known.
+    fn hang(&mut self, key: &Key, mut record: Record) {
+        let inside = std::mem::take(&mut record.inside);
+        *self.at(key) = record;
+        self.count_along(key, inside);
+        self.prune(key);
     }
 
     /// The directories that stay although their last key may be gone, at most `most` of them.
@@ -309,6 +330,27 @@ mod tests {
         overlay.remove_directory(&key("c"));
         assert!(overlay.root.is_empty());
         assert_eq!((overlay.root.inside, overlay.touched), (0, 0));
+    }
+
+    #[test]
+    fn two_exchanged_trees_take_along_what_the_mount_knows() {
+        let mut overlay = Overlay::default();
+        overlay.change(&key("a/b/file"), |record| record.new = true);
+        overlay.change(&key("a/b/kept"), |record| record.kept = true);
+        overlay.touch(&key("c"), at(5));
+        for _ in 0..2 {
+            overlay.exchange(&key("a/b"), &key("c"), false);
+            assert_eq!(overlay.touched(&key("a/b")), at(5));
+            assert_eq!(overlay.shown(&key("c")).len(), 2);
+            assert_eq!(overlay.shown(&key("a")), vec![]);
+            assert_eq!(overlay.root.inside, 2);
+            overlay.exchange(&key("c"), &key("a/b"), false);
+            assert_eq!(overlay.shown(&key("a/b")).len(), 2);
+            assert_eq!(overlay.touched(&key("c")), at(5));
+        }
+        overlay.exchange(&key("a/b"), &key("c"), true);
+        assert_eq!(overlay.touched(&key("c")), at(5));
+        assert_eq!(overlay.shown(&key("a/b")).len(), 2);
     }
 
     #[test]

@@ -29,19 +29,27 @@ impl Vfs {
     ) -> Result<()> {
         self.check_writable()?;
         self.put_before_rename(parent, name)?;
+        self.moving_names(|| self.rename_held((parent, name), (new_parent, new_name), keep_existing))
+    }
+
+    /// Lets `act` move names, while nobody relies on where they are.
+    ///
+    /// # Errors
+    /// `TimedOut`; what `act` answers.
+    pub(super) fn moving_names(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
         let deadline = Deadline::after(self.options.timeout);
         let _names = self.tree.try_write_until(deadline.at()).ok_or_else(|| {
             Error::new(ErrorKind::TimedOut, "a put did not end before the deadline of the rename")
         })?;
         // Odd while names are neither here nor there.
         self.moves.fetch_add(1, Ordering::AcqRel);
-        let outcome = self.rename_held((parent, name), (new_parent, new_name), keep_existing);
+        let outcome = act();
         self.moves.fetch_add(1, Ordering::AcqRel);
         outcome
     }
 
     /// What was written is put under the name it was written to.
-    fn put_before_rename(&self, parent: Ino, name: &[u8]) -> Result<()> {
+    pub(super) fn put_before_rename(&self, parent: Ino, name: &[u8]) -> Result<()> {
         let Some(ino) = self.table.lock().child(parent, name) else { return Ok(()) };
         let Some(buffer) = self.buffer_of(ino) else { return Ok(()) };
         self.put_if_dirty(ino, &buffer)?;
@@ -86,7 +94,7 @@ impl Vfs {
     }
 
     /// A renamed file or directory keeps its number, where attributes are kept (§5.6).
-    fn setting_of_renamed(
+    pub(super) fn setting_of_renamed(
         &self,
         from: &Target,
         to: &Target,

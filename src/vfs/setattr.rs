@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use super::Vfs;
 use super::attr::Attr;
 use super::buffer::Buffer;
 use super::lookup::Shared;
 use super::node::{Ino, Place, What};
 use super::put::Unmoved;
+use super::{Caller, Vfs};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -51,12 +51,14 @@ pub struct Set {
     pub mtime: Option<Time>,
     /// The open file it is set through.
     pub handle: Option<u64>,
+    /// Whether a change of the length takes the set-id bits away, as one by another user does.
+    pub clears_set_id: bool,
 }
 
 impl Set {
     /// Whether anything but the length is set.
     fn is_more_than_size(&self) -> bool {
-        Set { size: None, handle: None, ..*self } != Set::default()
+        Set { size: None, handle: None, clears_set_id: false, ..*self } != Set::default()
     }
 }
 
@@ -68,6 +70,7 @@ impl Vfs {
     /// kept, `NotPermitted` for a mode or an owner and `Unsupported` for a time, unless they hold already (§5.3).
     pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
+        let _steady = self.hold_steady()?;
         let place = self.place(ino)?;
         if place.more.is_some() {
             return Err(Error::new(
@@ -77,6 +80,9 @@ impl Vfs {
         }
         if let Some(size) = set.size {
             self.truncate(ino, &place, size, set.handle.is_some())?;
+            if set.clears_set_id {
+                self.clear_set_id(ino)?;
+            }
         }
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
@@ -174,6 +180,11 @@ impl Vfs {
             self.set_attributes(ino, setting, &names)?;
         }
         Ok(())
+    }
+
+    /// The same, where `caller` is not allowed to leave them.
+    pub(super) fn clear_set_id_for(&self, caller: Caller, ino: Ino) -> Result<()> {
+        if caller.uid == 0 { Ok(()) } else { self.clear_set_id(ino) }
     }
 
     /// Cuts or grows a file. It is put at once unless a close will follow that does.

@@ -65,7 +65,7 @@ impl Vfs {
         }
         let unchanged = !state.dirty;
         drop(state);
-        if unchanged { self.touch_attributes(ino) } else { Ok(()) }
+        if unchanged { self.touch_attributes(ino) } else { self.sync_if_synchronous(ino, handle) }
     }
 
     /// Not a byte changed, but the file was: its own time of change says so where it is kept, and nothing is put.

@@ -10,13 +10,15 @@ use kvfs::payload::Payload;
 use kvfs::spool::Spool;
 use kvfs::store::api::{Change, Store, When};
 use kvfs::store::driver::{Commit, Opening};
+use kvfs::vfs::copy::Spot;
 use kvfs::vfs::node::{Ino, ROOT, What};
 use kvfs::vfs::open::Mode;
 use kvfs::vfs::setattr::{Set as SetAttributes, Time};
+use kvfs::vfs::space::Fallocate;
 use kvfs::vfs::xattr::SetMode;
 use kvfs::vfs::{Caller, Options, Vfs};
 
-use crate::{Answer, How, NOWHERE, Path, SET_TIMES, SLOTS, Seen, Set, Tree, USUAL_MODE};
+use crate::{Answer, How, NOWHERE, Path, SET_TIMES, SLOTS, Seen, Set, Space, Tree, USUAL_MODE};
 
 const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
 /// The lock owner of every close.
@@ -326,6 +328,19 @@ impl Tree for Direct {
         })
     }
 
+    fn exchange(&mut self, one: &Path, other: &Path) -> Answer<()> {
+        self.at(one, |directory, name| {
+            // The kernel looks both up after both directories.
+            let exchanged = self.at(other, |other, other_name| {
+                for (directory, name) in [(directory, name), (other, other_name)] {
+                    self.vfs.lookup(directory, name).map(|attr| self.vfs.forget(attr.ino, 1))?;
+                }
+                self.vfs.exchange(directory, name, other, other_name)
+            });
+            exchanged.map_err(kvfs::error::Error::from)
+        })
+    }
+
     fn link(&mut self, path: &Path) -> Answer<()> {
         self.at(path, |directory, name| {
             let attr = self.vfs.symlink(CALLER, directory, name, NOWHERE.as_bytes())?;
@@ -383,6 +398,21 @@ impl Tree for Direct {
         let (ino, handle, _) = self.writable_slot(slot)?;
         let set = SetAttributes { size: Some(size), handle: Some(handle), ..Default::default() };
         self.vfs.setattr(ino, set).map(drop).map_err(|error| error.kind())
+    }
+
+    fn space_open(&mut self, slot: usize, space: Space) -> Answer<()> {
+        let (ino, handle, _) = self.writable_slot(slot)?;
+        let Space { offset, length, zeros, keep_size } = space;
+        let wanted = Fallocate { offset, length, zeros, keep_size };
+        self.vfs.fallocate(ino, handle, wanted, false).map_err(|error| error.kind())
+    }
+
+    fn copy_open(&mut self, slot: usize, offset: u64, to: usize, to_offset: u64, length: u64) -> Answer<u64> {
+        let (ino, handle, _) = self.slot(slot)?;
+        let from = Spot { ino, handle, offset };
+        let (ino, handle, _) = self.writable_slot(to)?;
+        let to = Spot { ino, handle, offset: to_offset };
+        self.vfs.copy_range(from, to, length, false).map_err(|error| error.kind())
     }
 
     fn read_open(&mut self, slot: usize) -> Answer<Vec<u8>> {

@@ -46,6 +46,15 @@ struct Set {
     attribute: Option<u8>,
 }
 
+/// What `fallocate` is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Space {
+    offset: u64,
+    length: u64,
+    zeros: bool,
+    keep_size: bool,
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
@@ -76,6 +85,7 @@ trait Tree {
     fn make_directory(&mut self, path: &Path) -> Answer<()>;
     fn remove_directory(&mut self, path: &Path) -> Answer<()>;
     fn rename(&mut self, from: &Path, to: &Path) -> Answer<()>;
+    fn exchange(&mut self, one: &Path, other: &Path) -> Answer<()>;
     fn link(&mut self, path: &Path) -> Answer<()>;
     /// Sets what is `Some` on a file.
     fn set(&mut self, path: &Path, set: Set) -> Answer<()>;
@@ -85,6 +95,10 @@ trait Tree {
     fn close(&mut self, slot: usize) -> Answer<()>;
     fn write_open(&mut self, slot: usize, offset: u64, bytes: &[u8]) -> Answer<()>;
     fn truncate_open(&mut self, slot: usize, size: u64) -> Answer<()>;
+    /// `fallocate`.
+    fn space_open(&mut self, slot: usize, space: Space) -> Answer<()>;
+    /// `copy_file_range` to another slot, or the same; answers how many bytes were copied.
+    fn copy_open(&mut self, slot: usize, offset: u64, to: usize, to_offset: u64, length: u64) -> Answer<u64>;
     fn read_open(&mut self, slot: usize) -> Answer<Vec<u8>>;
     fn sync_open(&mut self, slot: usize) -> Answer<()>;
     fn foreign_put(&mut self, key: &Path, bytes: &[u8]);

@@ -19,8 +19,10 @@ use kvfs::store::attributes::Xattrs;
 use kvfs::vfs::Vfs;
 use kvfs::vfs::xattr::SetMode;
 
+use rustix::fs::{CWD, FallocateFlags};
+
 use crate::direct::{foreign_delete, foreign_put, memory, options, with_attributes};
-use crate::{Answer, How, NOWHERE, Path, SET_TIMES, SLOTS, Seen, Set, Tree, USUAL_MODE};
+use crate::{Answer, How, NOWHERE, Path, SET_TIMES, SLOTS, Seen, Set, Space, Tree, USUAL_MODE};
 
 /// A store in memory that tells of changes made behind the mount's back.
 struct Telling {
@@ -233,6 +235,11 @@ impl Tree for Mounted {
         kind(fs::rename(self.path(from), self.path(to)))
     }
 
+    fn exchange(&mut self, one: &Path, other: &Path) -> Answer<()> {
+        let (one, other, flags) = (self.path(one), self.path(other), rustix::fs::RenameFlags::EXCHANGE);
+        kind(rustix::fs::renameat_with(CWD, &one, CWD, &other, flags).map_err(std::io::Error::from))
+    }
+
     fn link(&mut self, path: &Path) -> Answer<()> {
         kind(std::os::unix::fs::symlink(NOWHERE, self.path(path)))
     }
@@ -281,6 +288,26 @@ impl Tree for Mounted {
 
     fn truncate_open(&mut self, slot: usize, size: u64) -> Answer<()> {
         kind(self.writable_slot(slot)?.0.set_len(size))
+    }
+
+    fn space_open(&mut self, slot: usize, space: Space) -> Answer<()> {
+        let mut flags = FallocateFlags::empty();
+        flags.set(FallocateFlags::KEEP_SIZE, space.keep_size);
+        // Of the two that make zeros, each in its turn.
+        let punches = space.keep_size && space.offset.is_multiple_of(2);
+        flags.set(FallocateFlags::PUNCH_HOLE, space.zeros && punches);
+        flags.set(FallocateFlags::ZERO_RANGE, space.zeros && !punches);
+        let (file, _) = self.writable_slot(slot)?;
+        let outcome = rustix::fs::fallocate(file, flags, space.offset, space.length);
+        kind(outcome.map_err(std::io::Error::from))
+    }
+
+    fn copy_open(&mut self, slot: usize, offset: u64, to: usize, to_offset: u64, length: u64) -> Answer<u64> {
+        let (mut offset, mut to_offset) = (offset, to_offset);
+        let (file, (to, _)) = (self.slot(slot)?, self.writable_slot(to)?);
+        let copied =
+            rustix::fs::copy_file_range(file, Some(&mut offset), to, Some(&mut to_offset), length as usize);
+        kind(copied.map(|copied| copied as u64).map_err(std::io::Error::from))
     }
 
     fn read_open(&mut self, slot: usize) -> Answer<Vec<u8>> {

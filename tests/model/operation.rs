@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Answer, How, Path, SLOTS, Set, Tree};
+use crate::{Answer, How, Path, SLOTS, Set, Space, Tree};
 
 /// Names that meet each other: a key and one below it, prefixes, bytes before and after the separator, a marker.
 const NAMES: &[&str] = &["a", "b", "a!", "a0", "%empty", "%value", "c%25value"];
@@ -21,12 +21,16 @@ pub enum Operation {
     MakeDirectory(Path),
     RemoveDirectory(Path),
     Rename(Path, Path),
+    Exchange(Path, Path),
     Link(Path),
     Set(Path, Set),
     Open(usize, Path, How),
     Close(usize),
     WriteOpen(usize, u16, u8, u8),
     TruncateOpen(usize, u16),
+    SpaceOpen(usize, Space),
+    /// From a slot and an offset, to a slot and an offset, so many bytes.
+    CopyOpen((usize, u16), (usize, u16), u16),
     ReadOpen(usize),
     SyncOpen(usize),
     /// Another program puts a key, by its raw segments.
@@ -63,10 +67,16 @@ pub fn of_paths() -> impl Strategy<Value = Operation> {
         2 => of(NAMES).prop_map(Operation::MakeDirectory),
         2 => of(NAMES).prop_map(Operation::RemoveDirectory),
         3 => (of(NAMES), of(NAMES)).prop_map(|(from, to)| Operation::Rename(from, to)),
+        3 => (of(NAMES), of(NAMES)).prop_map(|(one, other)| Operation::Exchange(one, other)),
         2 => (of(KEYS), 0..9000_u16).prop_map(|(p, n)| Operation::ForeignPut(p, n)),
         2 => of(KEYS).prop_map(Operation::ForeignDelete),
         1 => Just(Operation::Forget),
     ]
+}
+
+fn space() -> impl Strategy<Value = Space> {
+    (0..2500_u64, 1..2500_u64, any::<bool>(), any::<bool>())
+        .prop_map(|(offset, length, zeros, keep_size)| Space { offset, length, zeros, keep_size })
 }
 
 /// All operations, with paths short enough to meet each other often.
@@ -90,6 +100,7 @@ pub fn of_all() -> impl Strategy<Value = Operation> {
         2 => path().prop_map(Operation::MakeDirectory),
         1 => path().prop_map(Operation::RemoveDirectory),
         3 => (path(), path()).prop_map(|(from, to)| Operation::Rename(from, to)),
+        3 => (path(), path()).prop_map(|(one, other)| Operation::Exchange(one, other)),
         1 => path().prop_map(Operation::Link),
         2 => (path(), set).prop_map(|(p, set)| Operation::Set(p, set)),
         5 => (0..SLOTS, path(), how).prop_map(|(s, p, how)| Operation::Open(s, p, how)),
@@ -97,6 +108,9 @@ pub fn of_all() -> impl Strategy<Value = Operation> {
         5 => (0..SLOTS, 0..5000_u16, any::<u8>(), 1..200_u8)
             .prop_map(|(s, o, b, n)| Operation::WriteOpen(s, o, b, n)),
         1 => (0..SLOTS, 0..5000_u16).prop_map(|(s, n)| Operation::TruncateOpen(s, n)),
+        4 => (0..SLOTS, space()).prop_map(|(s, space)| Operation::SpaceOpen(s, space)),
+        2 => ((0..SLOTS, 0..5000_u16), (0..SLOTS, 0..5000_u16), 1..5000_u16)
+            .prop_map(|(from, to, n)| Operation::CopyOpen(from, to, n)),
         4 => (0..SLOTS).prop_map(Operation::ReadOpen),
         1 => (0..SLOTS).prop_map(Operation::SyncOpen),
         2 => (prop::collection::vec(prop::sample::select(KEYS), 1..=2), 0..5000_u16)
@@ -121,6 +135,7 @@ pub fn carry_out(tree: &mut dyn Tree, operation: &Operation, step: usize) -> Ans
         Operation::MakeDirectory(path) => done(tree.make_directory(path)),
         Operation::RemoveDirectory(path) => done(tree.remove_directory(path)),
         Operation::Rename(from, to) => done(tree.rename(from, to)),
+        Operation::Exchange(one, other) => done(tree.exchange(one, other)),
         Operation::Link(path) => done(tree.link(path)),
         Operation::Set(path, set) => done(tree.set(path, *set)),
         Operation::Open(slot, path, how) => done(tree.open(*slot, path, *how)),
@@ -129,6 +144,10 @@ pub fn carry_out(tree: &mut dyn Tree, operation: &Operation, step: usize) -> Ans
             done(tree.write_open(*slot, u64::from(*offset), &filled(*byte, u16::from(*count))))
         }
         Operation::TruncateOpen(slot, size) => done(tree.truncate_open(*slot, u64::from(*size))),
+        Operation::SpaceOpen(slot, space) => done(tree.space_open(*slot, *space)),
+        Operation::CopyOpen((slot, offset), (to, to_offset), length) => tree
+            .copy_open(*slot, u64::from(*offset), *to, u64::from(*to_offset), u64::from(*length))
+            .map(|copied| copied.to_le_bytes().to_vec()),
         Operation::ReadOpen(slot) => tree.read_open(*slot),
         Operation::SyncOpen(slot) => done(tree.sync_open(*slot)),
         Operation::ForeignPut(key, count) => {

@@ -1,11 +1,13 @@
 //! The model: keys, directories that stay, links, and what was set.
 
+mod moving;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvfs::error::ErrorKind;
 
 use crate::open_files::{File, OpenFiles};
-use crate::{Answer, How, Path, Seen, Set, Tree};
+use crate::{Answer, How, Path, Seen, Set, Space, Tree};
 
 type Name = Vec<&'static str>;
 
@@ -25,6 +27,7 @@ pub struct Reference {
 }
 
 /// What a path stands for.
+#[derive(PartialEq, Eq)]
 enum Place {
     Key(Name),
     /// `name/%value`.
@@ -36,6 +39,12 @@ impl Place {
         match self {
             Place::Key(key) | Place::Value(key) => key,
         }
+    }
+
+    /// Whether `other` is a name somewhere below this one.
+    fn is_above(&self, other: &Place) -> bool {
+        let Place::Key(key) = self else { return false };
+        is_strictly_below(other.key(), key) || (other.key() == key && matches!(other, Place::Value(_)))
     }
 
     fn parent(&self) -> Name {
@@ -203,67 +212,6 @@ impl Reference {
         Ok((place, bytes))
     }
 
-    fn rename_file(&mut self, from: &Place, to: &Place) -> Answer<()> {
-        if self.is_directory_place(to) {
-            return Err(ErrorKind::IsDirectory);
-        }
-        if to.key().is_empty() || (self.is_link(from) && matches!(to, Place::Value(_))) {
-            return Err(ErrorKind::Invalid);
-        }
-        if from.key() == to.key() {
-            return Ok(());
-        }
-        self.take(to);
-        self.links.remove(to.key());
-        if self.links.remove(from.key()) {
-            self.links.insert(to.key().clone());
-        } else {
-            let (key, new) = (from.key().clone(), to.key().clone());
-            let set = self.sets.remove(&key);
-            // Not taken: whoever has it open has it open under its new name.
-            self.open.rename(|name| (*name == key).then(|| new.clone()));
-            let bytes = self.take(from).ok_or(ErrorKind::NotFound)?;
-            self.put(to, bytes);
-            self.sets.extend(set.map(|set| (new, set)));
-        }
-        self.keep(from.parent());
-        Ok(())
-    }
-
-    fn rename_directory(&mut self, from: &Name, to: &Place) -> Answer<()> {
-        let to = match to {
-            Place::Key(to) if to == from => return Ok(()),
-            to if to.key().starts_with(from) => return Err(ErrorKind::Invalid),
-            Place::Value(_) if self.is_taken(to) => return Err(ErrorKind::NotDirectory),
-            Place::Value(_) => return Err(ErrorKind::Invalid),
-            Place::Key(to) => to,
-        };
-        if self.is_directory(to) {
-            if from.starts_with(to) || !self.is_empty(to) {
-                return Err(ErrorKind::NotEmpty);
-            }
-        } else if self.is_taken(&Place::Key(to.clone())) {
-            return Err(ErrorKind::NotDirectory);
-        }
-        self.markers.remove(to);
-        self.kept.remove(to);
-        let moved = |name: &Name| -> Name {
-            if name.starts_with(from) {
-                to.iter().chain(&name[from.len()..]).copied().collect()
-            } else {
-                name.clone()
-            }
-        };
-        self.keys = std::mem::take(&mut self.keys).into_iter().map(|(k, v)| (moved(&k), v)).collect();
-        self.sets = std::mem::take(&mut self.sets).into_iter().map(|(k, v)| (moved(&k), v)).collect();
-        for set in [&mut self.kept, &mut self.markers, &mut self.links] {
-            *set = set.iter().map(moved).collect();
-        }
-        self.open.rename(|name| Some(moved(name)));
-        self.keep(from[..from.len() - 1].to_vec());
-        Ok(())
-    }
-
     fn change_open(&mut self, slot: usize, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Answer<()> {
         let file = self.open.writable(slot)?.file.clone();
         let mut file = file.borrow_mut();
@@ -379,6 +327,11 @@ impl Tree for Reference {
         self.rename_file(&from, &to_place)
     }
 
+    fn exchange(&mut self, one: &Path, other: &Path) -> Answer<()> {
+        let (one, other) = (self.place(one)?, self.place(other)?);
+        self.exchange_places(&one, &other)
+    }
+
     fn link(&mut self, path: &Path) -> Answer<()> {
         let place = self.place(path)?;
         if self.is_taken(&place) {
@@ -428,6 +381,40 @@ impl Tree for Reference {
         let same = self.read_open(slot).is_ok_and(|bytes| bytes.len() as u64 == size && size > 0);
         self.open.writable(slot)?;
         if same { Ok(()) } else { self.change_open(slot, |old| resized(old, size)) }
+    }
+
+    fn space_open(&mut self, slot: usize, space: Space) -> Answer<()> {
+        self.open.writable(slot)?;
+        let len = self.read_open(slot)?.len() as u64;
+        let end = space.offset + space.length;
+        let (zeros, grows) = (space.zeros && space.offset < len, !space.keep_size && end > len);
+        if !zeros && !grows {
+            return Ok(());
+        }
+        self.change_open(slot, |mut bytes| {
+            if zeros {
+                bytes[space.offset as usize..end.min(len) as usize].fill(0);
+            }
+            if grows { resized(bytes, end) } else { bytes }
+        })
+    }
+
+    fn copy_open(&mut self, slot: usize, offset: u64, to: usize, to_offset: u64, length: u64) -> Answer<u64> {
+        let source = self.read_open(slot)?;
+        let target = self.open.writable(to)?;
+        if target.how == How::Append {
+            return Err(ErrorKind::BadHandle);
+        }
+        let length = length.min((source.len() as u64).saturating_sub(offset));
+        let same = std::rc::Rc::ptr_eq(&self.open.get(slot)?.file, &target.file);
+        if same && offset.abs_diff(to_offset) < length {
+            return Err(ErrorKind::Invalid);
+        }
+        if length > 0 {
+            let bytes = &source[offset as usize..(offset + length) as usize];
+            self.change_open(to, |old| written(old, to_offset, bytes))?;
+        }
+        Ok(length)
     }
 
     fn read_open(&mut self, slot: usize) -> Answer<Vec<u8>> {

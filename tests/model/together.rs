@@ -30,6 +30,7 @@ fn inside(folder: &'static str, operation: Operation) -> Operation {
         Operation::MakeDirectory(path) => Operation::MakeDirectory(at(path)),
         Operation::RemoveDirectory(path) => Operation::RemoveDirectory(at(path)),
         Operation::Rename(from, to) => Operation::Rename(at(from), at(to)),
+        Operation::Exchange(one, other) => Operation::Exchange(at(one), at(other)),
         Operation::Link(path) => Operation::Link(at(path)),
         Operation::Set(path, set) => Operation::Set(at(path), set),
         Operation::Open(slot, path, how) => Operation::Open(slot, at(path), how),

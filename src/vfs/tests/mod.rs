@@ -3,6 +3,7 @@
 mod attributes;
 mod copying;
 mod directories;
+mod exchanging;
 mod failing;
 mod handles;
 mod racing;
@@ -39,6 +40,7 @@ pub(super) const WRITE: Mode = Mode {
     append: false,
     truncate: false,
     exclusive: false,
+    synchronous: false,
 };
 pub(super) const READ: Mode = Mode { write: false, ..WRITE };
 pub(super) const TRUNCATE: Mode = Mode { truncate: true, ..WRITE };
@@ -200,6 +202,21 @@ impl Rig {
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let ((old, name), (new, new_name)) = (self.above(from), self.above(to));
         self.vfs.rename(old, name, new, new_name, false)
+    }
+
+    pub fn exchange(&self, one: &str, other: &str) -> Result<()> {
+        let ((parent, name), (other, other_name)) = (self.above(one), self.above(other));
+        self.vfs.exchange(parent, name, other, other_name)
+    }
+
+    pub fn symlink(&self, path: &str, target: &str) {
+        let (directory, name) = self.above(path);
+        self.vfs.symlink(caller(), directory, name, target.as_bytes()).unwrap();
+    }
+
+    pub fn mkdir(&self, path: &str) {
+        let (directory, name) = self.above(path);
+        self.vfs.mkdir(caller(), directory, name, 0o755).unwrap();
     }
 
     /// The names in a directory, without the dots.

@@ -267,3 +267,28 @@ fn promise_8_1_a_slow_put_holds_up_a_rename_and_nobody_else() {
     });
     assert_eq!(rig.names(ROOT), ["moved", "slow"]);
 }
+
+#[test]
+fn promise_4_5_a_file_opened_while_it_is_exchanged_is_one_or_the_other() {
+    for moment in [Moment::Before, Moment::After] {
+        let rig = Rig::new();
+        rig.foreign_put("a", b"one");
+        rig.foreign_put("b", b"two");
+        let (a, b) = (rig.look("a").unwrap().ino, rig.look("b").unwrap().ino);
+        let vfs = Arc::clone(&rig.vfs);
+        let open = amid(&rig, Call::Apply, moment, move || {
+            let opened = vfs.open(caller(), a, READ).unwrap();
+            let mut bytes = Vec::new();
+            vfs.read(a, opened.handle, 0, 10, &mut |piece| bytes.extend_from_slice(piece)).unwrap();
+            vfs.release(a, opened.handle);
+            let cut = crate::vfs::setattr::Set { size: Some(2), ..Default::default() };
+            vfs.setattr(a, cut).unwrap();
+            (bytes, vfs.getattr(a).unwrap().size)
+        });
+        rig.exchange("a", "b").unwrap();
+        // An inode is a file, whatever its name.
+        assert_eq!(open.join().unwrap(), (b"one".to_vec(), 2));
+        assert_eq!((rig.look("a").unwrap().ino, rig.look("b").unwrap().ino), (b, a));
+        assert_eq!((rig.stored("a").unwrap(), rig.stored("b").unwrap()), (b"two".to_vec(), b"on".to_vec()));
+    }
+}

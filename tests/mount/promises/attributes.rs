@@ -116,6 +116,39 @@ PYTHON
     }
 }
 
+on_every_mount! {
+    /// Locks of an open file, which other descriptors meet in the same process too
+    fn promise_5_9_locks_of_open_files(mount) {
+        mount.bash(r#"
+            python3 - <<'PYTHON'
+import errno, fcntl, os, struct
+F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
+def lock(file, kind, start, length):
+    try:
+        fcntl.fcntl(file, F_OFD_SETLK, struct.pack("hhqqi4x", kind, 0, start, length, 0))
+        return True
+    except OSError as error:
+        assert error.errno == errno.EAGAIN, error
+        return False
+one = os.open("lock", os.O_RDWR | os.O_CREAT)
+two = os.open("lock", os.O_RDWR)
+assert lock(one, fcntl.F_WRLCK, 0, 100)
+assert not lock(two, fcntl.F_WRLCK, 50, 10) and lock(two, fcntl.F_RDLCK, 100, 10)
+found = struct.unpack("hhqqi4x", fcntl.fcntl(two, F_OFD_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0)))
+assert found[:4] == (fcntl.F_WRLCK, 0, 0, 100), found
+child = os.fork()
+if child == 0:
+    three = os.open("lock", os.O_RDWR)
+    # The descriptor that was inherited is the same open file, another one is not.
+    os._exit(0 if lock(one, fcntl.F_WRLCK, 0, 100) and not lock(three, fcntl.F_RDLCK, 0, 1) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+os.close(one)
+assert lock(two, fcntl.F_WRLCK, 0, 0)
+PYTHON
+        "#);
+    }
+}
+
 #[test]
 fn promise_5_8_statfs_answers_while_a_put_waits() {
     watched(LIMIT, |place| {

@@ -130,8 +130,25 @@ fn promise_1_9_a_key_over_the_limit_of_lmdb_is_refused() {
         refused(libc::ENOENT, "lookup", fs::metadata(mount.at(&over)));
         refused(libc::ENAMETOOLONG, "create", fs::write(mount.at(&over), "no"));
         refused(libc::ENAMETOOLONG, "rename", fs::rename(mount.at(&longest), mount.at(&over)));
+        refused(libc::ENAMETOOLONG, "symlink", std::os::unix::fs::symlink("x", mount.at(&over)));
+        // A file whose name would be too long there, in a directory that changes places with another.
+        fs::create_dir_all(mount.at(format!("deep/{}", "f".repeat(100)))).unwrap();
+        let moved = [mount.at(format!("deep/{}", "f".repeat(100))), mount.at(&folder)];
+        let below = moved[0].join("x").join("g".repeat(255));
+        fs::create_dir(moved[0].join("x")).unwrap();
+        fs::write(&below, "fits").unwrap();
+        let exchanged = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            &moved[0],
+            rustix::fs::CWD,
+            &moved[1],
+            rustix::fs::RenameFlags::EXCHANGE,
+        );
+        refused(libc::ENAMETOOLONG, "exchange", exchanged.map_err(std::io::Error::from));
+        assert!(below.exists() && fs::read(mount.at(&longest)).unwrap() == b"511 bytes");
         assert_eq!(fs::read(mount.at(&longest)).unwrap(), b"511 bytes");
-        assert_eq!(dump(place, &mount.store()).len(), 3, "two markers and a file");
+        let keys = dump(place, &mount.store());
+        assert_eq!(keys.len(), 7, "five markers and two files: {:?}", keys.keys());
     });
 }
 
@@ -145,7 +162,61 @@ on_every_mount! {
         refused(libc::ENAMETOOLONG, "create", fs::write(&over, "no"));
         refused(libc::ENAMETOOLONG, "mkdir", fs::create_dir(&over));
         refused(libc::ENAMETOOLONG, "rename", fs::rename(mount.at("n".repeat(255)), &over));
+        refused(libc::ENAMETOOLONG, "symlink", std::os::unix::fs::symlink("x", &over));
+        refused(libc::ENAMETOOLONG, "stat", fs::metadata(&over));
+        refused(libc::ENAMETOOLONG, "unlink", fs::remove_file(&over));
+        refused(libc::ENAMETOOLONG, "rmdir", fs::remove_dir(&over));
+        refused(libc::ENAMETOOLONG, "open", fs::read(over.join("below")));
+        // Bytes, not letters.
+        fs::write(mount.at("ü".repeat(127)), "254 bytes").unwrap();
+        refused(libc::ENAMETOOLONG, "create", fs::write(mount.at("ü".repeat(128)), "no"));
         assert_eq!(fs::read(mount.at("n".repeat(255))).unwrap(), b"fits");
+    }
+
+    /// The kernel's limit of a path; what is deeper is reached step by step
+    fn promise_1_8_paths_beyond_the_limit_need_openat(mount) {
+        fs::write(mount.at("f"), "here").unwrap();
+        mount.bash("
+            test \"$(cat $(printf './%.0s' {1..2047})f)\" = here
+            ! cat $(printf './%.0s' {1..2048})f 2> \"$PLACE/outside/error\"
+            grep -q 'File name too long' \"$PLACE/outside/error\"
+        ");
+        if mount.kind != crate::harness::Kind::Memory {
+            return;
+        }
+        mount.bash("
+            name=$(printf 'n%.0s' {1..200})
+            for depth in {1..25}; do mkdir $name; cd $name; done
+            echo deep > file
+            test $(cat file) = deep
+            test $(pwd | wc -c) -gt 5000
+            mv file other; test $(cat other) = deep
+        ");
+    }
+
+    /// Slashes at the end mean a directory; dots are the directories they always are
+    fn promise_1_4_trailing_slashes_and_dots(mount) {
+        fs::write(mount.at("f"), "file").unwrap();
+        fs::create_dir(mount.at("d")).unwrap();
+        let at = |name: &str| format!("{}/{name}", mount.point().display());
+        refused(libc::ENOTDIR, "stat f/", fs::metadata(at("f/")));
+        refused(libc::EISDIR, "create new/", fs::write(at("new/"), "x"));
+        refused(libc::ENOTDIR, "rename to g/", fs::rename(at("f"), at("g/")));
+        refused(libc::ENOTDIR, "unlink f/", fs::remove_file(at("f/")));
+        refused(libc::ENOENT, "symlink s/", std::os::unix::fs::symlink("x", at("s/")));
+        fs::rename(at("d/"), at("e/")).unwrap();
+        fs::create_dir(at("e/n/")).unwrap();
+        fs::remove_dir(at("e/n/")).unwrap();
+        assert!(fs::metadata(at("e/")).unwrap().is_dir());
+        for dots in [".", ".."] {
+            refused(libc::EEXIST, "mkdir", fs::create_dir(at(&format!("e/{dots}"))));
+            refused(libc::EBUSY, "rename", fs::rename(at("f"), at(&format!("e/{dots}"))));
+            refused(libc::EISDIR, "unlink", fs::remove_file(at(&format!("e/{dots}"))));
+            refused(libc::ENOTDIR, "stat", fs::metadata(at(&format!("f/{dots}"))));
+        }
+        refused(libc::EINVAL, "rmdir e/.", fs::remove_dir(at("e/.")));
+        refused(libc::ENOTEMPTY, "rmdir e/..", fs::remove_dir(at("e/..")));
+        assert_eq!(fs::read(at("e/.././/e/../f")).unwrap(), b"file");
     }
 }
 
