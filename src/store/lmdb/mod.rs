@@ -30,6 +30,7 @@ mod recover;
 pub mod registry;
 mod resolve;
 mod rows;
+mod sidecar;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use engine::{Engine, Terms};
 use moment::Moment;
 use opening::Access;
+use sidecar::Beside;
 use tree::Lmdb;
 
 use super::api::{Atomic, Caps, Pace, Rename, Store};
@@ -68,7 +70,7 @@ pub static DRIVER: Driver = Driver {
     recognise,
     own_files: &["data.mdb", "lock.mdb"],
     open,
-    sidecar: |_| Ok(None),
+    sidecar: |opening| Ok(Some(Box::new(Beside::of(opening)?))),
 };
 
 fn caps() -> Caps {

@@ -6,7 +6,6 @@ mod renames;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::error::ErrorKind;
 use crate::layer::fault::Faulty;
 use crate::payload::Payload;
 use crate::store::api::{Kind, When};
