@@ -202,6 +202,17 @@ impl Map {
     }
 }
 
+impl Drop for Map {
+    fn drop(&mut self) {
+        // Where nobody called `close`. What cannot be committed stays in the journal, or is in the spool.
+        if matches!(self.moment, Moment::Live)
+            && let Err(error) = self.engine.settle()
+        {
+            tracing::error!("{}: {error}", self.engine.environment().place.shown.display());
+        }
+    }
+}
+
 impl Kv for Map {
     fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         self.database.get(key)
