@@ -1,6 +1,7 @@
 //! What is kept, what holds, and what is there: the layer over a store in memory, with another program beside it.
 
 mod faulty_home;
+mod model;
 mod renames;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
