@@ -44,7 +44,7 @@ use listing::With;
 use sidecar::Sidecar;
 use trust::Trust;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::api::{Caps, Change, Cursor, Entry, Stat, Store, Value};
 use crate::store::attributes::Xattrs;
@@ -121,7 +121,7 @@ impl Attrs {
 }
 
 impl Store for Attrs {
-    passes_on!(check_key, value_max, raw_key, version_of, foreign_changes, era, resume, watch, usage, facts);
+    passes_on!(check_key, value_max, raw_key, version_of, foreign_changes, era, resume, watch, usage);
 
     fn caps(&self) -> &Caps {
         &self.caps
@@ -211,7 +211,30 @@ impl Store for Attrs {
     }
 
     fn compact(&self) -> Result<(u64, u64)> {
-        self.store.compact()
+        let mut sizes = self.store.compact()?;
+        if let Some(map) = self.sidecar.map().filter(|_| self.caps.write) {
+            self.note_identity()?;
+            match map.compact() {
+                Ok((before, after)) => sizes = (sizes.0 + before, sizes.1 + after),
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                Err(error) => tracing::warn!("{} is not compacted: {error}", self.sidecar.home().shown()),
+            }
+        }
+        Ok(sizes)
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let home = self.sidecar.home().shown();
+        let kept = match self.sidecar.map() {
+            None => format!("sidecar at {home}, not made yet"),
+            Some(map) => match map.usage().keys {
+                Some(records) => format!("sidecar at {home}, {records} records"),
+                None => format!("sidecar at {home}"),
+            },
+        };
+        let mut facts = self.store.facts();
+        facts.push(("attributes", kept));
+        facts
     }
 
     fn close(&self) -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kvfs::error::{ErrorKind, Result};
 use kvfs::key::{Key, Segment};
+use kvfs::layer::attrs::Attrs;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
 use kvfs::store::driver;
@@ -19,6 +20,18 @@ pub struct Case {
     driver: &'static Driver,
     opening: Opening,
     folder: TempDir,
+    /// Whether its attributes are kept in a sidecar.
+    attributes: bool,
+}
+
+/// Opens a store, with a sidecar where that is wanted.
+fn open(driver: &Driver, opening: &Opening, attributes: bool) -> Arc<dyn Store> {
+    let store = (driver.open)(opening).unwrap();
+    if !attributes {
+        return store;
+    }
+    let home = (driver.sidecar)(opening).unwrap().unwrap();
+    Arc::new(Attrs::new(store, home, opening.separator.clone()).unwrap())
 }
 
 /// A key of these segments.
@@ -44,8 +57,13 @@ pub fn failure<T>(result: Result<T>) -> Option<ErrorKind> {
 }
 
 impl Case {
-    /// Opens an empty store, if this build has its kind.
+    /// Opens an empty store, if this build has its kind; `attrs(KIND)` is one with attributes.
     pub fn open(kind: &str, commit: Commit) -> Option<Case> {
+        let plain = kind.strip_prefix("attrs(").and_then(|kind| kind.strip_suffix(')'));
+        Case::open_with(plain.unwrap_or(kind), commit, plain.is_some())
+    }
+
+    fn open_with(kind: &str, commit: Commit, attributes: bool) -> Option<Case> {
         kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
         let Some(driver) = driver(kind) else {
             eprintln!("skipped: this build has no store of kind {kind}");
@@ -63,8 +81,8 @@ impl Case {
             load: None,
             save: None,
         };
-        let store = (driver.open)(&opening).unwrap();
-        Some(Case { store, driver, opening, folder })
+        let store = open(driver, &opening, attributes);
+        Some(Case { store, driver, opening, folder, attributes })
     }
 
     pub fn caps(&self) -> &Caps {
@@ -73,7 +91,7 @@ impl Case {
 
     /// Another store of the same kind, empty.
     pub fn another(&self) -> Case {
-        Case::open(self.driver.kind, self.opening.commit).unwrap()
+        Case::open_with(self.driver.kind, self.opening.commit, self.attributes).unwrap()
     }
 
     /// Whether what is put is still there when the store is opened again.
@@ -83,13 +101,13 @@ impl Case {
 
     /// Closes the store and opens it again, changed as `change` says.
     pub fn reopened(self, change: impl FnOnce(&mut Opening)) -> Case {
-        let Case { store, driver, mut opening, folder } = self;
+        let Case { store, driver, mut opening, folder, attributes } = self;
         store.sync().unwrap();
         store.close().unwrap();
         drop(store);
         change(&mut opening);
-        let store = (driver.open)(&opening).unwrap();
-        Case { store, driver, opening, folder }
+        let store = open(driver, &opening, attributes);
+        Case { store, driver, opening, folder, attributes }
     }
 
     /// Whether the store has a place for the key whose one segment has no bytes.

@@ -72,6 +72,8 @@ macro_rules! conformance {
 
 conformance! {
     memory: "memory", Commit::Auto;
+    attrs_memory: "attrs(memory)", Commit::Auto;
+    attrs_lmdb: "attrs(lmdb)", Commit::Auto;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
     lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));

@@ -99,7 +99,9 @@ struct Run {
 
 impl Run {
     fn new(case: Case) -> Run {
-        Run { case, reference: Reference::default(), open: Vec::new(), listings: Vec::new() }
+        let made = case.caps().attributes.then(BTreeSet::new);
+        let reference = Reference { made, ..Reference::default() };
+        Run { case, reference, open: Vec::new(), listings: Vec::new() }
     }
 
     fn step(&mut self, operation: &Operation) {

@@ -1,5 +1,5 @@
 //! What a flat store is, in the plainest words: values by key, and a key that ends in an empty segment is a marker
-//! where its value is empty.
+//! where its value is empty. With attributes, directories are made beside the values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,21 @@ type Outcome = Result<(), ErrorKind>;
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
     pub values: BTreeMap<Key, Vec<u8>>,
+    /// Directories that were made, and those above them; `None` where a marker is made instead.
+    pub made: Option<BTreeSet<Key>>,
 }
 
 fn marker(dir: &Key) -> Key {
     dir.child(Segment::plain(b""))
+}
+
+/// A directory that was made, and those above it: they last as it does.
+fn add(made: &mut BTreeSet<Key>, dir: Key) {
+    let mut dir = Some(dir);
+    while let Some(key) = dir.filter(|key| !key.is_root()) {
+        dir = key.parent();
+        made.insert(key);
+    }
 }
 
 impl Reference {
@@ -23,13 +34,22 @@ impl Reference {
         self.values.iter().filter(move |(key, _)| key.len() > dir.len() && key.starts_with(dir))
     }
 
+    fn made(&self) -> impl Iterator<Item = &Key> {
+        self.made.iter().flatten()
+    }
+
+    fn made_below(&self, dir: &Key) -> bool {
+        self.made().any(|key| key.len() > dir.len() && key.starts_with(dir))
+    }
+
     /// What keeps a directory from being removed: all below it but an empty marker.
     fn inside(&self, dir: &Key) -> bool {
-        self.below(dir).any(|(key, value)| *key != marker(dir) || !value.is_empty())
+        self.below(dir).any(|(key, value)| *key != marker(dir) || !value.is_empty()) || self.made_below(dir)
     }
 
     pub fn kind(&self, key: &Key) -> Option<Kind> {
-        let below = key.is_root() || self.below(key).next().is_some();
+        let made = self.made().any(|made| made == key) || self.made_below(key);
+        let below = key.is_root() || self.below(key).next().is_some() || made;
         match (self.values.contains_key(key), below) {
             (true, true) => Some(Kind::Both),
             (true, false) => Some(Kind::Leaf),
@@ -42,7 +62,9 @@ impl Reference {
         let hidden = |key: &Key, value: &[u8]| !dir.is_root() && value.is_empty() && *key == marker(dir);
         self.below(dir)
             .filter(|(key, value)| !hidden(key, value))
-            .filter_map(|(key, _)| Some(key.segment(dir.len())?.bytes.to_vec()))
+            .map(|(key, _)| key)
+            .chain(self.made().filter(|key| key.len() > dir.len() && key.starts_with(dir)))
+            .filter_map(|key| Some(key.segment(dir.len())?.bytes.to_vec()))
             .collect()
     }
 
@@ -61,7 +83,8 @@ impl Reference {
         if tree && replace && self.inside(to) {
             return Err(ErrorKind::NotEmpty);
         }
-        if tree && !replace && self.below(to).next().is_some() {
+        let made_to = self.made().any(|made| made == to) || self.made_below(to);
+        if tree && !replace && (self.below(to).next().is_some() || made_to) {
             return Err(ErrorKind::Exists);
         }
         if !replace && self.values.contains_key(to) {
@@ -73,9 +96,11 @@ impl Reference {
             .filter(|key| *key == from || (tree && key.starts_with(from)))
             .cloned()
             .collect();
-        if moved.is_empty() {
+        let names: Vec<Key> = self.made().filter(|key| tree && key.starts_with(from)).cloned().collect();
+        if moved.is_empty() && names.is_empty() {
             return Err(ErrorKind::NotFound);
         }
+        self.rename_made(from, to, tree, &names);
         for old in moved {
             let mut new = to.clone();
             old.below(from.len()).segments().for_each(|segment| new.push(segment));
@@ -86,9 +111,24 @@ impl Reference {
         Ok(())
     }
 
+    fn rename_made(&mut self, from: &Key, to: &Key, tree: bool, names: &[Key]) {
+        let Some(made) = self.made.as_mut().filter(|_| tree) else { return };
+        made.remove(to);
+        for old in names {
+            made.remove(old);
+            let mut new = to.clone();
+            old.below(from.len()).segments().for_each(|segment| new.push(segment));
+            add(made, new);
+        }
+    }
+
     pub fn make(&mut self, dir: &Key) -> Outcome {
         if self.kind(dir).is_some() {
             return Err(ErrorKind::Exists);
+        }
+        if let Some(made) = &mut self.made {
+            add(made, dir.clone());
+            return Ok(());
         }
         self.values.insert(marker(dir), Vec::new());
         Ok(())
@@ -99,6 +139,7 @@ impl Reference {
             return Err(ErrorKind::NotEmpty);
         }
         self.values.remove(&marker(dir));
+        self.made.as_mut().map(|made| made.remove(dir));
         Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! Listing a directory: the store's entries and the names that the sidecar alone has, each once, in the order of
 //! their bytes as far as the store's entries are.
 //!
-//! A name of the sidecar is given by the sidecar's side, whatever the store has there, and passed over on the store's:
-//! so it is given once, also where keys come or go below it meanwhile. The store must not be called while it hands
-//! out entries; so the names are prepared in pages, and the store's listing is left where a new page is needed or a
-//! value must be looked at.
+//! A name that the sidecar has is given by the sidecar's side, and passed over on the store's, where the two meet: at
+//! its place in the order of the names' bytes. In the store's order `a!` may come before `a`, of which only keys below
+//! are there; so what was given by the sidecar's side and may be met again is remembered: it is a prefix of the
+//! greatest name given so far, as in the listing of a flat store.
+//!
+//! The store must not be called while it hands out entries. So the names are prepared in pages, and the store's listing
+//! is left where a new page is needed, or a value must be looked at.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -12,7 +15,7 @@ use std::ops::ControlFlow;
 use super::Attrs;
 use super::reading::Doubt;
 use super::record::Name;
-use super::sidecar::{name_key, names_in};
+use super::sidecar::names_in;
 use crate::error::Result;
 use crate::key::{Key, Segment, Word};
 use crate::store::api::{Cursor, Entry, Stat};
@@ -33,27 +36,59 @@ pub(super) enum With {
 }
 
 /// How far a listing has come beside the store, as [`Cursor::beside`] has it.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Progress {
-    /// The last name given.
-    last: Option<Vec<u8>>,
     /// Whether the store has given all of its entries.
     store_done: bool,
+    /// The greatest name given, by either side. The sidecar's side goes on after it.
+    last: Option<Vec<u8>>,
+    /// Which prefixes of it the sidecar's side has given, by their lengths.
+    given: Vec<u32>,
 }
 
 impl Progress {
-    fn of(beside: &[u8]) -> Progress {
-        match beside {
-            [flags, last @ ..] => {
-                Progress { last: (flags & 2 != 0).then(|| last.to_vec()), store_done: flags & 1 != 0 }
-            }
-            [] => Progress::default(),
+    fn decode(beside: &[u8]) -> Progress {
+        let Some((flags, rest)) = beside.split_first() else { return Progress::default() };
+        let (count, rest) = rest
+            .split_first_chunk()
+            .map_or((0, rest), |(count, rest)| (u32::from_le_bytes(*count) as usize, rest));
+        let (lengths, last) = rest
+            .as_chunks::<4>()
+            .0
+            .split_at_checked(count)
+            .map_or((&[][..], rest), |split| (split.0, &rest[count * 4..]));
+        Progress {
+            store_done: flags & 1 != 0,
+            last: (flags & 2 != 0).then(|| last.to_vec()),
+            given: lengths.iter().map(|length| u32::from_le_bytes(*length)).collect(),
         }
     }
 
     fn encode(&self) -> Vec<u8> {
-        let flags = u8::from(self.store_done) | u8::from(self.last.is_some()) << 1;
-        [&[flags], self.last.as_deref().unwrap_or_default()].concat()
+        let mut bytes = vec![u8::from(self.store_done) | u8::from(self.last.is_some()) << 1];
+        bytes.extend_from_slice(&(self.given.len() as u32).to_le_bytes());
+        self.given.iter().for_each(|length| bytes.extend_from_slice(&length.to_le_bytes()));
+        bytes.extend_from_slice(self.last.as_deref().unwrap_or_default());
+        bytes
+    }
+
+    /// Whether the sidecar's side is past `name`.
+    fn is_past(&self, name: &[u8]) -> bool {
+        self.last.as_deref().is_some_and(|last| name <= last)
+    }
+
+    /// `name` was given, by the sidecar's side where `beside`.
+    fn give(&mut self, name: &[u8], beside: bool) {
+        if self.is_past(name) {
+            return;
+        }
+        let last = self.last.get_or_insert_default();
+        self.given.retain(|length| name.starts_with(&last[..*length as usize]));
+        last.clear();
+        last.extend_from_slice(name);
+        if beside {
+            self.given.push(name.len() as u32);
+        }
     }
 }
 
@@ -81,8 +116,6 @@ struct Listing<'a> {
     dir: &'a Key,
     with: With,
     page: Page,
-    /// Whether this directory has names at all.
-    named: bool,
     /// What was found out about entries whose times were in doubt.
     settled: HashMap<Key, Attributes>,
 }
@@ -99,18 +132,18 @@ impl Attrs {
         each: &mut Each<'_>,
     ) -> Result<()> {
         let plain = with == With::Type && !self.sidecar.is_numbered();
-        if self.is_bare() || (plain && !self.sidecar.has_names() && from.beside.is_empty()) {
+        let alone = self.is_bare() || (plain && !self.sidecar.has_names());
+        if from.done || (alone && !self.caps.write) {
             return self.store.list(dir, from, each);
         }
-        if from.done {
-            return Ok(());
+        let mut progress = Progress::decode(&from.beside);
+        if alone && !progress.store_done {
+            return self.list_alone(dir, from, &mut progress, each);
         }
         let _still = self.moving.read();
-        let mut progress = Progress::of(&from.beside);
         let mut cursor = Cursor { beside: Vec::new(), done: progress.store_done, ..from.clone() };
         let page = Page { names: Vec::new(), given: 0, more: self.sidecar.has_names() };
-        let (named, settled) = (progress.last.is_some(), HashMap::new());
-        let mut listing = Listing { attrs: self, dir, with, page, named, settled };
+        let mut listing = Listing { attrs: self, dir, with, page, settled: HashMap::new() };
         let outcome = listing.run(&mut progress, &mut cursor, each);
         progress.store_done = cursor.done;
         let done = matches!(outcome, Ok(ControlFlow::Continue(())));
@@ -165,6 +198,25 @@ impl Attrs {
         }
         self.unite(found, &name)
     }
+
+    /// The store's entries, where there are no others yet; names that come while it is listed go on from there.
+    fn list_alone(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        progress: &mut Progress,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
+        let outcome = self.store.list(dir, from, &mut |entry| {
+            each(entry)?;
+            if entry.segment.word == Word::None {
+                progress.give(entry.segment.bytes, false);
+            }
+            ControlFlow::Continue(())
+        });
+        from.beside = progress.encode();
+        outcome
+    }
 }
 
 impl Listing<'_> {
@@ -178,7 +230,6 @@ impl Listing<'_> {
         loop {
             if self.page.given == self.page.names.len() && self.page.more {
                 self.page = self.next_page(progress.last.as_deref())?;
-                self.named |= !self.page.names.is_empty();
             }
             let left = self.list_store(progress, cursor, each)?;
             match left {
@@ -223,7 +274,7 @@ impl Listing<'_> {
         }
     }
 
-    /// Gives the names of the page that come before `entry`, or all.
+    /// Gives the names of the page up to that of `entry`, or all.
     fn give_names(
         &mut self,
         progress: &mut Progress,
@@ -231,14 +282,27 @@ impl Listing<'_> {
         each: &mut Each<'_>,
     ) -> ControlFlow<()> {
         while let Some((raw, stat)) = self.page.names.get(self.page.given) {
-            if entry.is_some_and(|entry| entry.word == Word::None && **raw >= *entry.bytes) {
+            if entry.is_some_and(|entry| entry.word == Word::None && **raw > *entry.bytes) {
                 break;
             }
             each(Entry { segment: Segment::plain(raw), stat: *stat })?;
-            progress.last = Some(raw.clone());
+            progress.give(raw, true);
             self.page.given += 1;
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether the sidecar's side has given this entry of the store.
+    fn is_given(&self, progress: &Progress, key: &Key, segment: Segment<'_>) -> Result<bool> {
+        let Some(last) = progress.last.as_deref() else { return Ok(false) };
+        if segment.word != Word::None || segment.bytes > last {
+            return Ok(false);
+        }
+        if last.starts_with(segment.bytes) {
+            return Ok(progress.given.contains(&(segment.bytes.len() as u32)));
+        }
+        // The store's entries are in no order.
+        Ok(self.attrs.name(key)? == Some(Name::Directory))
     }
 
     /// Gives the store's entries, and the names that come before each.
@@ -278,7 +342,7 @@ impl Listing<'_> {
             return Ok(Some(Left::Page));
         }
         let key = self.dir.child(entry.segment);
-        if self.named && name_key(&key).is_some() && self.attrs.name(&key)? == Some(Name::Directory) {
+        if self.is_given(progress, &key, entry.segment)? {
             return Ok(None);
         }
         let mut stat = entry.stat;
@@ -291,8 +355,13 @@ impl Listing<'_> {
                 None => return Ok(Some(Left::Doubt)),
             }
         }
-        let enough = each(Entry { stat, ..entry }).is_break();
-        Ok(enough.then_some(Left::Enough))
+        if each(Entry { stat, ..entry }).is_break() {
+            return Ok(Some(Left::Enough));
+        }
+        if entry.segment.word == Word::None {
+            progress.give(entry.segment.bytes, false);
+        }
+        Ok(None)
     }
 
     /// Compares the times that are in doubt of the entries ahead.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Attrs;
 use super::record::Record;
-use super::sidecar::{AGE, FORMAT, ORIGIN, Sidecar, close_envelope, key_of, read, write};
+use super::sidecar::{self, AGE, FORMAT, ORIGIN, Sidecar, close_envelope, key_of, read, write};
 use super::trust::new_epoch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Era, Store};
@@ -39,11 +39,7 @@ pub(super) struct Age {
 }
 
 fn unusable(sidecar: &Sidecar, why: &str) -> Error {
-    let sentence = format!(
-        "the attributes at {} {why}: mount with --attrs none to go without them, or remove them with kvfs attrs drop",
-        sidecar.home().shown()
-    );
-    Error::new(ErrorKind::Invalid, sentence)
+    sidecar::unusable(sidecar.home(), ErrorKind::Invalid, why)
 }
 
 fn encode(what: &impl Serialize) -> Result<Vec<u8>> {
@@ -88,6 +84,17 @@ impl Attrs {
         Ok(())
     }
 
+    /// Notes that the store has become another file, as a compaction makes it.
+    ///
+    /// # Errors
+    /// As for reading; the sidecar's.
+    pub(super) fn note_identity(&self) -> Result<()> {
+        let origin =
+            self.sidecar.get(ORIGIN)?.and_then(|bytes| serde_json::from_slice::<Origin>(&bytes).ok());
+        let (Some(origin), Some(era)) = (origin, self.store.era()?) else { return Ok(()) };
+        adopt(&self.sidecar, &self.store, &Origin { store: era.identity, ..origin })
+    }
+
     /// Notes the state of the store, in which all holds that was recorded, unless something is being changed.
     ///
     /// # Errors
@@ -110,13 +117,13 @@ impl Attrs {
 /// One sentence: it is damaged, newer, another store's, or made with another separator.
 pub(super) fn enter(sidecar: &Sidecar, store: &Arc<dyn Store>, separator: Option<&[u8]>) -> Result<u64> {
     let Some(map) = sidecar.map() else { return Ok(new_epoch()) };
-    let stored = read(&**map, ORIGIN).map_err(|e| unusable(sidecar, &format!("cannot be read ({e})")))?;
+    let stored = read(&**map, ORIGIN).map_err(|e| unusable(sidecar, &e.to_string()))?;
     let origin = match stored.as_deref() {
         // It was made, and its daemon died before it wrote anything.
         None if sidecar.keys(b"", None, 1)?.is_empty() => None,
-        None => return Err(unusable(sidecar, "do not say which store they belong to")),
+        None => return Err(unusable(sidecar, "they do not say which store they are of")),
         Some([format, ..]) if *format > FORMAT => {
-            return Err(unusable(sidecar, "were written by a newer kvfs"));
+            return Err(unusable(sidecar, "a newer kvfs wrote them"));
         }
         Some([FORMAT, 0, bytes @ ..]) => serde_json::from_slice::<Origin>(bytes).ok(),
         Some(_) => None,
@@ -125,7 +132,7 @@ pub(super) fn enter(sidecar: &Sidecar, store: &Arc<dyn Store>, separator: Option
     let identity = era.map(|era| era.identity).unwrap_or_default();
     let Some(origin) = origin else {
         if stored.is_some() {
-            return Err(unusable(sidecar, "are damaged"));
+            return Err(unusable(sidecar, "they are damaged"));
         }
         let origin = Origin { separator: separator.map(<[u8]>::to_vec), store: identity, numbered: false };
         adopt(sidecar, store, &origin)?;
@@ -137,14 +144,17 @@ pub(super) fn enter(sidecar: &Sidecar, store: &Arc<dyn Store>, separator: Option
                 .map_or("no separator".into(), |bytes| format!("the separator \"{}\"", bytes.escape_ascii()))
         };
         let made = shown(origin.separator.as_deref());
-        return Err(unusable(sidecar, &format!("were made with {made}, not with {}", shown(separator))));
+        return Err(unusable(
+            sidecar,
+            &format!("they were made with {made}, and not with {}", shown(separator)),
+        ));
     }
     if origin.numbered {
         sidecar.set_numbered();
     }
     if origin.store != identity {
         if is_of_another_store(sidecar, store)? {
-            return Err(unusable(sidecar, "belong to another store"));
+            return Err(unusable(sidecar, "they are another store's"));
         }
         adopt(sidecar, store, &Origin { store: identity, ..origin })?;
         return Ok(new_epoch());

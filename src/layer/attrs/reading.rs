@@ -84,7 +84,9 @@ impl Attrs {
 
     /// Another program made a value where a link, a FIFO or a socket was: that goes.
     fn give_way(&self, key: &Key) -> Result<()> {
-        let Some(whole) = name_key(key).filter(|_| self.caps.write) else { return Ok(()) };
+        // Where we put a value over it, that goes with the put.
+        let theirs = self.caps.write && !self.changing.has(key);
+        let Some(whole) = name_key(key).filter(|_| theirs) else { return Ok(()) };
         if let Some(bytes) = self.sidecar.get(&whole)?
             && self.sidecar.replace(&whole, &bytes, None)?
         {
@@ -95,12 +97,14 @@ impl Attrs {
 
     /// Forgets what was kept of something that is gone, so that what comes there next does not inherit it.
     fn purge(&self, key: &Key) -> Result<()> {
-        if !self.caps.write || self.changing.has(key) {
+        if !self.caps.write {
             return Ok(());
         }
         for directory in [false, true] {
             let whole = record_key(key, directory);
-            if let Some(bytes) = self.sidecar.get(&whole)? {
+            let Some(bytes) = self.sidecar.get(&whole)? else { continue };
+            // What a record is of is there before it is: so this one is of something that came just now, or is old.
+            if self.name(key)?.is_none() && self.store.stat(key)?.is_none() {
                 self.sidecar.replace(&whole, &bytes, None)?;
             }
         }

@@ -126,7 +126,8 @@ impl Sidecar {
     /// # Errors
     /// The home's.
     pub fn new(home: Box<dyn Home>) -> Result<Sidecar> {
-        let map = home.open(false)?.map_or_else(OnceLock::new, OnceLock::from);
+        let map = home.open(false).map_err(|error| unusable(&*home, error.kind(), &error.to_string()))?;
+        let map = map.map_or_else(OnceLock::new, OnceLock::from);
         let (written, synced) = (AtomicU64::new(0), AtomicU64::new(0));
         let (names, numbered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (making, aged) = (Mutex::new(()), Mutex::new(false));
@@ -365,6 +366,17 @@ impl Sidecar {
         }
         Ok(())
     }
+}
+
+/// Why there is no mount with these attributes, and what to do.
+pub(super) fn unusable(home: &dyn Home, kind: ErrorKind, why: &str) -> Error {
+    let sentence = format!(
+        "the attributes at {} cannot be used: {why}; mount with --attrs none to go without them, or remove them with \
+         kvfs attrs drop",
+        home.shown()
+    );
+    // What a store says of damage is not an error of its medium here.
+    Error::new(if kind == ErrorKind::Io { ErrorKind::Invalid } else { kind }, sentence)
 }
 
 /// All bytes of a value.

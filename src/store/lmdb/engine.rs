@@ -71,8 +71,15 @@ impl Engine {
     /// # Errors
     /// One sentence: what the path is instead, who holds it, which right is missing.
     pub fn open(path: &Path, terms: Terms, opening: &Opening) -> Result<Arc<Engine>> {
+        Engine::open_place(Place::find(path, terms.create && !terms.read_only)?, terms, opening)
+    }
+
+    /// The environment at `place`, likewise.
+    ///
+    /// # Errors
+    /// As for [`Engine::open`].
+    pub(super) fn open_place(place: Place, terms: Terms, opening: &Opening) -> Result<Arc<Engine>> {
         let deadline = Deadline::after(terms.timeout);
-        let place = Place::find(path, terms.create && !terms.read_only)?;
         if place.new {
             place.make_data_file().inspect_err(|_| place.undo())?;
         }
@@ -86,7 +93,7 @@ impl Engine {
             Ok(_) => {
                 return Err(Error::new(
                     ErrorKind::Busy,
-                    format!("{} is mounted read-only already: unmount it first", path.display()),
+                    format!("{} is mounted read-only already: unmount it first", place.shown.display()),
                 ));
             }
             Err(registered) => registered,

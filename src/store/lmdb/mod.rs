@@ -30,6 +30,7 @@ mod recover;
 pub mod registry;
 mod resolve;
 mod rows;
+mod sidecar;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ use check::Extent;
 use engine::{Engine, Terms};
 use moment::Moment;
 use opening::Access;
+use sidecar::Beside;
 use tree::Lmdb;
 
 use super::api::{Atomic, Caps, Pace, Rename, Store};
@@ -70,7 +72,7 @@ pub static DRIVER: Driver = Driver {
     recognise,
     own_files: &["data.mdb", "lock.mdb"],
     open,
-    sidecar: |_| Ok(None),
+    sidecar: |opening| Ok(Some(Box::new(Beside::of(opening)?))),
 };
 
 fn caps() -> Caps {

@@ -97,6 +97,21 @@ impl Place {
         Ok(Place { shown: path.into(), new: false, single: true, made_folder: false, folder, name })
     }
 
+    /// The same place, with the path that people know it by.
+    pub(super) fn shown_as(self, shown: PathBuf) -> Place {
+        Place { shown, ..self }
+    }
+
+    /// The same place once more.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors.
+    pub(super) fn again(&self) -> Result<Place> {
+        let folder = self.folder.try_clone().map_err(|e| Error::io(self.shown.display(), &e))?;
+        let (shown, name) = (self.shown.clone(), self.name.clone());
+        Ok(Place { shown, new: false, single: self.single, made_folder: false, folder, name })
+    }
+
     /// The data file, by way of the folder's descriptor.
     pub fn data(&self) -> PathBuf {
         self.through_folder().join(&self.name)

@@ -1,12 +1,12 @@
 //! What is kept, what holds, and what is there: the layer over a store in memory, with another program beside it.
 
 mod faulty_home;
+mod model;
 mod renames;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::error::ErrorKind;
 use crate::layer::fault::Faulty;
 use crate::payload::Payload;
 use crate::store::api::{Kind, When};
