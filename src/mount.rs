@@ -485,8 +485,11 @@ pub fn open_store(
 /// # Errors
 /// `Invalid` where the store keeps attributes itself; `Busy` while it is mounted.
 pub fn drop_attributes(spec: &MountSpec, place: &Place, location: PathBuf) -> Result<String> {
-    let _ = (spec, place, location);
-    Ok(String::new())
+    let home = (place.driver.sidecar)(&opening(spec, place, Some(location)))?.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, format!("{} has no sidecar that could be dropped", place.driver.kind))
+    })?;
+    let shown = home.shown();
+    Ok(if home.remove()? { format!("{shown} is removed") } else { format!("there is no {shown}") })
 }
 
 fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Opening {

@@ -40,6 +40,7 @@ fn opening(path: &Path) -> Opening {
         location: Some(path.to_owned()),
         read_only: false,
         create: true,
+        check: false,
         separator: Some(b"/".to_vec()),
         commit: Commit::Auto,
         timeout: Duration::from_secs(30),

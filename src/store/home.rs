@@ -26,6 +26,12 @@ pub trait Home: Send + Sync {
     /// # Errors
     /// As for reading.
     fn snapshot(&self) -> Result<Box<dyn Home>>;
+
+    /// Removes the map, which nobody has opened here; false where there was none.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&self) -> Result<bool>;
 }
 
 impl<H: Home + ?Sized> Home for Arc<H> {
@@ -44,19 +50,29 @@ impl<H: Home + ?Sized> Home for Arc<H> {
     fn snapshot(&self) -> Result<Box<dyn Home>> {
         (**self).snapshot()
     }
+
+    fn remove(&self) -> Result<bool> {
+        (**self).remove()
+    }
 }
 
 /// A home in memory: it lasts as long as its store.
 pub struct InMemory<K> {
     map: Mutex<Option<Arc<K>>>,
-    make: fn() -> K,
+    make: Arc<dyn Fn() -> K + Send + Sync>,
     key_max: usize,
 }
 
 impl<K: Kv> InMemory<K> {
     /// Nothing yet; `make` makes the map, whose keys have at most `key_max` bytes.
-    pub fn new(make: fn() -> K, key_max: usize) -> InMemory<K> {
-        InMemory { map: Mutex::new(None), make, key_max }
+    pub fn new(make: impl Fn() -> K + Send + Sync + 'static, key_max: usize) -> InMemory<K> {
+        InMemory { map: Mutex::new(None), make: Arc::new(make), key_max }
+    }
+
+    /// The same with a map that is there already.
+    #[must_use]
+    pub fn with(self, map: K) -> InMemory<K> {
+        InMemory { map: Mutex::new(Some(Arc::new(map))), ..self }
     }
 }
 
@@ -79,7 +95,11 @@ impl<K: Kv> Home for InMemory<K> {
 
     fn snapshot(&self) -> Result<Box<dyn Home>> {
         let map = self.map.lock().as_ref().map(|map| map.snapshot()).transpose()?;
-        let (make, key_max) = (self.make, self.key_max);
+        let (make, key_max) = (Arc::clone(&self.make), self.key_max);
         Ok(Box::new(InMemory { map: Mutex::new(map.map(Arc::new)), make, key_max }))
+    }
+
+    fn remove(&self) -> Result<bool> {
+        Ok(self.map.lock().take().is_some())
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Watch};
 use super::driver::{Driver, Location, Opening};
 use super::flat::{Edit, Flat, Found, Kv, Step, TellKey};
-use super::home::InMemory;
+use super::home::{Home, InMemory};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -35,7 +35,7 @@ pub static DRIVER: Driver = Driver {
     recognise: |_| false,
     own_files: &[],
     open,
-    sidecar: |_| Ok(Some(Box::new(InMemory::new(Memory::new, KEY_MAX as usize)))),
+    sidecar,
 };
 
 fn caps() -> Caps {
@@ -67,6 +67,29 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
     }
     let caps = Caps { write: !opening.read_only, ..caps() };
     Ok(Arc::new(Flat::new(memory, caps, opening.separator.clone())))
+}
+
+/// The sidecar is as lasting as the store: in memory, and with `--load FILE` and `--save FILE` in `FILE.kvfs`.
+fn sidecar(opening: &Opening) -> Result<Option<Box<dyn Home>>> {
+    let beside = |file: &PathBuf| {
+        let mut name = file.clone().into_os_string();
+        name.push(".kvfs");
+        PathBuf::from(name)
+    };
+    let load = opening.load.as_ref().map(beside).filter(|file| file.exists());
+    let save = opening.save.as_ref().map(beside);
+    let target = save.as_deref().map(file::target).transpose()?;
+    let make = move || Memory { save: target.clone(), ..Memory::new() };
+    let home = InMemory::new(make.clone(), KEY_MAX as usize);
+    // One that is there from an earlier mount is not taken for this one's: with nothing to keep, it is emptied.
+    if load.is_none() && !save.is_some_and(|file| file.exists()) {
+        return Ok(Some(Box::new(home)));
+    }
+    let mut map = make();
+    if let Some(load) = load {
+        file::load(&mut map, &load)?;
+    }
+    Ok(Some(Box::new(home.with(map))))
 }
 
 /// An ordered map in memory, empty at first.

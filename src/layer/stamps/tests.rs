@@ -17,23 +17,6 @@ struct Place {
     stamps: Arc<InMemory<Memory>>,
 }
 
-struct Shared(Arc<InMemory<Memory>>);
-
-impl Home for Shared {
-    fn open(&self, create: bool) -> Result<Option<Arc<dyn crate::store::flat::Kv>>> {
-        self.0.open(create)
-    }
-    fn shown(&self) -> String {
-        self.0.shown()
-    }
-    fn key_max(&self) -> usize {
-        self.0.key_max()
-    }
-    fn snapshot(&self) -> Result<Box<dyn Home>> {
-        self.0.snapshot()
-    }
-}
-
 fn key(path: &str) -> Key {
     Key::of(path.split('/').map(str::as_bytes))
 }
@@ -67,7 +50,7 @@ impl Place {
         let era = Era { identity: Vec::new(), mark: mark.as_bytes().to_vec(), modified: env::now() };
         let snapshot = Arc::clone(&self.store).snapshot().unwrap();
         let faulty = Arc::new(Faulty::new(Arc::new(OneTime { store: snapshot, modified: era.modified })));
-        let home = Box::new(Shared(Arc::clone(&self.stamps)));
+        let home = Box::new(Arc::clone(&self.stamps));
         (Stamps::new(Arc::clone(&faulty) as Arc<dyn Store>, &era, home).unwrap(), faulty)
     }
 }

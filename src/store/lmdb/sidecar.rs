@@ -186,6 +186,23 @@ impl Home for Beside {
         let opening = Opening { read_only: true, ..self.opening.clone() };
         Ok(Box::new(Beside { place, opening, map: Mutex::new(map), fixed: true, _one_writer: None }))
     }
+
+    fn remove(&self) -> Result<bool> {
+        let path = self.path(&self.place.through_folder());
+        let fail = |e: std::io::Error| Error::io(self.shown_path().display(), &e);
+        // Its own files alone: whatever else somebody put there keeps the folder.
+        for name in ["data.mdb", "lock.mdb"] {
+            match fs::remove_file(path.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+                _ => {}
+            }
+        }
+        match fs::remove_dir(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(fail(error)),
+        }
+    }
 }
 
 impl Map {

@@ -9,7 +9,6 @@ use crate::harness::{Foreign, Kind, Mount, needs_kvfs};
 macro_rules! on_mount {
     ($name:ident, $kind:expr) => {
         #[test]
-        #[ignore = "attributes do not last yet"] // To be removed when they do.
         fn $name() {
             Mount::try_on($kind, body);
         }

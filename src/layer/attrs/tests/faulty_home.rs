@@ -53,6 +53,10 @@ impl Home for FaultyHome {
     fn snapshot(&self) -> Result<Box<dyn Home>> {
         self.home.snapshot()
     }
+
+    fn remove(&self) -> Result<bool> {
+        self.home.remove()
+    }
 }
 
 impl Kv for Shared {
