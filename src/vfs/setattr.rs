@@ -66,7 +66,7 @@ impl Vfs {
     /// `ReadOnly`, `NotPermitted` in a `%more` directory, and for a size what writing gives.
     pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
-        let _steady = self.hold_steady()?;
+        let steady = self.hold_steady()?;
         let place = self.place(ino)?;
         if place.more.is_some() {
             return Err(Error::new(
@@ -82,11 +82,11 @@ impl Vfs {
         }
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
-            let before = self.getattr(ino)?;
+            let before = self.getattr_steady(ino, &steady)?;
             let names = self.hold_names()?;
             self.set_at(ino, &set, &before, &names)?;
         }
-        self.getattr(ino)
+        self.getattr_steady(ino, &steady)
     }
 
     fn set_at(&self, ino: Ino, set: &Set, before: &Attr, names: &Unmoved<'_>) -> Result<()> {
