@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use twox_hash::{XxHash3_64, xxhash3_64};
 
-use super::Vfs;
 use super::buffer::{Buffer, State};
 use super::node::{Ino, Nameless, Place, What};
+use super::{Steady, Vfs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Kind, Stat, Value};
@@ -61,7 +61,12 @@ impl Vfs {
     /// # Errors
     /// `Stale` for a number that is not known; `NotFound` where the key is gone.
     pub fn getattr(&self, ino: Ino) -> Result<Attr> {
-        self.settled(|| {
+        self.getattr_steady(ino, &self.hold_steady()?)
+    }
+
+    /// The same, for whoever holds inodes and keys together.
+    pub(super) fn getattr_steady(&self, ino: Ino, steady: &Steady<'_>) -> Result<Attr> {
+        self.settle(steady, || {
             let (place, buffer) = self.place_and_buffer(ino)?;
             self.attr(ino, &place, buffer.as_deref(), None)
         })

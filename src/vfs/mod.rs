@@ -19,7 +19,7 @@
 //! | `report` | counts |
 //!
 //! Lock order: an open directory → `steady` → `tree` → `Buffer::putting` → `Buffer::state` → `overlay` → `table` or `handles`.
-//! The last three are never held across a call of the store; `tree` is never read twice by one thread.
+//! The last three are never held across a call of the store; `steady` and `tree` are never read twice by one thread.
 
 pub mod attr;
 pub mod buffer;
@@ -94,6 +94,9 @@ pub struct Options {
     pub spool: Spool,
 }
 
+/// As long as it lives, a key leads to the value of the inode that has it.
+struct Steady<'v>(#[allow(dead_code, reason = "its drop lets names be exchanged")] RwLockReadGuard<'v, ()>);
+
 /// POSIX over one store.
 pub struct Vfs {
     pub(crate) store: Arc<dyn Store>,
@@ -103,8 +106,7 @@ pub struct Vfs {
     /// Written by whoever renames, read by whoever makes, removes, lists or puts: a key is the key of now.
     tree: RwLock<()>,
     /// Written by whoever exchanges two names, read by whoever goes from an inode to its key, and to the store with
-    /// it: between the store's exchange and the table's, a key leads to the other's value. Read again by threads that
-    /// read it already.
+    /// it: between the store's exchange and the table's, a key leads to the other's value.
     steady: RwLock<()>,
     /// Counts renames, once at the beginning and once at the end: see [`Vfs::settled`].
     moves: AtomicU64,
@@ -175,7 +177,11 @@ impl Vfs {
     /// # Errors
     /// What `look` answers; `TimedOut`.
     fn settled<T>(&self, look: impl Fn() -> Result<T>) -> Result<T> {
-        let _steady = self.hold_steady()?;
+        self.settle(&self.hold_steady()?, look)
+    }
+
+    /// The same, for whoever holds inodes and keys together.
+    fn settle<T>(&self, _: &Steady<'_>, look: impl Fn() -> Result<T>) -> Result<T> {
         let moves = self.moves.load(Ordering::Acquire);
         let answer = look();
         let nothing = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
@@ -186,17 +192,18 @@ impl Vfs {
         answer
     }
 
-    /// Keeps inodes and their keys together, as long as it lives.
+    /// Keeps inodes and their keys together. Not to be held twice by one thread, as for [`Vfs::hold_names`].
     ///
     /// # Errors
     /// `TimedOut`.
-    fn hold_steady(&self) -> Result<RwLockReadGuard<'_, ()>> {
-        if let Some(steady) = self.steady.try_read_recursive() {
-            return Ok(steady);
+    fn hold_steady(&self) -> Result<Steady<'_>> {
+        if let Some(steady) = self.steady.try_read() {
+            return Ok(Steady(steady));
         }
         let deadline = Deadline::after(self.options.timeout);
-        self.steady
-            .try_read_recursive_until(deadline.at())
+        let steady = self.steady.try_read_until(deadline.at());
+        steady
+            .map(Steady)
             .ok_or_else(|| Error::new(ErrorKind::TimedOut, "an exchange of names takes too long"))
     }
 

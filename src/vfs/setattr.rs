@@ -70,7 +70,7 @@ impl Vfs {
     /// kept, `NotPermitted` for a mode or an owner and `Unsupported` for a time, unless they hold already (§5.3).
     pub fn setattr(&self, ino: Ino, set: Set) -> Result<Attr> {
         self.check_writable()?;
-        let _steady = self.hold_steady()?;
+        let steady = self.hold_steady()?;
         let place = self.place(ino)?;
         if place.more.is_some() {
             return Err(Error::new(
@@ -86,7 +86,7 @@ impl Vfs {
         }
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
-            let before = self.getattr(ino)?;
+            let before = self.getattr_steady(ino, &steady)?;
             if self.caps.attributes {
                 let names = self.hold_names()?;
                 self.set_attributes(ino, setting_of(&set, &before), &names)?;
@@ -94,7 +94,7 @@ impl Vfs {
                 self.refuse_lasting(&set, &before)?;
             }
         }
-        self.getattr(ino)
+        self.getattr_steady(ino, &steady)
     }
 
     /// Without a place for attributes, what holds already may be set, and a time to now; nothing is faked (§5.3).

@@ -128,6 +128,49 @@ pub fn a_tree_is_renamed_whole(case: &Case) {
     assert_eq!(case.value(&path("target/x/y")).unwrap(), b"3");
 }
 
+/// §4.5: by way of a key that nobody uses: all three are carried out, or none.
+pub fn three_renames_of_a_batch_are_an_exchange(case: &Case) {
+    if case.caps().atomic != Atomic::Batch || case.caps().rename != Rename::Tree {
+        return;
+    }
+    case.put(&path("small"), b"small");
+    case.put(&path("large"), &vec![7; 2 << 20]);
+    case.put_all([&path("tree"), &path("tree/x"), &path("tree/y/z")], b"in the tree");
+    case.put(&path("d/small"), b"below");
+    case.put(&path("kept"), b"kept");
+    let way = path("way");
+    let exchange = |one: &str, other: &str, end: &str| {
+        let (a, b, end) = (path(one), path(other), path(end));
+        let (tree, other_tree) = (one.starts_with("tree"), other.starts_with("tree"));
+        case.store.apply(&mut [
+            Change::Rename { from: &a, to: &way, tree, replace: false },
+            Change::Rename { from: &b, to: &a, tree: other_tree, replace: false },
+            Change::Rename { from: &way, to: &end, tree, replace: false },
+        ])
+    };
+    let before = case.walk();
+    for (one, other) in [("small", "d/small"), ("small", "large"), ("tree", "small"), ("large", "tree")] {
+        assert_eq!(failure(exchange(one, other, "kept")), Some(ErrorKind::Exists), "{one} and {other}");
+        assert_eq!(case.walk(), before, "{one} and {other}: all or nothing");
+        exchange(one, other, other).unwrap();
+        assert!(case.value(&way).is_none() && case.store.stat(&way).unwrap().is_none());
+        let after = case.walk();
+        assert_eq!(after.len(), before.len());
+        assert!(after.contains_key(&path(one)) && after.contains_key(&path(other)), "{one} and {other}");
+        assert_ne!(after, before);
+        // And back: what is a tree is at the other name now.
+        let (a, b) = (path(one), path(other));
+        let (tree, other_tree) = (one.starts_with("tree"), other.starts_with("tree"));
+        let back = &mut [
+            Change::Rename { from: &b, to: &way, tree, replace: false },
+            Change::Rename { from: &a, to: &b, tree: other_tree, replace: false },
+            Change::Rename { from: &way, to: &a, tree, replace: false },
+        ];
+        case.store.apply(back).unwrap();
+        assert_eq!(case.walk(), before, "{one} and {other}, back");
+    }
+}
+
 pub fn a_rename_without_replace_replaces_nothing(case: &Case) {
     if case.caps().rename == Rename::No {
         return;

@@ -44,6 +44,7 @@ macro_rules! conformance {
                 deleting_a_value_leaves_what_is_below,
                 a_value_is_renamed_alone,
                 a_tree_is_renamed_whole,
+                three_renames_of_a_batch_are_an_exchange,
                 a_rename_without_replace_replaces_nothing,
                 a_tree_is_never_renamed_into_itself_nor_over_another,
                 renaming_what_is_absent_is_not_found,

@@ -181,7 +181,7 @@ impl Mount {
     /// close when it starts its program.
     fn let_go(&self) -> Finished {
         let once = || self.place.kvfs([OsString::from("unmount"), self.point.clone().into()]);
-        within(Duration::from_secs(5), || Some(once()).filter(|done| !done.err.contains("it is used by")))
+        within(Duration::from_secs(5), || Some(once()).filter(|done| !done.err.contains("stays mounted: ")))
             .unwrap_or_else(once)
     }
 
