@@ -262,6 +262,13 @@ fn a_snapshot_has_the_attributes_of_its_moment() {
     snapshot.close().unwrap();
     drop(snapshot);
     mounted.close();
+    // As `--snapshot` has it: nothing is opened for writing.
+    let reader = Mounted::try_open(&Opening { read_only: true, ..opening(&path) }).unwrap();
+    let snapshot = Arc::clone(&reader.attrs).snapshot().unwrap();
+    assert_eq!(snapshot.stat(&key("a")).unwrap().unwrap().file.mode, Some(0o600));
+    assert_eq!(snapshot.stat(&key("later")).unwrap().unwrap().kind, Kind::Branch);
+    drop(snapshot);
+    reader.close();
 }
 
 #[test]

@@ -143,9 +143,8 @@ fn take_step(draft: &mut Draft<'_>, step: &Step<'_>, epoch: u64, now: SystemTime
             draft.remove_name(key)?;
             draft.remove(record_key(key, true))
         }
-        Step::Set { key, directory, setting, value } => {
-            let special = if *directory { None } else { draft.name(key)? };
-            if let Some(Name::Special { target, mut record }) = special {
+        Step::Set { key, directory, special, setting, value } => {
+            if *special && let Some(Name::Special { target, mut record }) = draft.name(key)? {
                 setting.apply(&mut record.attributes);
                 setting.apply_xattrs(&mut record.xattrs);
                 return draft.set_name(key, &Name::Special { target, record });

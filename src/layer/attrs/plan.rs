@@ -45,7 +45,7 @@ pub(super) enum Step<'c> {
     /// The directory is gone, with what is kept of it.
     Remove { key: &'c Key },
     /// Attributes are set; `value` is the fingerprint of what is there, where times are.
-    Set { key: &'c Key, directory: bool, setting: &'c Setting, value: Option<Fingerprint> },
+    Set { key: &'c Key, directory: bool, special: bool, setting: &'c Setting, value: Option<Fingerprint> },
     /// All that is kept moves.
     Move(Moving),
 }
@@ -56,6 +56,15 @@ struct Presence {
     below: bool,
     /// Where that was before them, if it was there.
     origin: Option<Key>,
+}
+
+/// What is asked about a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Value,
+    Below,
+    Both,
+    Origin,
 }
 
 impl Presence {
@@ -128,7 +137,8 @@ impl<'c> Plan<'c> {
             When::Absent => true,
             When::Current(_) => false,
             When::Always => {
-                self.attrs.sidecar.get(&record_key(key, false))?.is_some() && !self.presence(key)?.value
+                self.attrs.sidecar.get(&record_key(key, false))?.is_some()
+                    && !self.presence(key, Of::Value)?.value
             }
         };
         self.steps.push(Step::Put { key, fingerprint, fresh });
@@ -145,7 +155,7 @@ impl<'c> Plan<'c> {
         if self.keeps {
             if let Some(Name::Special { .. }) = self.names.name(key)? {
                 self.unname(key)?;
-                if *when == When::Always && !self.presence(key)?.value {
+                if *when == When::Always && !self.presence(key, Of::Value)?.value {
                     return Ok(());
                 }
             }
@@ -184,7 +194,7 @@ impl<'c> Plan<'c> {
     }
 
     fn refuse_taken(&self, key: &Key) -> Result<()> {
-        if self.names.name(key)?.is_some() || self.presence(key)?.anything() {
+        if self.names.name(key)?.is_some() || self.presence(key, Of::Both)?.anything() {
             return Err(exists(key));
         }
         Ok(())
@@ -194,7 +204,7 @@ impl<'c> Plan<'c> {
         let mut above = key.parent();
         while let Some(directory) = above {
             if let Some(Name::Special { .. }) = self.names.name(&directory)?
-                && !self.presence(&directory)?.anything()
+                && !self.presence(&directory, Of::Both)?.anything()
             {
                 return Err(Error::new(ErrorKind::NotDirectory, format!("{directory:?} is no directory")));
             }
@@ -210,7 +220,7 @@ impl<'c> Plan<'c> {
             self.store.push(Change::RemoveBranch { key });
             return Ok(());
         }
-        let presence = self.presence(key)?;
+        let presence = self.presence(key, Of::Both)?;
         let name = self.names.name(key)?;
         if let Some(Name::Special { .. }) = name
             && !presence.anything()
@@ -233,17 +243,18 @@ impl<'c> Plan<'c> {
     fn set(&mut self, key: &'c Key, directory: bool, setting: &'c Setting) -> Result<()> {
         let name = self.names.name(key)?;
         let there = match (directory, &name) {
-            (true, Some(Name::Directory)) | (false, Some(Name::Special { .. })) => true,
-            (true, _) => key.is_root() || self.presence(key)?.below,
-            (false, _) => self.presence(key)?.value,
+            (true, Some(Name::Directory)) => true,
+            (true, _) => key.is_root() || self.presence(key, Of::Below)?.below,
+            (false, _) => self.presence(key, Of::Value)?.value,
         };
-        if !there {
+        // What is no file of bytes is hidden by a value of another program.
+        let special = !directory && !there && matches!(name, Some(Name::Special { .. }));
+        if !there && !special {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {key:?}")));
         }
-        let of_value = !directory && !matches!(name, Some(Name::Special { .. }));
         let times = setting.mtime.is_some() || setting.ctime.is_some();
-        let value = if of_value && times { self.fingerprint(key)? } else { None };
-        self.steps.push(Step::Set { key, directory, setting, value });
+        let value = if times && !directory && !special { self.fingerprint(key)? } else { None };
+        self.steps.push(Step::Set { key, directory, special, setting, value });
         Ok(())
     }
 
@@ -257,7 +268,7 @@ impl<'c> Plan<'c> {
         if let Some(Some(put)) = put {
             return Ok(Some(put));
         }
-        let Some(origin) = self.presence(key)?.origin else { return Ok(None) };
+        let Some(origin) = self.presence(key, Of::Origin)?.origin else { return Ok(None) };
         let record = self.attrs.sidecar.get(&record_key(&origin, false))?;
         let record = record.and_then(|bytes| Record::decode_attributes(&bytes));
         let known = record.filter(|record| record.has_times() && self.attrs.holds(record));
@@ -268,8 +279,8 @@ impl<'c> Plan<'c> {
         value.map(|value| Fingerprint::of_value(&*value)).transpose()
     }
 
-    /// What the store has at `key` when it has done all so far.
-    fn presence(&self, key: &Key) -> Result<Presence> {
+    /// What the store has at `key` when it has done all so far; of the rest nothing is meant.
+    fn presence(&self, key: &Key, of: Of) -> Result<Presence> {
         let mut key = Cow::Borrowed(key);
         let (mut value, mut below) = (None, None);
         for step in self.steps.iter().rev() {
@@ -298,11 +309,13 @@ impl<'c> Plan<'c> {
                 _ => {}
             }
         }
-        let known = value.zip(below);
-        let kind = match known {
-            Some(_) => None,
-            None => self.attrs.store.stat(&key)?.map(|stat| stat.kind),
+        let known = match of {
+            Of::Value => value.is_some(),
+            Of::Below => below.is_some(),
+            Of::Both => value.is_some() && below.is_some(),
+            Of::Origin => true,
         };
+        let kind = if known { None } else { self.attrs.store.stat(&key)?.map(|stat| stat.kind) };
         Ok(Presence {
             value: value.unwrap_or(kind.is_some_and(Kind::has_value)),
             below: below.unwrap_or(kind.is_some_and(Kind::is_directory)),
@@ -319,7 +332,7 @@ impl<'c> Plan<'c> {
             let sentence = format!("{from:?} cannot be renamed to {to:?}");
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }
-        let (source, name) = (self.presence(from)?, self.names.name(from)?);
+        let (source, name) = (self.presence(from, Of::Both)?, self.names.name(from)?);
         let stored = if tree { source.anything() } else { source.value };
         let special = !source.anything() && matches!(name, Some(Name::Special { .. }));
         self.check_target(to, tree && !special, special, replace)?;
@@ -345,13 +358,15 @@ impl<'c> Plan<'c> {
             }
             Some(Name::Directory) if tree && !replace => Err(exists(to)),
             Some(Name::Directory) if tree => {
-                let origin = self.presence(to)?.origin;
+                let origin = self.presence(to, Of::Origin)?.origin;
                 match origin.map_or(Ok(false), |origin| self.names.has_names_in(&origin))? {
                     true => Err(Error::new(ErrorKind::NotEmpty, format!("{to:?} is not empty"))),
                     false => Ok(()),
                 }
             }
-            Some(Name::Special { .. }) if !replace && !self.presence(to)?.anything() => Err(exists(to)),
+            Some(Name::Special { .. }) if !replace && !self.presence(to, Of::Both)?.anything() => {
+                Err(exists(to))
+            }
             _ => Ok(()),
         }
     }
@@ -359,7 +374,7 @@ impl<'c> Plan<'c> {
     /// What exists in the sidecar alone moves: the store is told what it must give up, if anything.
     fn rename_beside(&mut self, to: &'c Key, special: bool, replace: bool) -> Result<()> {
         self.attrs.store.check_key(to)?;
-        let target = self.presence(to)?;
+        let target = self.presence(to, Of::Both)?;
         if target.anything() && !replace {
             return Err(exists(to));
         }

@@ -3,6 +3,7 @@
 mod faulty_home;
 mod model;
 mod renames;
+mod together;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -314,7 +314,7 @@ impl Run {
 
 #[test]
 fn promise_5_5_what_is_kept_is_kept_of_what_it_was_set_on() {
-    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
     runner
         .run(&prop::collection::vec(operations(), 1..40), |sequence| {
             let mut run = Run { case: Case::new(), model: Model::default() };
@@ -322,4 +322,20 @@ fn promise_5_5_what_is_kept_is_kept_of_what_it_was_set_on() {
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn a_link_that_another_program_put_a_value_over_is_hidden_by_it_and_by_what_is_below() {
+    let mut run = Run { case: Case::new(), model: Model::default() };
+    let (key, below) = (Key::of([&b"a"[..]]), Key::of([&b"a"[..], b"b"]));
+    let set = Operation::Set { key: key.clone(), directory: false, mode: None, mtime: Some(1) };
+    for operation in [
+        Operation::Link(key.clone()),
+        Operation::ForeignPut(below, 0),
+        Operation::ForeignPut(key.clone(), 0),
+        set,
+    ] {
+        run.step(&operation);
+    }
+    assert_eq!(run.case.attrs.stat(&key).unwrap().unwrap().file.mtime, Some(time(1)));
 }
