@@ -35,7 +35,10 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 pub use session::{Session, serve};
-use words::{GENERATION, caller, dot_attr, file_attr, file_type, mode, nothing, open_flags, statfs, time};
+use words::{
+    GENERATION, caller, clears_set_id, dot_attr, file_attr, file_type, mode, nothing, open_flags, statfs,
+    time,
+};
 
 use crate::error::{Error, ErrorKind};
 use crate::vfs::report::Operation;
@@ -107,7 +110,7 @@ impl Filesystem for Door {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -125,7 +128,9 @@ impl Filesystem for Door {
     ) {
         self.count(Operation::Setattr);
         let (atime, mtime) = (atime.map(time), mtime.map(time));
-        let set = Set { mode, uid, gid, size, atime, mtime, handle: handle.map(|handle| handle.0) };
+        let clears_set_id = clears_set_id(request);
+        let set =
+            Set { mode, uid, gid, size, atime, mtime, handle: handle.map(|handle| handle.0), clears_set_id };
         self.attr(self.vfs.setattr(ino.0, set), reply);
     }
 

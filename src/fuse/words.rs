@@ -22,6 +22,12 @@ pub(super) fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
+/// Whether a cut by the caller takes set-id bits away. The kernel says so by a flag that fuser does not hand on; it sets it
+/// for whoever lacks CAP_FSETID, and root alone has that as a rule.
+pub(super) fn clears_set_id(request: &Request) -> bool {
+    request.uid() != 0
+}
+
 pub(super) fn file_attr(attr: &Attr) -> FileAttr {
     let directory = attr.what == What::Directory;
     FileAttr {

@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::api::{Change, Kind, Stat, When};
 
+/// The bit by which a directory gives its group to what is made in it.
+const SET_GROUP_ID: u32 = 0o2000;
+
 /// Something new in a directory: who makes it, and with which permission bits.
 #[derive(Clone, Copy)]
 pub(super) struct Made<'n> {
@@ -86,13 +89,14 @@ impl Vfs {
         let buffer = Buffer::empty(when);
         // One time from the first answer on: what is told of the new file is what its buffer says later.
         let modified = buffer.state.read().modified;
+        let attributes = self.attributes_of_new(made, &What::File);
         self.overlay.write().change(&target.key, |record| {
             if target.step == Step::Value {
                 record.new_value = true
             } else {
                 record.new = true
             }
-            record.file = Some(Box::new(self.attributes_of_new(made, self.options.file_mode)));
+            record.file = Some(Box::new(attributes));
         });
         self.touch_directory(&directory);
         self.detach(made);
@@ -130,14 +134,28 @@ impl Vfs {
     }
 
     /// The owner and the permissions of something new, as far as they are not the mount's own.
-    fn attributes_of_new(&self, made: Made<'_>, usual: u32) -> Attributes {
-        let permissions = made.permissions & 0o7777;
+    fn attributes_of_new(&self, made: Made<'_>, what: &What) -> Attributes {
+        let inherited = self.inherited_group(made.parent);
+        let gid = inherited.unwrap_or(made.caller.gid);
+        let (usual, passed_on) = match what {
+            What::File => (self.options.file_mode, 0),
+            What::Directory => (self.options.directory_mode, inherited.map_or(0, |_| SET_GROUP_ID)),
+            What::Symlink(_) => (0o777, 0),
+        };
+        let permissions = made.permissions & 0o7777 | passed_on;
         Attributes {
             uid: (made.caller.uid != self.options.uid).then_some(made.caller.uid),
-            gid: (made.caller.gid != self.options.gid).then_some(made.caller.gid),
+            gid: (gid != self.options.gid).then_some(gid),
             mode: (permissions != usual).then_some(permissions),
             ..Attributes::default()
         }
+    }
+
+    /// The group that a directory gives to what is made in it: its own, where it has the set-group-id bit.
+    fn inherited_group(&self, directory: Ino) -> Option<u32> {
+        let place = self.place(directory).ok()?;
+        let (mode, gid) = self.attributes(directory, &place, |set| (set.mode, set.gid))?;
+        (mode? & SET_GROUP_ID != 0).then(|| gid.unwrap_or(self.options.gid))
     }
 
     /// The directory that a target's name stands in.
@@ -183,9 +201,10 @@ impl Vfs {
             Err(error) => return Err(error),
         };
         let made = Made { caller, parent, name, permissions };
+        let attributes = self.attributes_of_new(made, &What::Directory);
         self.overlay.write().change(&target.key, |record| {
             record.kept = !lasting;
-            record.directory = Some(Box::new(self.attributes_of_new(made, self.options.directory_mode)));
+            record.directory = Some(Box::new(attributes));
         });
         // Before the time that is recorded, so that what is told now is what is told later.
         let stat = Stat { kind: Kind::Branch, size: 0, modified: env::now() };
@@ -210,17 +229,16 @@ impl Vfs {
         let made = Made { caller, parent, name, permissions: 0o777 };
         let now = env::now();
         let mtime = Guarded { time: now, known: now, content: None, asked: false };
+        let what = What::Symlink(link.into());
+        let attributes =
+            Attributes { mtime: Some(mtime), ctime: Some(now), ..self.attributes_of_new(made, &what) };
         self.overlay.write().change(&target.key, |record| {
             record.symlink = Some(link.into());
-            record.file = Some(Box::new(Attributes {
-                mtime: Some(mtime),
-                ctime: Some(now),
-                ..self.attributes_of_new(made, 0o777)
-            }));
+            record.file = Some(Box::new(attributes));
         });
         self.touch_directory(&self.directory_of(&target));
         self.detach(made);
-        Ok(self.remember(parent, name, target, What::Symlink(link.into()), None))
+        Ok(self.remember(parent, name, target, what, None))
     }
 
     /// What a new name would stand for, where nothing has it.

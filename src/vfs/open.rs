@@ -119,6 +119,9 @@ impl Vfs {
         opened.direct |= self.table.lock().get(ino).is_some_and(|node| node.past_pages > 0);
         if mode.truncate {
             self.truncate(ino, &place, 0, true)?;
+            if caller.uid != 0 {
+                self.clear_set_id(ino)?;
+            }
         }
         opened.handle = self.new_handle(caller, ino, mode, value);
         self.sent_back.lock().remove(&caller.pid);

@@ -48,12 +48,14 @@ pub struct Set {
     pub mtime: Option<Time>,
     /// The open file it is set through.
     pub handle: Option<u64>,
+    /// Whether a cut takes set-id bits away, as that by an ordinary user does.
+    pub clears_set_id: bool,
 }
 
 impl Set {
     /// Whether anything but the length is set.
     fn is_more_than_size(&self) -> bool {
-        Set { size: None, handle: None, ..*self } != Set::default()
+        Set { size: None, handle: None, clears_set_id: false, ..*self } != Set::default()
     }
 }
 
@@ -73,6 +75,9 @@ impl Vfs {
         }
         if let Some(size) = set.size {
             self.truncate(ino, &place, size, set.handle.is_some())?;
+            if set.clears_set_id {
+                self.clear_set_id(ino)?;
+            }
         }
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
