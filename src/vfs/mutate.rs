@@ -16,6 +16,9 @@ use crate::key::Key;
 use crate::store::api::{Change, Kind, Stat, When};
 use crate::store::attributes::{Attributes, FileType, Setting};
 
+/// The bit by which a directory gives its group to what is made in it.
+const SET_GROUP_ID: u32 = 0o2000;
+
 /// Something new in a directory: who makes it, and with which permission bits.
 #[derive(Clone, Copy)]
 pub(super) struct Made<'n> {
@@ -93,7 +96,7 @@ impl Vfs {
         });
         self.touch_directory(&directory);
         self.detach(made);
-        let mut setting = self.setting_of_new(made, self.options.file_mode);
+        let mut setting = self.setting_of_new(made, What::File);
         let mut stat = Stat::plain(Kind::Leaf, 0, modified);
         setting.apply(&mut stat.file);
         let own_number = number::of(&target.key, false);
@@ -135,17 +138,31 @@ impl Vfs {
 
     /// The owner and the permissions of something new, as far as they are not the mount's own; nothing where none are
     /// kept.
-    fn setting_of_new(&self, made: Made<'_>, usual: u32) -> Setting {
+    fn setting_of_new(&self, made: Made<'_>, what: What) -> Setting {
         if !self.caps.attributes {
             return Setting::default();
         }
-        let permissions = made.permissions & 0o7777;
+        let inherited = self.inherited_group(made.parent);
+        let gid = inherited.unwrap_or(made.caller.gid);
+        let (usual, passed_on) = match what {
+            What::File | What::Fifo | What::Socket => (self.options.file_mode, 0),
+            What::Directory => (self.options.directory_mode, inherited.map_or(0, |_| SET_GROUP_ID)),
+            What::Symlink => (0o777, 0),
+        };
+        let permissions = made.permissions & 0o7777 | passed_on;
         Setting {
             uid: (made.caller.uid != self.options.uid).then_some(made.caller.uid),
-            gid: (made.caller.gid != self.options.gid).then_some(made.caller.gid),
+            gid: (gid != self.options.gid).then_some(gid),
             mode: (permissions != usual).then_some(permissions),
             ..Setting::default()
         }
+    }
+
+    /// The group that a directory gives to what is made in it: its own, where it has the set-group-id bit.
+    fn inherited_group(&self, directory: Ino) -> Option<u32> {
+        let place = self.place(directory).ok()?;
+        let kept = self.stat(&place).ok()??.directory;
+        (kept.mode? & SET_GROUP_ID != 0).then(|| kept.gid.unwrap_or(self.options.gid))
     }
 
     /// The directory that a target's name stands in.
@@ -196,7 +213,7 @@ impl Vfs {
             return Err(Error::new(ErrorKind::NotPermitted, "without a separator every key is one file"));
         }
         let made = Made { caller, parent, name, permissions };
-        let setting = self.setting_of_new(made, self.options.directory_mode);
+        let setting = self.setting_of_new(made, What::Directory);
         let branch = Change::Branch { key: &target.key };
         let lasting = match self.apply_with(branch, &target.key, true, &setting) {
             Ok(()) => true,
@@ -236,8 +253,8 @@ impl Vfs {
             return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
         let now = env::now();
-        let usual = if file_type == FileType::Symlink { 0o777 } else { self.options.file_mode };
-        let setting = Setting { mtime: Some(now), ctime: Some(now), ..self.setting_of_new(made, usual) };
+        let what = What::of_type(file_type);
+        let setting = Setting { mtime: Some(now), ctime: Some(now), ..self.setting_of_new(made, what) };
         let change = Change::Make { key: &target.key, file_type, target: link };
         self.apply_with(change, &target.key, false, &setting)?;
         self.touch_directory(&self.directory_of(&target));
@@ -245,7 +262,7 @@ impl Vfs {
         let mut stat = Stat::plain(Kind::Leaf, link.len() as u64, now);
         stat.file.file_type = file_type;
         setting.apply(&mut stat.file);
-        Ok(self.remember(made.parent, made.name, target, What::of_type(file_type), Some(stat)))
+        Ok(self.remember(made.parent, made.name, target, what, Some(stat)))
     }
 
     /// What a new name would stand for, where nothing has it.

@@ -156,3 +156,16 @@ fn a_rename_is_a_change_of_what_is_renamed_and_none_of_its_content() {
         rig.rename("moved", name).unwrap();
     }
 }
+
+#[test]
+fn a_directory_with_the_set_group_id_bit_gives_its_group() {
+    let rig = Rig::new();
+    let above = rig.vfs.mkdir(caller(), ROOT, b"above", 0o755).unwrap().ino;
+    rig.vfs.setattr(above, Set { gid: Some(7), ..mode(0o2775) }).unwrap();
+    let member = Caller { uid: 1000, gid: 1000, pid: 1 };
+    let (file, _) = rig.vfs.create(member, above, b"file", 0o640, WRITE).unwrap();
+    assert_eq!((file.uid, file.gid, file.mode), (1000, 7, 0o640));
+    let folder = rig.vfs.mkdir(member, above, b"folder", 0o750).unwrap();
+    assert_eq!((folder.uid, folder.gid, folder.mode), (1000, 7, 0o2750));
+    assert_eq!(rig.vfs.symlink(member, above, b"link", b"x").unwrap().gid, 7);
+}

@@ -13,6 +13,7 @@ mod following;
 mod lasting;
 mod posix;
 mod repositories;
+mod rules;
 mod search;
 mod trees;
 
