@@ -7,19 +7,22 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
 
 use crate::config::source::Place;
 use crate::config::{MountSpec, Separator};
 use crate::device::{self, Device, MountFlags, Unmount};
-use crate::env::{self, Deadline};
+use crate::env::{self, Deadline, Folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fresh::Fresh;
 use crate::fuse::{self, Session};
 use crate::layer::attrs::Attrs;
 use crate::layer::own_files::OwnFiles;
+use crate::layer::stamps::Stamps;
 use crate::mount_point::{MountPoint, keep_off_store};
 use crate::mount_users;
 use crate::spool::Spool;
+use crate::store;
 use crate::store::api::{Caps, Pace, Store};
 use crate::store::driver::{Driver, KeepAttributes, Opening};
 use crate::store::home::Home;
@@ -42,6 +45,8 @@ pub struct Mount {
     vfs: Arc<Vfs>,
     /// The store that was opened; closed last.
     store: Arc<dyn Store>,
+    /// What a snapshot keeps of the values that were read.
+    stamps: Option<Arc<Stamps>>,
     /// Who keeps attributes, and why.
     attributes: String,
     since: SystemTime,
@@ -88,11 +93,12 @@ impl Mount {
         let device = Device::find()?;
         let point = MountPoint::prepare(&spec.mount_point, place.is_in_place(&spec.mount_point))?;
         Mount::start_at(spec, &place, device, &point).inspect_err(|_| point.undo()).map(|(parts, session)| {
-            let Parts { spec, shown, vfs, store, attributes } = parts;
+            let Parts { spec, shown, vfs, store, stamps, attributes } = parts;
             let end = Mutex::new(End::Ahead(spec.timeout));
             let since = env::now();
             let ended = Condvar::new();
-            (Arc::new(Mount { spec, shown, point, vfs, store, attributes, since, end, ended }), session)
+            let mount = Mount { spec, shown, point, vfs, store, stamps, attributes, since, end, ended };
+            (Arc::new(mount), session)
         })
     }
 
@@ -108,9 +114,11 @@ impl Mount {
         }
         let fresh = location.as_deref().map(Fresh::look);
         let shown = place.shown(point.path());
-        let (store, attributes) = open_store(&spec, place, location)?;
+        let opening = opening(&spec, place, location);
+        let (store, attributes) = open_store(&spec, place, &opening)?;
         let own_files = if place.is_in_place(point.path()) { place.driver.own_files } else { &[] };
-        let mounted = Parts::compose(spec, shown, store.clone(), attributes, own_files).and_then(|parts| {
+        let composed = Parts::compose(spec, shown, (store.clone(), attributes), &opening, own_files);
+        let mounted = composed.and_then(|parts| {
             let session = parts.mount(device, point)?;
             Ok((parts, session))
         });
@@ -182,8 +190,13 @@ impl Mount {
 
     /// Closes the store. One that does not close in time has what it accepted in its journal (§8.3).
     fn close_within(&self, time: Duration) -> Result<()> {
-        let store = self.store.clone();
-        let closed = in_thread("close", move || store.close())?;
+        let (store, stamps, deadline) = (self.store.clone(), self.stamps.clone(), Deadline::after(time));
+        let closed = in_thread("close", move || {
+            if let Some(Err(error)) = stamps.map(|stamps| stamps.finish(deadline)) {
+                tracing::warn!("the next backup reads more than it need: {error}");
+            }
+            store.close()
+        })?;
         let closed = closed.recv_timeout(time).unwrap_or_else(|_| {
             let sentence = "it takes too long; what it had accepted is put when it is mounted again";
             Err(Error::new(ErrorKind::TimedOut, sentence))
@@ -363,6 +376,7 @@ struct Parts {
     shown: String,
     vfs: Arc<Vfs>,
     store: Arc<dyn Store>,
+    stamps: Option<Arc<Stamps>>,
     attributes: String,
 }
 
@@ -370,11 +384,15 @@ impl Parts {
     fn compose(
         spec: MountSpec,
         source: String,
-        store: Arc<dyn Store>,
-        attributes: String,
+        (store, attributes): (Arc<dyn Store>, String),
+        opening: &Opening,
         own_files: &'static [&'static str],
     ) -> Result<Parts> {
         let mut shown = if spec.snapshot { store.clone().snapshot()? } else { store.clone() };
+        let stamps = if spec.snapshot { stamped(&shown, &source, opening) } else { None };
+        if let Some(stamps) = &stamps {
+            shown = stamps.clone();
+        }
         if !own_files.is_empty() {
             shown = Arc::new(OwnFiles::new(shown, own_files));
         }
@@ -389,7 +407,7 @@ impl Parts {
             source: source.clone(),
             spool: Spool::of_user(),
         };
-        Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store, attributes })
+        Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store, stamps, attributes })
     }
 
     fn mount(&self, device: Device, point: &MountPoint) -> Result<Session> {
@@ -416,6 +434,22 @@ impl Parts {
             }
         }
     }
+}
+
+/// A snapshot whose files keep the times of earlier ones (§5.5). Where what is needed for that cannot be had, a backup
+/// reads more than it need, and the mount goes on.
+fn stamped(snapshot: &Arc<dyn Store>, source: &str, opening: &Opening) -> Option<Arc<Stamps>> {
+    let place = format!("{:016x}", XxHash3_64::oneshot(source.as_bytes()));
+    let folder = Folders::get().state.join("snapshots").join(place);
+    let stamps = || {
+        let Some(era) = snapshot.era()? else { return Ok(None) };
+        let Some(home) = store::own_map(&folder, opening)? else { return Ok(None) };
+        Stamps::new(snapshot.clone(), &era, home).map(Some)
+    };
+    stamps().map(|stamps| stamps.map(Arc::new)).unwrap_or_else(|error: Error| {
+        tracing::warn!("a later backup of this store reads more than it need: {error}");
+        None
+    })
 }
 
 /// How many threads serve the mount: one blocks for as long as its request takes.
@@ -466,16 +500,11 @@ impl Keeper {
 ///
 /// # Errors
 /// What is wrong with it, or with what is kept beside it.
-pub fn open_store(
-    spec: &MountSpec,
-    place: &Place,
-    location: Option<PathBuf>,
-) -> Result<(Arc<dyn Store>, String)> {
-    let opening = opening(spec, place, location);
-    let store = (place.driver.open)(&opening)?;
-    let Keeper { home, why } = Keeper::choose(spec, place.driver, &opening, store.caps())?;
+pub fn open_store(spec: &MountSpec, place: &Place, opening: &Opening) -> Result<(Arc<dyn Store>, String)> {
+    let store = (place.driver.open)(opening)?;
+    let Keeper { home, why } = Keeper::choose(spec, place.driver, opening, store.caps())?;
     Ok(match home {
-        Some(home) => (Arc::new(Attrs::new(store, home, opening.separator)?), why),
+        Some(home) => (Arc::new(Attrs::new(store, home, opening.separator.clone())?), why),
         None => (store, why),
     })
 }
@@ -484,15 +513,16 @@ pub fn open_store(
 ///
 /// # Errors
 /// `Invalid` where the store keeps attributes itself; `Busy` while it is mounted.
-pub fn drop_attributes(spec: &MountSpec, place: &Place, location: PathBuf) -> Result<String> {
-    let home = (place.driver.sidecar)(&opening(spec, place, Some(location)))?.ok_or_else(|| {
+pub fn drop_attributes(place: &Place, opening: &Opening) -> Result<String> {
+    let home = (place.driver.sidecar)(opening)?.ok_or_else(|| {
         Error::new(ErrorKind::Invalid, format!("{} has no sidecar that could be dropped", place.driver.kind))
     })?;
     let shown = home.shown();
     Ok(if home.remove()? { format!("{shown} is removed") } else { format!("there is no {shown}") })
 }
 
-fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Opening {
+/// How the store is to be opened for a mount.
+pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Opening {
     let read_only = spec.read_only || spec.snapshot;
     let separator = match &spec.separator {
         Some(separator) => separator.clone().into_bytes(),

@@ -67,8 +67,8 @@ impl Of {
     fn open(self, read_only: bool) -> Result<std::sync::Arc<dyn Store>, Failure> {
         let spec = self.spec(read_only)?;
         let place = spec.source.resolve()?;
-        let location = place.named_location()?.to_owned();
-        Ok(mount::open_store(&spec, &place, Some(location))?.0)
+        let opening = mount::opening(&spec, &place, Some(place.named_location()?.to_owned()));
+        Ok(mount::open_store(&spec, &place, &opening)?.0)
     }
 }
 
@@ -91,8 +91,8 @@ impl Attrs {
             Action::Drop(of) => {
                 let spec = of.spec(false)?;
                 let place = spec.source.resolve()?;
-                let location = place.named_location()?.to_owned();
-                let said = mount::drop_attributes(&spec, &place, location)?;
+                let opening = mount::opening(&spec, &place, Some(place.named_location()?.to_owned()));
+                let said = mount::drop_attributes(&place, &opening)?;
                 Ok(output::print(said)?)
             }
         }

@@ -12,7 +12,12 @@ pub mod lmdb;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
 
-use driver::Driver;
+use std::path::Path;
+
+use driver::{Driver, Opening};
+use home::Home;
+
+use crate::error::Result;
 
 /// Every kind of store in this build.
 pub static DRIVERS: &[&Driver] = &[
@@ -21,6 +26,21 @@ pub static DRIVERS: &[&Driver] = &[
     #[cfg(feature = "memory")]
     &memory::DRIVER,
 ];
+
+/// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that
+/// lasts.
+///
+/// # Errors
+/// `Busy` where another daemon has it; the system's.
+pub fn own_map(folder: &Path, opening: &Opening) -> Result<Option<Box<dyn Home>>> {
+    #[cfg(feature = "lmdb")]
+    return Ok(Some(Box::new(lmdb::own::Own::new(folder, opening)?)));
+    #[cfg(not(feature = "lmdb"))]
+    {
+        let _ = (folder, opening);
+        Ok(None)
+    }
+}
 
 /// The driver of this kind, if the build has it.
 pub fn driver(kind: &str) -> Option<&'static Driver> {

@@ -22,6 +22,7 @@ mod moment;
 mod number;
 mod opening;
 mod order;
+pub(super) mod own;
 mod pending;
 mod pin;
 mod place;

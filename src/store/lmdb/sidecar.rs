@@ -37,8 +37,8 @@ pub(super) struct Beside {
     _one_writer: Option<Arc<OneWriter>>,
 }
 
-/// The sidecar's main database.
-struct Map {
+/// The main database of an environment of our own.
+pub(super) struct Map {
     database: Database,
     moment: Moment,
     engine: Arc<Engine>,
@@ -122,41 +122,72 @@ impl Beside {
     }
 
     fn open_map(&self, create: bool) -> Result<Option<Arc<Map>>> {
-        let (path, shown) = (self.path(&self.place.through_folder()), self.shown_path());
-        let fail = |e: std::io::Error| Error::io(shown.display(), &e);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if !found.is_dir() => {
-                let sentence = format!("{} is not a folder", shown.display());
-                return Err(Error::new(ErrorKind::Invalid, sentence));
-            }
-            Ok(_) if !create && !path.join("data.mdb").exists() => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
-                fs::DirBuilder::new().mode(0o700).create(&path).map_err(fail)?;
-                return self.open_environment(&path, shown, true).inspect_err(|_| {
-                    if let Err(error) = fs::remove_dir(&path) {
-                        tracing::warn!("{} was made and stays: {error}", self.shown_path().display());
-                    }
-                });
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(fail(error)),
-        }
-        self.open_environment(&path, shown, create)
+        open_map(&self.path(&self.place.through_folder()), self.shown_path(), &self.opening, create)
     }
+}
 
-    fn open_environment(&self, path: &Path, shown: PathBuf, create: bool) -> Result<Option<Arc<Map>>> {
-        let place = Place::find(path, create)?.shown_as(shown);
-        let terms = Terms {
-            read_only: self.opening.read_only,
-            create,
-            map_size: None,
-            extent: if self.opening.check { Extent::All } else { Extent::First },
-            timeout: self.opening.timeout,
-        };
-        let engine = Engine::open_place(place, terms, &self.opening)?;
-        engine.join();
-        Ok(Some(Arc::new(Map::new(engine, Moment::Live))))
+/// The environment in the folder `path`, called `shown` in sentences; made where `create` asks for it.
+pub(super) fn open_map(
+    path: &Path,
+    shown: PathBuf,
+    opening: &Opening,
+    create: bool,
+) -> Result<Option<Arc<Map>>> {
+    let fail = |e: std::io::Error| Error::io(shown.display(), &e);
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_dir() => {
+            let sentence = format!("{} is not a folder", shown.display());
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+        Ok(_) if !create && !path.join("data.mdb").exists() => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
+            fs::DirBuilder::new().mode(0o700).create(path).map_err(fail)?;
+            return open_environment(path, shown.clone(), opening, true).inspect_err(|_| {
+                if let Err(error) = fs::remove_dir(path) {
+                    tracing::warn!("{} was made and stays: {error}", shown.display());
+                }
+            });
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    }
+    open_environment(path, shown, opening, create)
+}
+
+fn open_environment(
+    path: &Path,
+    shown: PathBuf,
+    opening: &Opening,
+    create: bool,
+) -> Result<Option<Arc<Map>>> {
+    let place = Place::find(path, create)?.shown_as(shown);
+    let terms = Terms {
+        read_only: opening.read_only,
+        create,
+        map_size: None,
+        extent: if opening.check { Extent::All } else { Extent::First },
+        timeout: opening.timeout,
+    };
+    let engine = Engine::open_place(place, terms, opening)?;
+    engine.join();
+    Ok(Some(Arc::new(Map::new(engine, Moment::Live))))
+}
+
+/// Removes the environment in the folder `path`, and the folder where nothing else is in it; false where there is none.
+pub(super) fn remove_map(path: &Path, shown: &Path) -> Result<bool> {
+    let fail = |e: std::io::Error| Error::io(shown.display(), &e);
+    // Its own files alone: whatever else somebody put there keeps the folder.
+    for name in ["data.mdb", "lock.mdb"] {
+        match fs::remove_file(path.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+    }
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(fail(error)),
     }
 }
 
@@ -188,20 +219,7 @@ impl Home for Beside {
     }
 
     fn remove(&self) -> Result<bool> {
-        let path = self.path(&self.place.through_folder());
-        let fail = |e: std::io::Error| Error::io(self.shown_path().display(), &e);
-        // Its own files alone: whatever else somebody put there keeps the folder.
-        for name in ["data.mdb", "lock.mdb"] {
-            match fs::remove_file(path.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
-                _ => {}
-            }
-        }
-        match fs::remove_dir(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(fail(error)),
-        }
+        remove_map(&self.path(&self.place.through_folder()), &self.shown_path())
     }
 }
 
@@ -212,7 +230,7 @@ impl Map {
     }
 
     /// The newest moment, held.
-    fn held(&self) -> Result<Map> {
+    pub(super) fn held(&self) -> Result<Map> {
         let moment = match &self.moment {
             Moment::Live => Moment::Fixed(Arc::new(self.engine.snapshot()?)),
             fixed => fixed.clone(),
