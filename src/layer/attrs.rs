@@ -177,14 +177,18 @@ impl Store for Attrs {
     }
 
     fn sync(&self) -> Result<()> {
-        self.store.sync()?;
-        self.note_age()?;
-        self.sidecar.sync()
+        let synced = self.store.sync();
+        if synced.is_ok() {
+            self.note_age()?;
+        }
+        self.sidecar.sync()?;
+        synced
     }
 
     fn sync_key(&self, key: &Key) -> Result<()> {
-        self.store.sync_key(key)?;
-        self.sidecar.sync()
+        let synced = self.store.sync_key(key);
+        self.sidecar.sync()?;
+        synced
     }
 
     fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
@@ -229,9 +233,10 @@ impl Store for Attrs {
     }
 
     fn close(&self) -> Result<()> {
-        self.store.close()?;
+        let closed = self.store.close();
         // Its last commit changes the state that it is in.
-        self.note_age()?;
-        self.sidecar.map().map_or(Ok(()), |map| map.close())
+        let noted = if closed.is_ok() { self.note_age() } else { Ok(()) };
+        let sidecar = self.sidecar.map().map_or(Ok(()), |map| map.close());
+        closed.and(noted).and(sidecar)
     }
 }

@@ -1,8 +1,10 @@
 //! Attributes beside an LMDB environment (§5), with other programs at it: what lasts, what is read for it, and what is
 //! refused.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 #![cfg(feature = "lmdb")]
+
+mod fire;
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
