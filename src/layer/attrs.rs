@@ -4,7 +4,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `sidecar` | the map and its keys |
+//! | `sidecar`, `keys` | the map and its keys |
 //! | `record`, `fingerprint` | what is kept of one file, and which bytes its times belong to |
 //! | `trust` | whether a recorded time belongs to what is there now |
 //! | `reading`, `listing` | what is known of a key, and of a directory's names |
@@ -22,6 +22,7 @@ mod changes;
 mod changing;
 mod draft;
 mod fingerprint;
+mod keys;
 mod listing;
 mod origin;
 mod plan;

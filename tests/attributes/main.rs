@@ -2,7 +2,6 @@
 //! refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
-#![cfg(feature = "lmdb")]
 
 mod fire;
 

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use super::Attrs;
 use super::draft::Draft;
+use super::keys::{INTENT, record_key};
 use super::plan::{Plan, Step};
 use super::record::{Name, Record};
 use super::renaming::{Intent, move_itself};
-use super::sidecar::{INTENT, record_key};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Attrs;
 use super::draft::Draft;
+use super::keys::{INTENT, all_below, key_of, path_of, record_key};
 use super::plan::moved;
 use super::record::{Name, Record};
-use super::sidecar::{Edited, INTENT, all_below, key_of, path_of, record_key};
+use super::sidecar::Edited;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::api::Stat;
