@@ -4,7 +4,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `sidecar` | the map and its keys |
+//! | `sidecar`, `keys` | the map and its keys |
 //! | `record`, `fingerprint` | what is kept of one file, and which bytes its times belong to |
 //! | `trust` | whether a recorded time belongs to what is there now |
 //! | `reading`, `listing` | what is known of a key, and of a directory's names |
@@ -22,6 +22,7 @@ mod changes;
 mod changing;
 mod draft;
 pub(super) mod fingerprint;
+pub(super) mod keys;
 mod listing;
 mod origin;
 mod plan;
@@ -186,14 +187,18 @@ impl Store for Attrs {
     }
 
     fn sync(&self) -> Result<()> {
-        self.store.sync()?;
-        self.note_age()?;
-        self.sidecar.sync()
+        let synced = self.store.sync();
+        if synced.is_ok() {
+            self.note_age()?;
+        }
+        self.sidecar.sync()?;
+        synced
     }
 
     fn sync_key(&self, key: &Key) -> Result<()> {
-        self.store.sync_key(key)?;
-        self.sidecar.sync()
+        let synced = self.store.sync_key(key);
+        self.sidecar.sync()?;
+        synced
     }
 
     fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
@@ -238,9 +243,10 @@ impl Store for Attrs {
     }
 
     fn close(&self) -> Result<()> {
-        self.store.close()?;
+        let closed = self.store.close();
         // Its last commit changes the state that it is in.
-        self.note_age()?;
-        self.sidecar.map().map_or(Ok(()), |map| map.close())
+        let noted = if closed.is_ok() { self.note_age() } else { Ok(()) };
+        let sidecar = self.sidecar.map().map_or(Ok(()), |map| map.close());
+        closed.and(noted).and(sidecar)
     }
 }

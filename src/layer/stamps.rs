@@ -22,7 +22,8 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use twox_hash::XxHash3_64;
 
-use super::attrs::sidecar::{Sidecar, Whole, record_key};
+use super::attrs::keys::{Whole, key_of, record_key};
+use super::attrs::sidecar::Sidecar;
 use crate::env::Deadline;
 use crate::error::Result;
 use crate::key::Key;
@@ -157,7 +158,7 @@ impl Kept {
             let Some(last) = page.last().cloned() else { return Ok(()) };
             let mut gone = Vec::new();
             for whole in page {
-                let there = stamp::key_of(&whole).map_or(Ok(None), |key| store.stat(&key))?;
+                let there = key_of(&whole[1..]).map_or(Ok(None), |key| store.stat(&key))?;
                 if there.is_none_or(|stat| !stat.kind.has_value()) {
                     gone.push((whole, None));
                 }

@@ -28,8 +28,11 @@ pub struct Driver {
     pub open: fn(&Opening) -> Result<Arc<dyn Store>>,
     /// Where attributes are kept beside it, where they can be; called when it is open, and before anything is mounted
     /// over it.
-    pub sidecar: fn(&Opening) -> Result<Option<Box<dyn Home>>>,
+    pub sidecar: Beside,
 }
+
+/// Answers where attributes are kept beside a store, which is not made by that.
+pub type Beside = fn(&Opening) -> Result<Option<Box<dyn Home>>>;
 
 /// What stands after `kind:` in a SOURCE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use super::Attrs;
 use super::draft::Draft;
+use super::keys::{INTENT, record_key};
 use super::plan::{Plan, Step};
 use super::record::{Name, Record};
 use super::renaming::{Intent, move_itself};
-use super::sidecar::{INTENT, record_key};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -60,8 +60,14 @@ impl Attrs {
         }
         let mut plan = Plan::of(self, changes)?;
         let kept = |step: &Step<'_>| matches!(step, Step::Set { .. } | Step::Name { .. });
-        if plan.steps.iter().any(kept) {
-            self.make_sidecar()?;
+        let asked = changes.iter().any(is_asked);
+        if plan.steps.iter().any(kept)
+            && let Err(error) = self.make_sidecar()
+        {
+            if asked {
+                return Err(error);
+            }
+            self.warn_once(&error);
         }
         let mut intent = plan.intent().filter(|_| !self.is_bare());
         let written = intent.as_ref().map_or(Ok(false), |intent| self.intend(intent))?;
@@ -84,7 +90,7 @@ impl Attrs {
             // What is recorded may be of other bytes now.
             self.trust.distrust();
             self.unfinished.store(renames, Ordering::Release);
-            if changes.iter().any(is_asked) {
+            if asked {
                 return Err(error.context("the attributes could not be kept"));
             }
             self.warn_once(&error);

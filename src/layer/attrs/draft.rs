@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::keys::{Whole, name_key, names_in, record_key};
 use super::record::{Name, Record};
-use super::sidecar::{Edited, Sidecar, Whole, name_key, names_in, record_key};
+use super::sidecar::{Edited, Sidecar};
 use crate::error::Result;
 use crate::key::Key;
 

@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::Attrs;
+use super::keys::names_in;
 use super::reading::Doubt;
 use super::record::Name;
-use super::sidecar::names_in;
 use crate::error::Result;
 use crate::key::{Key, Segment, Word};
 use crate::store::api::{Cursor, Entry, Stat};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Attrs;
+use super::keys::{AGE, ORIGIN, key_of};
 use super::record::Record;
-use super::sidecar::{self, AGE, FORMAT, ORIGIN, Sidecar, close_envelope, key_of, read, write};
+use super::sidecar::{self, FORMAT, Sidecar, close_envelope, read, write};
 use super::trust::new_epoch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Era, Store};

@@ -1,8 +1,8 @@
 //! What is known of a key: the store's answer, and what the sidecar adds to it.
 
 use super::Attrs;
+use super::keys::{name_key, record_key};
 use super::record::{Name, Record};
-use super::sidecar::{name_key, record_key};
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::api::{Kind, SharedBytes, Stat, Value};

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Attrs;
 use super::draft::Draft;
+use super::keys::{INTENT, all_below, key_of, path_of, record_key};
 use super::plan::moved;
 use super::record::{Name, Record};
-use super::sidecar::{Edited, INTENT, all_below, key_of, path_of, record_key};
+use super::sidecar::Edited;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::api::Stat;
@@ -128,17 +129,12 @@ impl Attrs {
                 let (from, to) = (all_below(&moving.from), all_below(&moving.to));
                 if !intent.cleared {
                     for prefix in &to {
-                        self.each_below(prefix, intent, &mut batch, &mut |whole, _| {
-                            vec![(whole.to_vec(), None)]
-                        })?;
+                        self.each_below(prefix, None, intent, &mut batch)?;
                     }
                     intent.cleared = true;
                 }
                 for (from, to) in from.iter().zip(&to) {
-                    self.each_below(from, intent, &mut batch, &mut |whole, value| {
-                        let new = [&**to, &whole[from.len()..]].concat();
-                        vec![(new, value), (whole.to_vec(), None)]
-                    })?;
+                    self.each_below(from, Some(to), intent, &mut batch)?;
                 }
             }
             intent.at += 1;
@@ -151,13 +147,13 @@ impl Attrs {
         Ok(batch)
     }
 
-    /// Edits of everything that starts with `prefix`, written as batches fill.
+    /// Moves everything that starts with `prefix` to another one, or removes it; batches are written as they fill.
     fn each_below(
         &self,
         prefix: &[u8],
+        to: Option<&[u8]>,
         intent: &Intent,
         batch: &mut Vec<Edited>,
-        edit: &mut dyn FnMut(&[u8], Option<Vec<u8>>) -> Vec<Edited>,
     ) -> Result<()> {
         let mut last: Option<Vec<u8>> = None;
         loop {
@@ -166,7 +162,10 @@ impl Attrs {
                 return Ok(());
             }
             for whole in wholes {
-                batch.extend(edit(&whole, self.sidecar.get(&whole)?));
+                if let Some(to) = to {
+                    batch.push(([to, &whole[prefix.len()..]].concat(), self.sidecar.get(&whole)?));
+                }
+                batch.push((whole.clone(), None));
                 if batch.len() >= BATCH {
                     batch.push(intent.edit()?);
                     self.sidecar.write(&std::mem::take(batch))?;

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use twox_hash::XxHash3_64;
 
 use super::Attrs;
+use super::keys::Whole;
 use super::record::Record;
-use super::sidecar::Whole;
 use crate::env;
 use crate::error::Result;
 use crate::key::Key;

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::key::{Key, Segment};
 use crate::layer::attrs::fingerprint::Fingerprint;
-use crate::name;
 
 /// What a value was when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,21 +46,9 @@ impl Stamp {
     }
 }
 
-/// The key whose stamp is kept under this one.
-pub(super) fn key_of(whole: &[u8]) -> Option<Key> {
-    let path = whole.strip_prefix(b"a")?;
-    let mut key = Key::root();
-    for name in path.split(|byte| *byte == b'/') {
-        let (bytes, word) = name::decode(name)?;
-        key.push(Segment { bytes: &bytes, word });
-    }
-    Some(key)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::attrs::sidecar::record_key;
 
     #[test]
     fn a_stamp_is_read_as_it_was_written() {
@@ -75,12 +61,5 @@ mod tests {
             assert_eq!(Stamp::decode(&bytes[..cut]), None);
         }
         assert_eq!(Stamp::decode(&[&bytes[..], b"x"].concat()), None);
-    }
-
-    #[test]
-    fn a_key_is_found_from_where_its_stamp_is_kept() {
-        let key = Key::of([&b"a/b"[..], b"", b"\0\xff", b".."]);
-        assert_eq!(key_of(&record_key(&key, false)), Some(key));
-        assert_eq!(key_of(b"dx"), None);
     }
 }

@@ -11,7 +11,7 @@ use crate::env::Deadline;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::layer::attrs::fingerprint::Fingerprint;
-use crate::layer::attrs::sidecar::record_key;
+use crate::layer::attrs::keys::record_key;
 use crate::store::api::{Store, Value, Version};
 
 /// So many values wait for their stamps at most; what comes then is not stamped, and read again by the next backup.

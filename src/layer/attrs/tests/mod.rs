@@ -386,3 +386,20 @@ fn names_longer_than_the_keys_of_the_sidecar_are_kept_and_listed() {
     }
     assert_eq!(case.rmdir(&long).unwrap_err().kind(), ErrorKind::NotEmpty);
 }
+
+#[test]
+fn times_that_cannot_be_kept_keep_nobody_from_writing() {
+    let case = Case::new();
+    case.put("a", b"v");
+    case.home.fail_after(0);
+    let times = Setting { mtime: Some(time(1)), ..Setting::default() };
+    case.set("a", &times).unwrap();
+    assert_eq!(case.set("a", &mode(0o600)).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert!(case.attrs.is_bare());
+    case.home.heal();
+    case.set("a", &Setting { mode: Some(0o600), ..times.clone() }).unwrap();
+    case.home.fail_after(0);
+    let (key, body) = (key("a"), Payload::of(b"w").unwrap());
+    case.attrs.apply(&mut [Change::Put { key: &key, body: &body, when: When::Always }]).unwrap();
+    assert_eq!(case.file("a").mtime, None, "what is recorded is of other bytes");
+}

@@ -1,8 +1,9 @@
 //! Attributes beside an LMDB environment (§5), with other programs at it: what lasts, what is read for it, and what is
 //! refused.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-#![cfg(feature = "lmdb")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod fire;
 
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
