@@ -11,6 +11,7 @@ mod editors;
 mod exerciser;
 mod following;
 mod lasting;
+mod moments;
 mod posix;
 mod repositories;
 mod rules;
