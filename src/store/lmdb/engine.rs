@@ -179,38 +179,6 @@ impl Engine {
         Ok(self.environment.changes().foreign())
     }
 
-    /// What `kvfs status` shows of the environment at `moment`.
-    pub(super) fn facts(&self, moment: &Moment) -> Vec<(&'static str, String)> {
-        let environment = &self.environment;
-        let mut facts = vec![("path", environment.place.shown.display().to_string())];
-        if let Moment::Fixed(snapshot) = moment {
-            facts.push(("snapshot of transaction", snapshot.id.to_string()));
-        }
-        facts.extend(environment.intact().err().map(|error| ("damage", error.to_string())));
-        if let Ok(id) = environment.last_transaction() {
-            facts.push(("transaction", id.to_string()));
-        }
-        if let Ok(info) = environment.info() {
-            let pages = info.me_last_pgno as u64 + 1;
-            facts.push(("pages", format!("{pages} of {} bytes", environment.page_size)));
-            facts.push(("map", format!("{} bytes reserved", info.me_mapsize)));
-            facts.push((
-                "reader slots",
-                format!("{} of {} used so far", info.me_numreaders, info.me_maxreaders),
-            ));
-        }
-        facts.push(("moments held by open files", self.pins.count().to_string()));
-        facts.push(("access", environment.access.to_string()));
-        facts.push(("changes by others noticed", environment.changes().foreign().to_string()));
-        let (commits, jobs) = self.writer.counts();
-        facts.push(("transactions written", format!("{commits} for {jobs} requests")));
-        for (name, _) in self.orders.lock().iter().filter(|(_, order)| order.is_broken()) {
-            facts.push(("order of its program's own", name.to_string()));
-        }
-        facts.extend(self.commit_facts());
-        facts
-    }
-
     /// The writer.
     pub(super) fn writer(&self) -> &Writer {
         &self.writer
@@ -233,6 +201,12 @@ impl Engine {
             return Arc::clone(order);
         }
         Arc::clone(orders.entry(name.clone()).or_default())
+    }
+
+    /// The databases whose order is not what their flags say.
+    pub(super) fn broken_orders(&self) -> Vec<String> {
+        let orders = self.orders.lock();
+        orders.iter().filter(|(_, order)| order.is_broken()).map(|(name, _)| name.to_string()).collect()
     }
 
     /// Begins a read transaction: after the map was replaced where another program has outgrown it, and after a

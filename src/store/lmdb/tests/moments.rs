@@ -86,6 +86,23 @@ fn more_moments_than_pins_are_kept_all_the_same() {
 }
 
 #[test]
+fn what_a_snapshot_keeps_from_writers_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&opening(folder.path())).unwrap();
+    put(&*store, "a", &[1; 1 << 20]).unwrap();
+    let snapshot = Arc::clone(&store).snapshot().unwrap();
+    let kept = || {
+        store.sync().unwrap();
+        let facts = snapshot.facts();
+        let (_, told) = facts.iter().find(|(name, _)| *name == "kept for the snapshot").unwrap();
+        told.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(kept() < 1 << 16);
+    put(&*store, "a", &[2; 1 << 20]).unwrap();
+    assert!((1 << 20..1 << 21).contains(&kept()), "{}", kept());
+}
+
+#[test]
 fn a_snapshot_stays_as_it_is_and_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&opening(folder.path())).unwrap();
