@@ -167,6 +167,12 @@ fn take_step(draft: &mut Draft<'_>, step: &Step<'_>, epoch: u64, now: SystemTime
                 }
                 record.fingerprint = Some(*value);
                 record.epoch = epoch;
+            } else if setting.ctime.is_some() {
+                // Of no bytes in particular: it holds as long as nobody else changes anything.
+                if record.epoch != epoch {
+                    record.drop_times();
+                }
+                record.epoch = epoch;
             }
             set(draft, key, *directory, record, setting)
         }

@@ -253,13 +253,18 @@ impl<'c> Plan<'c> {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {key:?}")));
         }
         let times = setting.mtime.is_some() || setting.ctime.is_some();
-        let value = if times && !directory && !special { self.fingerprint(key)? } else { None };
+        let value = if times && !directory && !special {
+            self.fingerprint(key, setting.mtime.is_some())?
+        } else {
+            None
+        };
         self.steps.push(Step::Set { key, directory, special, setting, value });
         Ok(())
     }
 
-    /// The fingerprint of the value at `key`, read only where nobody knows it.
-    fn fingerprint(&self, key: &Key) -> Result<Option<Fingerprint>> {
+    /// The fingerprint of the value at `key`, read only where nobody knows it and a time of its content is `needed` or
+    /// kept: `chmod` of a value that another program put does not read it.
+    fn fingerprint(&self, key: &Key, needed: bool) -> Result<Option<Fingerprint>> {
         let put = self.steps.iter().rev().find_map(|step| match step {
             Step::Put { key: put, fingerprint, .. } if *put == key => Some(Some(*fingerprint)),
             Step::Move(moving) if key.starts_with(&moving.to) => Some(None),
@@ -271,9 +276,12 @@ impl<'c> Plan<'c> {
         let Some(origin) = self.presence(key, Of::Origin)?.origin else { return Ok(None) };
         let record = self.attrs.sidecar.get(&record_key(&origin, false))?;
         let record = record.and_then(|bytes| Record::decode_attributes(&bytes));
-        let known = record.filter(|record| record.has_times() && self.attrs.holds(record));
-        if let Some(fingerprint) = known.and_then(|record| record.fingerprint) {
-            return Ok(Some(fingerprint));
+        let fingerprint = record.as_ref().and_then(|record| record.fingerprint);
+        if record.is_some_and(|record| record.has_times() && self.attrs.holds(&record))
+            && fingerprint.is_some()
+            || (fingerprint.is_none() && !needed)
+        {
+            return Ok(fingerprint);
         }
         let value = self.attrs.store.open(&origin)?;
         value.map(|value| Fingerprint::of_value(&*value)).transpose()

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::super::setattr::{Set, Time};
 use super::super::xattr::SetMode;
 use super::*;
+use crate::layer::fault::{Call, Moment};
 
 fn mode(mode: u32) -> Set {
     Set { mode: Some(mode), ..Set::default() }
@@ -168,4 +169,44 @@ fn a_directory_with_the_set_group_id_bit_gives_its_group() {
     let folder = rig.vfs.mkdir(member, above, b"folder", 0o750).unwrap();
     assert_eq!((folder.uid, folder.gid, folder.mode), (1000, 7, 0o2750));
     assert_eq!(rig.vfs.symlink(member, above, b"link", b"x").unwrap().gid, 7);
+}
+
+#[test]
+fn a_mode_is_set_without_reading_the_value() {
+    let rig = Rig::new();
+    rig.foreign_put("a", b"theirs");
+    let ino = ino_of(&rig, "a");
+    rig.faulty.fail(Call::Open, 1, Moment::Before, ErrorKind::Io);
+    let before = crate::env::now();
+    let attr = rig.vfs.setattr(ino, mode(0o600)).unwrap();
+    assert_eq!(attr.mode, 0o600);
+    assert!(attr.ctime >= before && attr.mtime < before);
+    rig.faulty.heal();
+    rig.foreign_put("b", b"");
+    assert_eq!(rig.look("a").unwrap().mode, 0o600);
+}
+
+#[test]
+fn promise_5_3_without_attributes_what_holds_may_be_set_and_nothing_else() {
+    let rig = Rig::keeping(false);
+    rig.put("a", b"mine");
+    let ino = ino_of(&rig, "a");
+    rig.vfs.setattr(ino, mode(0o644)).unwrap();
+    assert_eq!(refused(rig.vfs.setattr(ino, mode(0o600))), ErrorKind::NotPermitted);
+    let owner = Set { uid: Some(7), ..Set::default() };
+    assert_eq!(refused(rig.vfs.setattr(ino, owner)), ErrorKind::NotPermitted);
+    let time = |time| Set { mtime: Some(time), ..Set::default() };
+    let old = Time::At(SystemTime::UNIX_EPOCH);
+    assert_eq!(refused(rig.vfs.setattr(ino, time(old))), ErrorKind::Unsupported);
+    rig.vfs.setattr(ino, time(Time::Now)).unwrap();
+    rig.vfs.setattr(ino, time(Time::At(rig.look("a").unwrap().mtime))).unwrap();
+    assert_eq!(refused(rig.vfs.symlink(caller(), ROOT, b"link", b"a")), ErrorKind::NotPermitted);
+    assert_eq!(refused(rig.vfs.setxattr(ino, b"user.x", b"1", SetMode::Any)), ErrorKind::Unsupported);
+    // Also while its bytes are still to be put.
+    let file = rig.create("b", WRITE).unwrap();
+    assert_eq!(refused(rig.vfs.setattr(file.0, mode(0o600))), ErrorKind::NotPermitted);
+    assert_eq!(refused(rig.vfs.setattr(file.0, time(old))), ErrorKind::Unsupported);
+    assert_eq!(rig.vfs.getattr(file.0).unwrap().mode, 0o644);
+    rig.close(file).unwrap();
+    assert_eq!(rig.names(ROOT), ["a", "b"]);
 }
