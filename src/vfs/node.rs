@@ -473,7 +473,7 @@ mod tests {
         let b = table.remember(a, b"b", Step::Plain, What::File, 11);
         let c = table.remember(ROOT, b"c", Step::Plain, What::Directory, 12);
         let d = table.remember(c, b"d", Step::Plain, What::File, 13);
-        let (in_a, in_root): ((Ino, &[u8]), (Ino, &[u8])) = ((a, b"b"), (ROOT, b"c"));
+        let (in_a, in_root) = ((a, &b"b"[..]), (ROOT, &b"c"[..]));
         table.exchange((in_a, &Step::Plain), (in_root, &Step::Plain));
         assert_eq!(table.key(b), Some(Key::of([b"c" as &[u8]])));
         assert_eq!(table.key(d), Some(Key::of([b"a" as &[u8], b"b", b"d"])));

@@ -65,17 +65,19 @@ impl Vfs {
         }
         let unchanged = !state.dirty;
         drop(state);
-        if unchanged { self.touch_attributes(ino) } else { self.sync_if_synchronous(ino, handle) }
+        if !unchanged {
+            return self.sync_if_synchronous(ino, handle);
+        }
+        self.touch_attributes(ino, Setting { ctime: Some(env::now()), ..Setting::default() })
     }
 
-    /// Not a byte changed, but the file was: its own time of change says so where it is kept, and nothing is put.
-    fn touch_attributes(&self, ino: Ino) -> Result<()> {
+    /// Not a byte changed, but the file was: its times say so where they are kept, and nothing is put.
+    pub(super) fn touch_attributes(&self, ino: Ino, times: Setting) -> Result<()> {
         if !self.caps.attributes {
             return Ok(());
         }
         let names = self.hold_names()?;
-        let setting = Setting { ctime: Some(env::now()), ..Setting::default() };
-        self.set_attributes(ino, setting, &names)
+        self.set_attributes(ino, times, &names)
     }
 
     /// The first offset from this one on that is data, or a hole. A value in the store is one piece of data; what is

@@ -431,11 +431,11 @@ impl Tree for Direct {
     }
 
     fn foreign_put(&mut self, key: &Path, bytes: &[u8]) {
-        foreign_put(&*self.store, key, bytes);
+        foreign_put(&self.store, key, bytes);
     }
 
     fn foreign_delete(&mut self, key: &Path) {
-        foreign_delete(&*self.store, key);
+        foreign_delete(&self.store, key);
     }
 
     fn everything(&mut self) -> Vec<(String, Seen)> {

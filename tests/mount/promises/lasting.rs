@@ -169,7 +169,7 @@ fn promise_5_3_without_attributes_nothing_is_faked() {
         assert_eq!(xattr::get(&file, "user.colour").unwrap(), None);
         // A file made with a mode of its own has the mount's: there is nowhere to keep another.
         use std::os::unix::fs::OpenOptionsExt;
-        drop(File::options().write(true).create(true).mode(0o600).open(mount.at("secret")).unwrap());
+        drop(File::options().write(true).create_new(true).mode(0o600).open(mount.at("secret")).unwrap());
         assert_eq!(mode(&mount.at("secret")), 0o644);
         assert_eq!(mount.log().matches("keeps no attributes").count(), 1, "said once: {}", mount.log());
         assert!(mount.log().contains("--attrs sidecar"), "{}", mount.log());
@@ -214,7 +214,7 @@ fn promise_5_5_a_value_that_another_program_changed_never_keeps_its_time() {
         };
         // While it is mounted, while it is not, and when the daemon was killed.
         for round in 0..3 {
-            let began = SystemTime::now();
+            let began = kvfs::env::now();
             match round {
                 1 => mount.unmount(),
                 2 => mount.kill(),
