@@ -115,6 +115,8 @@ impl Sidecar {
             return Err(Error::new(ErrorKind::Unsupported, "attributes have no place beside this store"));
         };
         begin(&*map)?;
+        // Committed before anything stands on it: a sidecar that does not say whose it is would be refused later.
+        map.sync()?;
         self.map.get_or_init(|| map);
         Ok(())
     }

@@ -237,6 +237,10 @@ impl Committed for Below {
         self.environment.lock_file().map(OpeningLock::of)
     }
 
+    fn is_for_people(&self) -> bool {
+        !self.environment.place.own
+    }
+
     fn key_max(&self) -> usize {
         self.environment.key_max as usize
     }

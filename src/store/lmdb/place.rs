@@ -26,6 +26,8 @@ pub struct Place {
     pub single: bool,
     /// Whether this mount made the folder.
     made_folder: bool,
+    /// Whether it is one of kvfs's own: what cannot be committed to it is nothing that a person could recover.
+    pub own: bool,
     folder: File,
     name: PathBuf,
 }
@@ -78,7 +80,15 @@ impl Place {
                 ));
             }
         }
-        Ok(Place { shown: path.into(), new, single: false, made_folder: false, folder, name: DATA.into() })
+        Ok(Place {
+            shown: path.into(),
+            new,
+            single: false,
+            made_folder: false,
+            own: false,
+            folder,
+            name: DATA.into(),
+        })
     }
 
     fn of_file(path: &Path, found: &fs::Metadata) -> Result<Place> {
@@ -94,12 +104,20 @@ impl Place {
             _ => Path::new("."),
         };
         let folder = open_folder(parent)?;
-        Ok(Place { shown: path.into(), new: false, single: true, made_folder: false, folder, name })
+        Ok(Place {
+            shown: path.into(),
+            new: false,
+            single: true,
+            made_folder: false,
+            own: false,
+            folder,
+            name,
+        })
     }
 
-    /// The same place, with the path that people know it by.
-    pub(super) fn shown_as(self, shown: PathBuf) -> Place {
-        Place { shown, ..self }
+    /// The same place as that of an environment of kvfs's own, with the path that people know it by.
+    pub(super) fn own_as(self, shown: PathBuf) -> Place {
+        Place { shown, own: true, ..self }
     }
 
     /// The same place once more.
@@ -109,7 +127,7 @@ impl Place {
     pub(super) fn again(&self) -> Result<Place> {
         let folder = self.folder.try_clone().map_err(|e| Error::io(self.shown.display(), &e))?;
         let (shown, name) = (self.shown.clone(), self.name.clone());
-        Ok(Place { shown, new: false, single: self.single, made_folder: false, folder, name })
+        Ok(Place { shown, new: false, single: self.single, made_folder: false, own: false, folder, name })
     }
 
     /// The data file, by way of the folder's descriptor.

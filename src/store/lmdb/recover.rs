@@ -146,6 +146,10 @@ pub fn keep<C: Committed>(
     reason: &str,
 ) -> bool {
     let (name, shown) = (committed.name(), committed.key_of(database, key));
+    if !committed.is_for_people() {
+        tracing::error!("{name}: {shown:?} is lost: {reason}");
+        return true;
+    }
     let kept = match &entry.value {
         Some(bytes) => {
             Payload::of(bytes).and_then(|body| spool.keep(&name, &shown, &body, &entry.base, reason))

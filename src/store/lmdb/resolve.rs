@@ -43,6 +43,11 @@ pub trait Committed: Send + Sync + 'static {
     /// The lock that every program takes to open the environment; `None` where there is none to rely on.
     fn opening_lock(&self) -> Option<OpeningLock<'_>>;
 
+    /// Whether what cannot be committed is kept for a person to recover (§8.4).
+    fn is_for_people(&self) -> bool {
+        true
+    }
+
     /// The longest key, in bytes.
     fn key_max(&self) -> usize;
 

@@ -161,7 +161,7 @@ fn open_environment(
     opening: &Opening,
     create: bool,
 ) -> Result<Option<Arc<Map>>> {
-    let place = Place::find(path, create)?.shown_as(shown);
+    let place = Place::find(path, create)?.own_as(shown);
     let terms = Terms {
         read_only: opening.read_only,
         create,
