@@ -1,0 +1,113 @@
+//! The stores of a mount, one over the other: the store itself, what keeps its attributes, what a snapshot remembers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use twox_hash::XxHash3_64;
+
+use crate::config::source::Place;
+use crate::config::{MountSpec, Separator};
+use crate::env::Folders;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layer::attrs::Attrs;
+use crate::layer::stamps::Stamps;
+use crate::store;
+use crate::store::api::{Caps, Store};
+use crate::store::driver::{Driver, KeepAttributes, Opening};
+use crate::store::home::Home;
+
+/// Who keeps the attributes of a store (§5.1), and why, in words for `kvfs status`.
+struct Keeper {
+    /// Where they are kept beside the store.
+    home: Option<Box<dyn Home>>,
+    why: String,
+}
+
+impl Keeper {
+    fn choose(spec: &MountSpec, driver: &Driver, opening: &Opening, caps: &Caps) -> Result<Keeper> {
+        let kind = driver.kind;
+        let asked = |what: &str| format!("{what}, as asked for");
+        let usual = |what: &str| format!("{what}, as is usual for {kind}");
+        let keeper = |home, why| Ok(Keeper { home, why });
+        match spec.attrs {
+            KeepAttributes::None => keeper(None, asked("none")),
+            KeepAttributes::Native if caps.attributes => keeper(None, asked("native")),
+            KeepAttributes::Native => {
+                let sentence =
+                    format!("{kind} keeps no attributes itself: mount it with --attrs sidecar, or none");
+                Err(Error::new(ErrorKind::Invalid, sentence))
+            }
+            KeepAttributes::Auto if caps.attributes => keeper(None, usual("native")),
+            KeepAttributes::Auto | KeepAttributes::Sidecar => match (driver.sidecar)(opening)? {
+                Some(home) if spec.attrs == KeepAttributes::Auto => keeper(Some(home), usual("sidecar")),
+                Some(home) => keeper(Some(home), asked("sidecar")),
+                None if spec.attrs == KeepAttributes::Auto => keeper(None, usual("none")),
+                None => {
+                    let sentence = format!("{kind} has no place for a sidecar: mount it with --attrs none");
+                    Err(Error::new(ErrorKind::Invalid, sentence))
+                }
+            },
+        }
+    }
+}
+
+/// Opens a store, with what keeps its attributes; tells in words who does.
+///
+/// # Errors
+/// What is wrong with it, or with what is kept beside it.
+pub fn open_store(spec: &MountSpec, place: &Place, opening: &Opening) -> Result<(Arc<dyn Store>, String)> {
+    let store = (place.driver.open)(opening)?;
+    let Keeper { home, why } = Keeper::choose(spec, place.driver, opening, store.caps())?;
+    Ok(match home {
+        Some(home) => (Arc::new(Attrs::new(store, home, opening.separator.clone())?), why),
+        None => (store, why),
+    })
+}
+
+/// Forgets what is kept beside a store; answers what there is to say about it.
+///
+/// # Errors
+/// `Invalid` where the store keeps attributes itself; `Busy` while it is mounted.
+pub fn drop_attributes(place: &Place, opening: &Opening) -> Result<String> {
+    let home = (place.driver.sidecar)(opening)?.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, format!("{} has no sidecar that could be dropped", place.driver.kind))
+    })?;
+    let shown = home.shown();
+    Ok(if home.remove()? { format!("{shown} is removed") } else { format!("there is no {shown}") })
+}
+
+/// How the store is to be opened for a mount.
+pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Opening {
+    let read_only = spec.read_only || spec.snapshot;
+    let separator = match &spec.separator {
+        Some(separator) => separator.clone().into_bytes(),
+        None => Separator::Bytes(place.driver.separator.into()).into_bytes(),
+    };
+    Opening {
+        location,
+        read_only,
+        create: !read_only,
+        check: spec.check,
+        separator,
+        commit: spec.commit,
+        timeout: spec.timeout,
+        load: spec.load.clone(),
+        save: spec.save.clone(),
+    }
+}
+
+/// A snapshot whose files keep the times of earlier ones (§5.5). Where what is needed for that cannot be had, a backup
+/// reads more than it need, and the mount goes on.
+pub(super) fn stamped(snapshot: &Arc<dyn Store>, source: &str, opening: &Opening) -> Option<Arc<Stamps>> {
+    let place = format!("{:016x}", XxHash3_64::oneshot(source.as_bytes()));
+    let folder = Folders::get().state.join("snapshots").join(place);
+    let stamps = || {
+        let Some(era) = snapshot.era()? else { return Ok(None) };
+        let Some(home) = store::own_map(&folder, opening)? else { return Ok(None) };
+        Stamps::new(snapshot.clone(), &era, home).map(Some)
+    };
+    stamps().map(|stamps| stamps.map(Arc::new)).unwrap_or_else(|error: Error| {
+        tracing::warn!("a later backup of this store reads more than it need: {error}");
+        None
+    })
+}
