@@ -4,12 +4,15 @@ use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::KEY_MAX;
 use super::sidecar::{Map, open_map, remove_map};
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::driver::{Commit, Opening};
 use crate::store::flat::Kv;
@@ -33,10 +36,7 @@ impl Own {
     pub(in crate::store) fn new(folder: &Path, opening: &Opening) -> Result<Own> {
         let fail = |e: std::io::Error| Error::io(folder.display(), &e);
         fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(fail)?;
-        let alone = Flock::lock(File::open(folder).map_err(fail)?, FlockArg::LockExclusiveNonblock);
-        let alone = alone.map_err(|(_, errno)| {
-            Error::new(ErrorKind::Busy, format!("{}: another daemon has it: {errno}", folder.display()))
-        })?;
+        let alone = alone(File::open(folder).map_err(fail)?, folder)?;
         let opening = Opening {
             location: Some(folder.to_owned()),
             read_only: false,
@@ -46,6 +46,25 @@ impl Own {
             ..opening.clone()
         };
         Ok(Own { folder: folder.to_owned(), opening, map: Mutex::new(None), alone: Some(alone) })
+    }
+}
+
+/// How long a daemon that ends is waited for: one that has been told to unmount lets go with its last breath.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// The right to `folder`, once the daemon that had it has ended.
+fn alone(mut folder: File, shown: &Path) -> Result<Flock<File>> {
+    let (deadline, pause) = (Deadline::after(ENDING), Mutex::new(()));
+    loop {
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(alone) => return Ok(alone),
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) if !deadline.passed() => folder = file,
+            Err((_, errno)) => {
+                let sentence = format!("{}: another daemon has it: {errno}", shown.display());
+                return Err(Error::new(ErrorKind::Busy, sentence));
+            }
+        }
+        Condvar::new().wait_for(&mut pause.lock(), Duration::from_millis(2));
     }
 }
 

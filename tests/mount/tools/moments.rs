@@ -33,7 +33,6 @@ fn value(index: usize) -> String {
 }
 
 #[test]
-#[ignore = "once, as an ordinary user on a loaded machine, restic found unchanged files changed: the cause is not known yet"]
 fn promise_5_5_a_backup_reads_again_what_another_program_changed_and_nothing_else() {
     watched(LIMIT, |place| {
         needs_kvfs();
