@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kvfs::error::ErrorKind;
 use kvfs::key::{Key, Segment, Word};
@@ -12,7 +11,7 @@ use kvfs::name::{self, WORDS};
 use kvfs::payload::Payload;
 use kvfs::store::api::{Change, Kind, Store, When};
 use kvfs::store::driver;
-use kvfs::store::driver::{Commit, Opening};
+use kvfs::store::driver::Opening;
 use kvfs::store::flat::Separator;
 
 fn name_of(segment: &[u8]) -> String {
@@ -25,17 +24,7 @@ fn key<const N: usize>(segments: [&[u8]; N]) -> Key {
 
 /// An empty `memory` store whose keys are split at `separator`.
 fn memory(separator: Option<&[u8]>) -> Arc<dyn Store> {
-    let opening = Opening {
-        location: None,
-        read_only: false,
-        create: true,
-        check: false,
-        separator: separator.map(<[u8]>::to_vec),
-        commit: Commit::default(),
-        timeout: Duration::from_secs(30),
-        load: None,
-        save: None,
-    };
+    let opening = Opening { separator: separator.map(<[u8]>::to_vec), ..Opening::default() };
     (driver("memory").unwrap().open)(&opening).unwrap()
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Failure, Outcome, ask, output};
+use crate::config::Source;
 use crate::config::source::Place;
-use crate::config::{Source, TIMEOUT};
 use crate::control::{self, Request};
 use crate::error::Error;
 use crate::mount_table;
@@ -52,14 +52,10 @@ fn compact(source: &OsString) -> Result<(u64, u64), Failure> {
     }
     let store = (place.driver.open)(&Opening {
         location: Some(place.named_location()?.to_owned()),
-        read_only: false,
         create: false,
-        check: false,
         separator: None,
         commit: Commit::Close,
-        timeout: TIMEOUT,
-        load: None,
-        save: None,
+        ..Opening::default()
     })?;
     let compacted = store.compact();
     store.close()?;

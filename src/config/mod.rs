@@ -14,10 +14,8 @@ pub use self::separator::Separator;
 pub use self::source::Source;
 use self::text::{parse_attrs, parse_commit, parse_number, parse_timeout, parse_umask};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::{Commit, KeepAttributes};
+use crate::store::driver::{Commit, KeepAttributes, TIMEOUT};
 
-/// The deadline of every request to a store where the user names none (§8.1).
-pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Mode bits that files and directories lack where the user names no umask.
 pub const UMASK: u32 = 0o022;
 

@@ -246,7 +246,7 @@ impl Store for Attrs {
         let closed = self.store.close();
         // Its last commit changes the state that it is in.
         let noted = if closed.is_ok() { self.note_age() } else { Ok(()) };
-        let sidecar = self.sidecar.map().map_or(Ok(()), |map| map.close());
+        let sidecar = self.sidecar.home().close();
         closed.and(noted).and(sidecar)
     }
 }

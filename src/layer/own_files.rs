@@ -99,15 +99,9 @@ mod tests {
     #[test]
     fn own_names_are_busy_at_the_root_and_nowhere_else() {
         let opening = Opening {
-            location: None,
-            read_only: false,
-            create: true,
-            check: false,
-            separator: Some(b"/".to_vec()),
             commit: Commit::Close,
             timeout: std::time::Duration::from_secs(1),
-            load: None,
-            save: None,
+            ..Opening::default()
         };
         let store = (crate::store::memory::DRIVER.open)(&opening).unwrap();
         put(&*store, &[b"lock.mdb"]).unwrap();

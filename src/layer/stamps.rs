@@ -71,10 +71,11 @@ impl Stamps {
     /// The map's: a later backup then reads more than it need.
     pub fn finish(&self, deadline: Deadline) -> Result<()> {
         self.stamper.finish(deadline);
-        let Some(map) = self.kept.map.map() else { return Ok(()) };
-        self.kept.sweep(&*self.store, deadline)?;
-        map.sync()?;
-        map.close()
+        let put = self.kept.map.map().map_or(Ok(()), |map| {
+            self.kept.sweep(&*self.store, deadline)?;
+            map.sync()
+        });
+        put.and(self.kept.map.home().close())
     }
 
     /// Gives the value's file the time of its stamp; false where its bytes must be looked at first.

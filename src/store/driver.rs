@@ -66,6 +66,26 @@ pub struct Opening {
     pub save: Option<PathBuf>,
 }
 
+impl Default for Opening {
+    /// As a mount opens it that names nothing else.
+    fn default() -> Opening {
+        Opening {
+            location: None,
+            read_only: false,
+            create: true,
+            check: false,
+            separator: Some(b"/".to_vec()),
+            commit: Commit::Auto,
+            timeout: TIMEOUT,
+            load: None,
+            save: None,
+        }
+    }
+}
+
+/// The deadline of every request to a store where the user names none (§8.1).
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Where mode, owner, times, links and extended attributes are kept (§5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepAttributes {

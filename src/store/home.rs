@@ -27,6 +27,12 @@ pub trait Home: Send + Sync {
     /// As for reading.
     fn snapshot(&self) -> Result<Box<dyn Home>>;
 
+    /// Closes the map, where it is open, and lets another daemon in: nothing is written after this.
+    ///
+    /// # Errors
+    /// As for committing.
+    fn close(&self) -> Result<()>;
+
     /// Removes the map, which nobody has opened here; false where there was none.
     ///
     /// # Errors
@@ -49,6 +55,10 @@ impl<H: Home + ?Sized> Home for Arc<H> {
 
     fn snapshot(&self) -> Result<Box<dyn Home>> {
         (**self).snapshot()
+    }
+
+    fn close(&self) -> Result<()> {
+        (**self).close()
     }
 
     fn remove(&self) -> Result<bool> {
@@ -97,6 +107,10 @@ impl<K: Kv> Home for InMemory<K> {
         let map = self.map.lock().as_ref().map(|map| map.snapshot()).transpose()?;
         let (make, key_max) = (Arc::clone(&self.make), self.key_max);
         Ok(Box::new(InMemory { map: Mutex::new(map.map(Arc::new)), make, key_max }))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.map.lock().as_ref().map_or(Ok(()), |map| map.close())
     }
 
     fn remove(&self) -> Result<bool> {

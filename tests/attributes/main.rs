@@ -20,7 +20,7 @@ use kvfs::layer::fault::{Call, Faulty, Moment};
 use kvfs::payload::Payload;
 use kvfs::store::api::{Change, Cursor, Kind, Stat, Store, When};
 use kvfs::store::attributes::{Attributes, FileType, Setting};
-use kvfs::store::driver::{Commit, Driver, Opening};
+use kvfs::store::driver::{Driver, Opening};
 use tempfile::TempDir;
 
 /// A mount's stores, and what is read of values for it.
@@ -37,17 +37,7 @@ fn driver() -> &'static Driver {
 }
 
 fn opening(path: &Path) -> Opening {
-    Opening {
-        location: Some(path.to_owned()),
-        read_only: false,
-        create: true,
-        check: false,
-        separator: Some(b"/".to_vec()),
-        commit: Commit::Auto,
-        timeout: Duration::from_secs(30),
-        load: None,
-        save: None,
-    }
+    Opening { location: Some(path.to_owned()), ..Opening::default() }
 }
 
 /// Counts each read of a value from now on: a plan counts one, and makes the next.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kvfs::key::Key;
 use kvfs::payload::Payload;
@@ -12,17 +11,7 @@ use kvfs::store::api::{Change, Store, When};
 use kvfs::store::driver::{Commit, Opening};
 
 pub fn open(folder: &Path, commit: Commit) -> Arc<dyn Store> {
-    let opening = Opening {
-        location: Some(folder.to_owned()),
-        read_only: false,
-        create: true,
-        check: false,
-        separator: Some(b"/".to_vec()),
-        commit,
-        timeout: Duration::from_secs(30),
-        load: None,
-        save: None,
-    };
+    let opening = Opening { location: Some(folder.to_owned()), commit, ..Opening::default() };
     (store::driver("lmdb").unwrap().open)(&opening).unwrap()
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kvfs::error::{ErrorKind, Result};
 use kvfs::key::{Key, Segment};
@@ -72,14 +71,8 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         let opening = Opening {
             location: (driver.location != Location::None).then(|| folder.path().to_owned()),
-            read_only: false,
-            create: true,
-            check: false,
-            separator: Some(b"/".to_vec()),
             commit,
-            timeout: Duration::from_secs(30),
-            load: None,
-            save: None,
+            ..Opening::default()
         };
         let store = open(driver, &opening, attributes);
         Some(Case { store, driver, opening, folder, attributes })

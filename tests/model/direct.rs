@@ -9,7 +9,7 @@ use kvfs::layer::fault::Faulty;
 use kvfs::payload::Payload;
 use kvfs::spool::Spool;
 use kvfs::store::api::{Change, Store, When};
-use kvfs::store::driver::{Commit, Opening};
+use kvfs::store::driver::Opening;
 use kvfs::vfs::copy::Spot;
 use kvfs::vfs::node::{Ino, ROOT, What};
 use kvfs::vfs::open::Mode;
@@ -32,17 +32,7 @@ pub struct Direct {
 }
 
 fn opening() -> Opening {
-    Opening {
-        location: None,
-        read_only: false,
-        create: true,
-        check: false,
-        separator: Some(b"/".to_vec()),
-        commit: Commit::Auto,
-        timeout: Duration::from_secs(5),
-        load: None,
-        save: None,
-    }
+    Opening { timeout: Duration::from_secs(5), ..Opening::default() }
 }
 
 /// A store in memory, which another program uses by [`Faulty::foreign`].

@@ -7,7 +7,7 @@ use crate::env;
 use crate::layer::fault::{Call, Faulty, Moment};
 use crate::payload::Payload;
 use crate::store::api::{Change, When};
-use crate::store::driver::{Commit, Opening};
+use crate::store::driver::Opening;
 use crate::store::home::InMemory;
 use crate::store::memory::{self, Memory};
 
@@ -23,17 +23,7 @@ fn key(path: &str) -> Key {
 
 impl Place {
     fn new() -> Place {
-        let opening = Opening {
-            location: None,
-            read_only: false,
-            create: true,
-            check: false,
-            separator: Some(b"/".to_vec()),
-            commit: Commit::Auto,
-            timeout: Duration::from_secs(10),
-            load: None,
-            save: None,
-        };
+        let opening = Opening { timeout: Duration::from_secs(10), ..Opening::default() };
         let store = (memory::DRIVER.open)(&opening).unwrap();
         Place { store, stamps: Arc::new(InMemory::new(Memory::new, 96)) }
     }

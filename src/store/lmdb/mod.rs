@@ -1,6 +1,7 @@
 //! `lmdb`: LMDB environments, shared with other programs.
 
 mod above;
+mod alone;
 mod behind;
 mod changes;
 mod check;

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use parking_lot::{Condvar, Mutex};
+use nix::fcntl::Flock;
+use parking_lot::Mutex;
 
 use super::KEY_MAX;
+use super::alone::alone;
 use super::sidecar::{Map, open_map, remove_map};
-use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::driver::{Commit, Opening};
 use crate::store::flat::Kv;
@@ -23,8 +22,8 @@ pub(in crate::store) struct Own {
     folder: PathBuf,
     opening: Opening,
     map: Mutex<Option<Arc<Map>>>,
-    #[allow(dead_code, reason = "its drop lets others in")]
-    alone: Option<Flock<File>>,
+    /// Its drop lets others in.
+    alone: Mutex<Option<Flock<File>>>,
 }
 
 impl Own {
@@ -36,7 +35,10 @@ impl Own {
     pub(in crate::store) fn new(folder: &Path, opening: &Opening) -> Result<Own> {
         let fail = |e: std::io::Error| Error::io(folder.display(), &e);
         fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(fail)?;
-        let alone = alone(File::open(folder).map_err(fail)?, folder)?;
+        let alone = alone(File::open(folder).map_err(fail)?, ENDING).map_err(|errno| {
+            let sentence = format!("{}: another daemon has it: {errno}", folder.display());
+            Error::new(ErrorKind::Busy, sentence)
+        })?;
         let opening = Opening {
             location: Some(folder.to_owned()),
             read_only: false,
@@ -45,28 +47,12 @@ impl Own {
             commit: Commit::Auto,
             ..opening.clone()
         };
-        Ok(Own { folder: folder.to_owned(), opening, map: Mutex::new(None), alone: Some(alone) })
+        Ok(Own { folder: folder.to_owned(), opening, map: Mutex::new(None), alone: Mutex::new(Some(alone)) })
     }
 }
 
-/// How long a daemon that ends is waited for: one that has been told to unmount lets go with its last breath.
+/// How long a daemon that ends is waited for: its stamps are put away after it has unmounted.
 const ENDING: Duration = Duration::from_secs(5);
-
-/// The right to `folder`, once the daemon that had it has ended.
-fn alone(mut folder: File, shown: &Path) -> Result<Flock<File>> {
-    let (deadline, pause) = (Deadline::after(ENDING), Mutex::new(()));
-    loop {
-        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(alone) => return Ok(alone),
-            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) if !deadline.passed() => folder = file,
-            Err((_, errno)) => {
-                let sentence = format!("{}: another daemon has it: {errno}", shown.display());
-                return Err(Error::new(ErrorKind::Busy, sentence));
-            }
-        }
-        Condvar::new().wait_for(&mut pause.lock(), Duration::from_millis(2));
-    }
-}
 
 impl Home for Own {
     fn open(&self, create: bool) -> Result<Option<Arc<dyn Kv>>> {
@@ -88,7 +74,13 @@ impl Home for Own {
     fn snapshot(&self) -> Result<Box<dyn Home>> {
         let held = self.map.lock().as_ref().map(|map| map.held()).transpose()?;
         let (folder, opening) = (self.folder.clone(), self.opening.clone());
-        Ok(Box::new(Own { folder, opening, map: Mutex::new(held.map(Arc::new)), alone: None }))
+        Ok(Box::new(Own { folder, opening, map: Mutex::new(held.map(Arc::new)), alone: Mutex::new(None) }))
+    }
+
+    fn close(&self) -> Result<()> {
+        let closed = self.map.lock().as_ref().map_or(Ok(()), |map| map.close());
+        drop(self.alone.lock().take());
+        closed
     }
 
     fn remove(&self) -> Result<bool> {

@@ -6,13 +6,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use parking_lot::Mutex;
 
 use super::KEY_MAX;
+use super::alone::alone;
 use super::check::Extent;
 use super::database::Database;
 use super::engine::{Engine, Terms};
@@ -34,7 +35,8 @@ pub(super) struct Beside {
     map: Mutex<Option<Arc<Map>>>,
     /// Whether it is one moment: what was not there then does not come.
     fixed: bool,
-    _one_writer: Option<Arc<OneWriter>>,
+    /// Until it is closed.
+    one_writer: Mutex<Option<Arc<OneWriter>>>,
 }
 
 /// The main database of an environment of our own.
@@ -49,6 +51,9 @@ struct OneWriter {
     #[allow(dead_code, reason = "its drop gives the right up")]
     file: Flock<File>,
 }
+
+/// How long a daemon that was killed is waited for.
+const ENDING: Duration = Duration::from_secs(1);
 
 static WRITERS: LazyLock<Mutex<HashMap<FileId, Weak<OneWriter>>>> = LazyLock::new(Mutex::default);
 
@@ -66,9 +71,9 @@ impl OneWriter {
         if let Some(writer) = writers.get(&identity).and_then(Weak::upgrade) {
             return Ok(Some(writer));
         }
-        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let file = match alone(file, ENDING) {
             Ok(file) => file,
-            Err((_, Errno::EWOULDBLOCK)) => {
+            Err(Errno::EWOULDBLOCK) => {
                 let sentence = format!(
                     "another daemon has {} mounted for writing (kvfs status), and attributes have one writer: \
                      unmount it, or mount with --read-only or --attrs none",
@@ -76,7 +81,7 @@ impl OneWriter {
                 );
                 return Err(Error::new(ErrorKind::Busy, sentence));
             }
-            Err((_, errno)) => {
+            Err(errno) => {
                 tracing::warn!(
                     "{}: nothing keeps a second daemon from writing attributes: {errno}",
                     place.shown.display()
@@ -100,10 +105,10 @@ impl Beside {
             return Err(Error::new(ErrorKind::Invalid, "an LMDB environment has a place"));
         };
         let place = Place::find(path, false)?;
-        let _one_writer = if opening.read_only { None } else { OneWriter::take(&place)? };
+        let one_writer = if opening.read_only { None } else { OneWriter::take(&place)? };
         // Nobody else has it open, so it can always gather; and nobody waits for the disk but with the store.
         let opening = Opening { commit: Commit::Auto, separator: None, ..opening.clone() };
-        Ok(Beside { place, opening, map: Mutex::new(None), fixed: false, _one_writer })
+        Ok(Beside { place, opening, map: Mutex::new(None), fixed: false, one_writer: Mutex::new(one_writer) })
     }
 
     fn path(&self, of: &Path) -> PathBuf {
@@ -215,7 +220,14 @@ impl Home for Beside {
         };
         let place = self.place.again()?;
         let opening = Opening { read_only: true, ..self.opening.clone() };
-        Ok(Box::new(Beside { place, opening, map: Mutex::new(map), fixed: true, _one_writer: None }))
+        let one_writer = Mutex::new(None);
+        Ok(Box::new(Beside { place, opening, map: Mutex::new(map), fixed: true, one_writer }))
+    }
+
+    fn close(&self) -> Result<()> {
+        let closed = self.map.lock().as_ref().map_or(Ok(()), |map| map.close());
+        drop(self.one_writer.lock().take());
+        closed
     }
 
     fn remove(&self) -> Result<bool> {

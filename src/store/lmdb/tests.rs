@@ -21,14 +21,9 @@ use crate::store::driver::Commit;
 pub(super) fn opening(path: &Path) -> Opening {
     Opening {
         location: Some(path.into()),
-        read_only: false,
-        create: true,
-        check: false,
-        separator: Some(b"/".to_vec()),
         commit: Commit::Close,
         timeout: Duration::from_secs(10),
-        load: None,
-        save: None,
+        ..Opening::default()
     }
 }
 

@@ -23,7 +23,7 @@ use crate::layer::fault::Faulty;
 use crate::payload::Payload;
 use crate::spool::Spool;
 use crate::store::api::{Change, Store, When};
-use crate::store::driver::{Commit, Opening};
+use crate::store::driver::Opening;
 
 /// This process: its close is the opener's own.
 pub(super) fn caller() -> Caller {
@@ -66,17 +66,7 @@ impl Rig {
 
     /// A Vfs whose store keeps attributes, or does not.
     pub fn keeping(attributes: bool) -> Rig {
-        let opening = Opening {
-            location: None,
-            read_only: false,
-            create: true,
-            check: false,
-            separator: Some(b"/".to_vec()),
-            commit: Commit::Auto,
-            timeout: Duration::from_secs(5),
-            load: None,
-            save: None,
-        };
+        let opening = Opening { timeout: Duration::from_secs(5), ..Opening::default() };
         let store = (crate::store::memory::DRIVER.open)(&opening).unwrap();
         let faulty = Arc::new(Faulty::new(Arc::clone(&store)));
         let state = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ fn the_command_runs_in_the_mount_and_its_exit_code_is_returned() {
         for code in [0, 1, 42, 127] {
             let script = format!("echo {code} > made; exit {code}");
             let finished = place.kvfs(["exec", &source, "--", "sh", "-c", &script]);
-            assert_eq!(finished.code, code, "{finished:?}");
+            assert_eq!((finished.code, finished.err.as_str()), (code, ""), "{finished:?}");
             assert_eq!(dump(place, &place.at("store"))[b"made".as_slice()], format!("{code}\n").into_bytes());
         }
         let finished = place.kvfs(["exec", &source, "--", "sh", "-c", "kill -KILL $$"]);

@@ -54,6 +54,10 @@ impl Home for FaultyHome {
         self.home.snapshot()
     }
 
+    fn close(&self) -> Result<()> {
+        self.home.close()
+    }
+
     fn remove(&self) -> Result<bool> {
         self.home.remove()
     }

@@ -12,7 +12,7 @@ use crate::layer::fault::Faulty;
 use crate::payload::Payload;
 use crate::store::api::{Kind, When};
 use crate::store::attributes::{Attributes, FileType, Setting};
-use crate::store::driver::{Commit, Opening};
+use crate::store::driver::Opening;
 use crate::store::memory;
 use faulty_home::FaultyHome;
 
@@ -26,17 +26,7 @@ struct Case {
 }
 
 fn opening() -> Opening {
-    Opening {
-        location: None,
-        read_only: false,
-        create: true,
-        check: false,
-        separator: Some(b"/".to_vec()),
-        commit: Commit::Auto,
-        timeout: Duration::from_secs(10),
-        load: None,
-        save: None,
-    }
+    Opening { timeout: Duration::from_secs(10), ..Opening::default() }
 }
 
 fn key(path: &str) -> Key {

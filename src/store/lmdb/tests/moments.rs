@@ -258,3 +258,18 @@ fn two_mounts_in_one_process_share_the_environment() {
     let third = open(&opening(folder.path())).unwrap();
     assert_eq!(get(&*third, &key("b")).unwrap(), b"2");
 }
+
+/// §8.6
+#[test]
+fn a_closed_sidecar_lets_the_next_daemon_in_though_somebody_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let opening = opening(folder.path());
+    let store = open(&opening).unwrap();
+    put(&*store, "a", b"1").unwrap();
+    let home = (super::DRIVER.sidecar)(&opening).unwrap().unwrap();
+    let lock = || alone::alone(std::fs::File::open(folder.path()).unwrap(), Duration::ZERO);
+    assert_eq!(lock().unwrap_err(), nix::errno::Errno::EWOULDBLOCK);
+    home.open(true).unwrap().unwrap();
+    home.close().unwrap();
+    lock().unwrap();
+}
