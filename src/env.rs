@@ -1,6 +1,8 @@
 //! The world outside: the clock, deadlines, and the folders that kvfs keeps things in. The one place where the
 //! environment's variables, the wall clock and sleeping are met.
 
+mod runtime;
+
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub use runtime::{spawn, wait};
 
 /// The wall clock.
 #[allow(clippy::disallowed_methods)]

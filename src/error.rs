@@ -55,6 +55,8 @@ pub enum ErrorKind {
     PastEnd,
     /// Too many levels, handles or readers.
     Exhausted,
+    /// The answer was lost: whether it was done is not known.
+    Uncertain,
     /// The store or its medium failed.
     Io,
 }

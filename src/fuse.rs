@@ -72,7 +72,7 @@ fn errno(error: &Error) -> Errno {
         ErrorKind::PastEnd => Errno::ENXIO,
         // Readers or handles ran out: the caller may try again, and nothing is broken.
         ErrorKind::Exhausted => Errno::EAGAIN,
-        ErrorKind::Io => Errno::EIO,
+        ErrorKind::Uncertain | ErrorKind::Io => Errno::EIO,
     }
 }
 

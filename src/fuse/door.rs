@@ -35,7 +35,10 @@ impl Door {
     }
 
     pub(super) fn failed(&self, error: &Error) -> Errno {
-        if matches!(error.kind(), ErrorKind::Io | ErrorKind::TimedOut | ErrorKind::NoSpace) {
+        if matches!(
+            error.kind(),
+            ErrorKind::Io | ErrorKind::Uncertain | ErrorKind::TimedOut | ErrorKind::NoSpace
+        ) {
             self.vfs.counters.errors.fetch_add(1, Ordering::Relaxed);
             tracing::error!("{error}");
         } else {

@@ -11,6 +11,8 @@ pub mod home;
 pub mod lmdb;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
+#[cfg(feature = "object")]
+pub mod object;
 
 use std::path::Path;
 

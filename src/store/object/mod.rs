@@ -1,0 +1,4 @@
+//! Cloud buckets: S3, Google Cloud Storage, Azure Blob.
+
+pub mod address;
+pub mod bucket;
