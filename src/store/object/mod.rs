@@ -24,3 +24,4 @@ mod recent;
 mod tree;
 mod upload;
 mod value;
+pub mod client;
