@@ -231,7 +231,8 @@ impl<'de> Deserialize<'de> for Source {
 fn bucket(kind: String, rest: &[u8]) -> Result<Source> {
     let authority = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
     if authority.contains(&b'@') {
-        let sentence = format!("{kind}:// takes no user and no password: they come from the service's own files");
+        let sentence =
+            format!("{kind}:// takes no user and no password: they come from the service's own files");
         return Err(Error::new(ErrorKind::Invalid, sentence));
     }
     let decoded: Vec<u8> = percent_encoding::percent_decode(rest).collect();

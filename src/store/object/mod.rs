@@ -15,7 +15,9 @@
 pub mod address;
 pub mod bucket;
 mod change;
+pub mod client;
 mod journal;
+pub mod metadata;
 mod moving;
 mod names;
 mod pages;
@@ -24,4 +26,3 @@ mod recent;
 mod tree;
 mod upload;
 mod value;
-pub mod client;
