@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `address` | where a bucket is, and how it is reached |
 //! | `bucket` | what one service can be asked: the trait that each implements |
+//! | `driver` | the services as kinds of store |
+//! | `client` | the HTTP client of all services |
+//! | `metadata` | attributes in the words of objects' metadata |
 //! | `names` | keys and the tree that they make |
 //! | `tree` | the bucket as a store: stat, list, open |
 //! | `pages` | listings, fetched ahead |
