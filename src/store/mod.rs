@@ -13,6 +13,7 @@ pub mod lmdb;
 pub mod memory;
 #[cfg(feature = "object")]
 pub mod object;
+pub mod version;
 
 use std::path::Path;
 
