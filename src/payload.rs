@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -20,7 +21,14 @@ pub struct Payload {
     bytes: Bytes,
     /// For as many bytes in memory as there are, or more; where the budget has no more, the next ones go to a file.
     permit: Option<Permit>,
+    /// Another one as soon as bytes change that were there before.
+    lineage: OnceLock<Arc<Lineage>>,
 }
+
+/// What tells one payload, as long as it only grows, from every other: bytes that were there once under it are there
+/// still. When nobody holds it any more, the payload is gone or changed.
+#[derive(Debug)]
+pub struct Lineage(());
 
 #[derive(Debug)]
 enum Bytes {
@@ -38,7 +46,7 @@ impl Default for Payload {
 impl Payload {
     /// No bytes yet.
     pub fn new() -> Payload {
-        Payload { bytes: Bytes::Memory(Vec::new()), permit: None }
+        Payload { bytes: Bytes::Memory(Vec::new()), permit: None, lineage: OnceLock::new() }
     }
 
     /// These bytes.
@@ -57,6 +65,16 @@ impl Payload {
             Bytes::Memory(bytes) => bytes.len() as u64,
             Bytes::File(_, len) => *len,
         }
+    }
+
+    /// What it is told by as long as it only grows.
+    pub fn lineage(&self) -> &Arc<Lineage> {
+        self.lineage.get_or_init(|| Arc::new(Lineage(())))
+    }
+
+    /// Bytes that were there before are about to change.
+    fn branch_off(&mut self) {
+        self.lineage = OnceLock::new();
     }
 
     /// Whether there are no bytes.
@@ -99,6 +117,9 @@ impl Payload {
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
         let end = offset + data.len() as u64;
         self.make_room(end)?;
+        if offset < self.len() {
+            self.branch_off();
+        }
         match &mut self.bytes {
             Bytes::Memory(bytes) => {
                 let (start, end) = (offset as usize, end as usize);
@@ -129,6 +150,9 @@ impl Payload {
     /// As for [`Payload::write`].
     pub fn resize(&mut self, len: u64) -> Result<()> {
         self.make_room(len)?;
+        if len < self.len() {
+            self.branch_off();
+        }
         match &mut self.bytes {
             Bytes::Memory(bytes) => {
                 bytes.resize(len as usize, 0);
@@ -154,6 +178,7 @@ impl Payload {
         if offset >= end {
             return Ok(());
         }
+        self.branch_off();
         match &mut self.bytes {
             Bytes::Memory(bytes) => bytes[offset as usize..end as usize].fill(0),
             Bytes::File(file, _) => {

@@ -83,6 +83,14 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// The value that will be put at `key` has grown to these bytes, which are still being written: a store that takes
+    /// long values in parts may send some ahead. What it did is worth nothing once the payload's
+    /// [`Lineage`](crate::payload::Lineage) is another, and it keeps nothing then. It may wait until there is room to
+    /// send; a failure is not told, the put does it all again.
+    fn written_so_far(&self, key: &Key, body: &Payload) {
+        let _ = (key, body);
+    }
+
     /// Carries out all `changes` in order: in one transaction where [`Caps::atomic`] says so. Returns when they
     /// are accepted: every program that uses the store sees them, or will before it can look (§4.4).
     ///

@@ -65,7 +65,7 @@ impl Tree {
     }
 
     /// The headers of an object, which whatever replaces its bytes keeps; `None` where there is no object.
-    fn headers_now(&self, raw: &str) -> Result<Option<Headers>> {
+    pub(super) fn headers_now(&self, raw: &str) -> Result<Option<Headers>> {
         if let Some(headers) = self.reach.recent.object(raw).and_then(|known| known.headers) {
             return Ok(Some(headers));
         }
@@ -80,29 +80,58 @@ impl Tree {
         metadata::write(style, headers, setting, holder, self.reach.bucket.abilities().metadata_max)
     }
 
-    /// Puts an object, in one request or in parts. Where the answer was lost, what is there now tells (§8.1).
+    /// Puts an object: in one request, in parts, or by what was sent of it already.
     fn put_raw(&self, raw: &str, body: &Payload, headers: &Headers, condition: &Condition) -> Result<()> {
+        if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
+            return self.settle_sent(raw, body, headers, sent);
+        }
         let put = if body.len() <= upload::WHOLE_MOST {
             let bytes = upload::piece(body, 0, body.len())?;
             self.reach.wait(self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))
         } else {
             upload::in_parts(&self.reach, raw, body, headers, condition)
         };
-        let mut object = match put {
+        let mut object = self.settled(raw, body, put)?;
+        object.headers = Some(headers.clone());
+        self.reach.recent.put(&object);
+        Ok(())
+    }
+
+    /// What was sent while it was written has the headers of then; those that came since are set now.
+    fn settle_sent(
+        &self,
+        raw: &str,
+        body: &Payload,
+        headers: &Headers,
+        sent: Result<(Object, Headers)>,
+    ) -> Result<()> {
+        let (sent, had) = match sent {
+            Ok((object, had)) => (Ok(object), Some(had)),
+            Err(error) => (Err(error), None),
+        };
+        let mut object = self.settled(raw, body, sent)?;
+        object.headers = had;
+        self.reach.recent.put(&object);
+        if object.headers.as_ref() == Some(headers) {
+            return Ok(());
+        }
+        self.reach.wait(self.copy_one(&object, raw, Some(headers), Condition::Always))
+    }
+
+    /// The object that a put made; where its answer was lost, what is there now tells (§8.1).
+    fn settled(&self, raw: &str, body: &Payload, put: Result<Object>) -> Result<Object> {
+        match put {
             Err(error) if error.kind() == ErrorKind::Uncertain => match self.found_there(raw, body)? {
-                Some(object) => object,
-                None => return Err(Reach::about(raw, error)),
+                Some(object) => Ok(object),
+                None => Err(Reach::about(raw, error)),
             },
             Err(error) => {
                 // Somebody changed it: what is remembered of it is no longer so.
                 self.reach.recent.lost(raw);
-                return Err(Reach::about(raw, error));
+                Err(Reach::about(raw, error))
             }
-            Ok(object) => object,
-        };
-        object.headers = Some(headers.clone());
-        self.reach.recent.put(&object);
-        Ok(())
+            Ok(object) => Ok(object),
+        }
     }
 
     /// Makes a symbolic link, a FIFO or a socket: an object whose metadata say so.
@@ -240,7 +269,7 @@ fn made_by<'a>(change: &Change<'a>) -> Option<(&'a Key, bool)> {
 }
 
 /// The headers of an object that is new.
-fn new_headers(raw: &str) -> Headers {
+pub(super) fn new_headers(raw: &str) -> Headers {
     Headers { content_type: metadata::content_type(raw).map(str::to_owned), ..Headers::default() }
 }
 

@@ -73,6 +73,7 @@ fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc
         names: Names::new(prefix, opening.separator.clone(), abilities.key_max),
         style,
         recent: super::recent::Recent::default(),
+        ahead: super::ahead::Ahead::default(),
         journal: Journal::of(&source),
         waiting: super::pages::Waiting::default(),
         opened: env::now(),

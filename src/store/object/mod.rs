@@ -12,13 +12,16 @@
 //! | `pages` | listings, fetched ahead |
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
+//! | `ahead` | objects that are sent while they are written |
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
 
 pub mod address;
+mod ahead;
 pub mod bucket;
 mod change;
 pub mod client;
+pub mod driver;
 mod journal;
 pub mod metadata;
 mod moving;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::ahead::Ahead;
 use super::bucket::{Bucket, Object};
 use super::journal::Journal;
 use super::metadata::{self, Style};
@@ -22,6 +23,8 @@ pub(super) struct Reach {
     pub style: Option<Style>,
     /// Objects as this mount saw or put them last.
     pub recent: Recent,
+    /// Uploads that run ahead of their puts.
+    pub ahead: Ahead,
     /// Uploads that are under way.
     pub journal: Journal,
     /// Listings that stopped in the middle.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::bucket::{Listing, Object};
+use super::change;
 use super::metadata;
 use super::pages::Below;
 use super::reach::Reach;
@@ -171,6 +172,14 @@ impl Store for Tree {
         self.change(changes)
     }
 
+    fn written_so_far(&self, key: &Key, body: &Payload) {
+        let Ok(raw) = self.reach.names.fitting(key) else { return };
+        let headers = || Ok(self.headers_now(&raw)?.unwrap_or_else(|| change::new_headers(&raw)));
+        if let Err(error) = self.reach.ahead.grown(&self.reach, &raw, body, headers) {
+            tracing::debug!("{raw:?} is sent when it is closed: {error}");
+        }
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         self.reach.names.fitting(key).map(drop)
     }
@@ -183,6 +192,11 @@ impl Store for Tree {
     fn version_of(&self, key: &Key, _body: &Payload) -> Result<Option<Version>> {
         let version = self.reach.names.existing(key).and_then(|raw| self.reach.recent.version_put(&raw));
         Ok(version.map(|version| Version(version.as_bytes().into())))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.reach.ahead.sweep(&self.reach);
+        Ok(())
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
