@@ -3,3 +3,4 @@
 pub mod address;
 pub mod bucket;
 pub mod client;
+pub mod s3;
