@@ -9,6 +9,7 @@ use super::journal::Journal;
 use super::metadata::Style;
 use super::names::Names;
 use super::reach::Reach;
+use super::s3::S3 as S3Bucket;
 use super::tree::Tree;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ pub static S3: Driver = Driver {
     kind: "s3",
     about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
     caps: || caps("s3", 5 << 40),
-    open: |opening| open(opening, super::s3::connect, Some(Style::S3fs)),
+    open: |opening| open(opening, |address| Ok(Arc::new(S3Bucket::new(address)?)), Some(Style::S3fs)),
     ..BUCKET
 };
 
@@ -60,9 +61,11 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
 
 /// Opens a bucket. `style`: in whose words its attributes are kept, where it keeps them.
 fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc<dyn Store>> {
-    let location = opening.location.as_deref().and_then(Path::to_str).ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, "the name of a bucket and its prefix are UTF-8")
-    })?;
+    let location = opening
+        .location
+        .as_deref()
+        .and_then(Path::to_str)
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the name of a bucket and its prefix are UTF-8"))?;
     let (address, prefix) = address(location, opening)?;
     let bucket = connect(&address)?;
     let abilities = bucket.abilities().clone();

@@ -29,6 +29,7 @@ mod names;
 mod pages;
 mod reach;
 mod recent;
+pub mod s3;
 mod tree;
 mod upload;
 mod value;
