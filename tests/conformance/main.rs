@@ -75,6 +75,7 @@ conformance! {
     memory: "memory", Commit::Auto;
     attrs_memory: "attrs(memory)", Commit::Auto;
     attrs_lmdb: "attrs(lmdb)", Commit::Auto;
+    metadata_cache_memory: "metadata_cache(memory)", Commit::Auto;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
     lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));
