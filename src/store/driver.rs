@@ -41,6 +41,8 @@ pub enum Location {
     None,
     /// A folder or a file; without one the mount point is the store's folder ("in place").
     FolderInPlace,
+    /// A folder, always.
+    Folder,
 }
 
 /// All that opening a store needs; complete, so that no store reads the environment or the command line.

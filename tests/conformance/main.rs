@@ -75,6 +75,8 @@ conformance! {
     memory: "memory", Commit::Auto;
     attrs_memory: "attrs(memory)", Commit::Auto;
     attrs_lmdb: "attrs(lmdb)", Commit::Auto;
+    folder: "folder", Commit::Auto;
+    folder_durable: "folder", Commit::Durable;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
     lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));
