@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::config::MountSpec;
 use crate::config::source::Place;
 use crate::device::{self, Device, MountFlags, Unmount};
@@ -88,6 +89,7 @@ impl Mount {
     /// # Errors
     /// What is wrong with the source, the mount point or the right to mount; nothing is left behind then.
     pub fn start(spec: MountSpec) -> Result<(Arc<Mount>, Session)> {
+        Budget::set_global(spec.memory);
         let place = spec.source.resolve()?;
         place.check(&spec)?;
         let device = Device::find()?;
@@ -109,10 +111,11 @@ impl Mount {
         point: &MountPoint,
     ) -> Result<(Parts, Session)> {
         let location = place.location_for(point.path());
-        for path in location.iter().chain(&spec.load).chain(&spec.save) {
+        let path = location.as_ref().filter(|_| place.driver.location.is_path());
+        for path in path.into_iter().chain(&spec.load).chain(&spec.save) {
             keep_off_store(point.path(), path)?;
         }
-        let fresh = location.as_deref().map(Fresh::look);
+        let fresh = path.map(|path| Fresh::look(path));
         let shown = place.shown(point.path());
         let opening = opening(&spec, place, location);
         let (store, attributes) = open_store(&spec, place, &opening)?;
@@ -310,6 +313,7 @@ impl Mount {
     pub fn status(&self) -> Status {
         let mut facts = vec![("attributes", self.attributes.clone())];
         facts.extend(self.vfs.store().facts());
+        facts.extend(Budget::global().facts());
         Status {
             source: self.shown.clone(),
             mount_point: self.path().to_owned(),

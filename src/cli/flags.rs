@@ -7,11 +7,14 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::Failure;
-use crate::config::text::{parse_attrs, parse_commit, parse_timeout, parse_umask};
+use crate::config::text::{
+    parse_addressing, parse_attrs, parse_cache_size, parse_commit, parse_endpoint, parse_memory,
+    parse_timeout, parse_ttl, parse_umask,
+};
 use crate::config::{MountSpec, Separator, Source};
 use crate::error::Error;
 use crate::logging;
-use crate::store::driver::{Commit, KeepAttributes};
+use crate::store::driver::{Addressing, Commit, KeepAttributes};
 
 /// What a mount can be told.
 #[derive(Debug, Args)]
@@ -50,6 +53,28 @@ pub struct MountFlags {
     #[arg(long, value_name = "TIME", value_parser = parse_timeout, help_heading = "When it is stored")]
     timeout: Option<Duration>,
 
+    /// How long what a remote store told of names and attributes is good [default: 1s]
+    ///
+    /// For stores that do not tell of other programs' changes: within this time stat and absent names are answered
+    /// from memory. Opening a file looks at the store always. 0s: every question goes to the store.
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, help_heading = "What is kept here")]
+    ttl: Option<Duration>,
+
+    /// What all buffers together may take: K, M, G, T are powers of 1024 [default: 256M]
+    ///
+    /// Bytes read ahead, uploads, files being written and remembered
+    /// names; at least 64M. What is written and has no room here waits in a file.
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "What is kept here")]
+    memory: Option<u64>,
+
+    /// Keep blocks of what is read from a remote store in this folder, for later reads and later mounts
+    #[arg(long, value_name = "DIR", help_heading = "What is kept here")]
+    cache: Option<PathBuf>,
+
+    /// What these blocks may take [default: 10G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_cache_size, help_heading = "What is kept here")]
+    cache_size: Option<u64>,
+
     /// Fill a `memory` store from this file, in the format of mdb_dump
     #[arg(long, value_name = "FILE", help_heading = "When it is stored")]
     load: Option<PathBuf>,
@@ -57,6 +82,26 @@ pub struct MountFlags {
     /// Copy a `memory` store to this file when it is unmounted, in the format of mdb_dump
     #[arg(long, value_name = "FILE", help_heading = "When it is stored")]
     save: Option<PathBuf>,
+
+    /// The server of a bucket, where it is not the service's own: http://127.0.0.1:9000
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint, help_heading = "How a service is reached")]
+    endpoint: Option<String>,
+
+    /// The region of a bucket [default: the environment's, the profile's, else what the bucket tells]
+    #[arg(long, value_name = "NAME", help_heading = "How a service is reached")]
+    region: Option<String>,
+
+    /// The profile in the service's own configuration
+    #[arg(long, value_name = "NAME", help_heading = "How a service is reached")]
+    profile: Option<String>,
+
+    /// Where the bucket's name goes: path or virtual (in the host's name) [default: path with --endpoint]
+    #[arg(long, value_name = "WHERE", value_parser = parse_addressing, help_heading = "How a service is reached")]
+    addressing: Option<Addressing>,
+
+    /// Ask without credentials: a public bucket
+    #[arg(long, help_heading = "How a service is reached")]
+    anonymous: bool,
 
     /// Let other users look; as an ordinary user only where /etc/fuse.conf says user_allow_other
     #[arg(long, help_heading = "Whose it is")]
@@ -114,11 +159,21 @@ impl MountFlags {
         spec.commit = self.commit.unwrap_or(spec.commit);
         spec.attrs = self.attrs.unwrap_or(spec.attrs);
         spec.timeout = self.timeout.unwrap_or(spec.timeout);
+        spec.ttl = self.ttl.unwrap_or(spec.ttl);
+        spec.memory = self.memory.unwrap_or(spec.memory);
+        spec.cache = self.cache.or(spec.cache);
+        spec.cache_size = self.cache_size.unwrap_or(spec.cache_size);
         spec.uid = self.uid.or(spec.uid);
         spec.gid = self.gid.or(spec.gid);
         spec.umask = self.umask.or(spec.umask);
         spec.load = self.load.or(spec.load);
         spec.save = self.save.or(spec.save);
+        let service = &mut spec.service;
+        service.endpoint = self.endpoint.or(service.endpoint.take());
+        service.region = self.region.or(service.region.take());
+        service.profile = self.profile.or(service.profile.take());
+        service.addressing = self.addressing.or(service.addressing);
+        service.anonymous |= self.anonymous;
         Ok(spec.absolute(&working_folder()?))
     }
 }

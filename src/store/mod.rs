@@ -15,6 +15,7 @@ pub mod lmdb;
 pub mod memory;
 #[cfg(feature = "object")]
 pub mod object;
+pub mod version;
 
 use std::path::Path;
 
@@ -31,6 +32,8 @@ pub static DRIVERS: &[&Driver] = &[
     &memory::DRIVER,
     #[cfg(feature = "folder")]
     &folder::DRIVER,
+    #[cfg(feature = "object")]
+    &object::driver::S3,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

@@ -1,0 +1,283 @@
+//! Carrying out changes: each is a request or several, in order.
+
+use super::bucket::{Body, Condition, Headers, Object};
+use super::metadata::{self, Holder};
+use super::reach::Reach;
+use super::tree::Tree;
+use super::upload;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::payload::Payload;
+use crate::store::api::{Change, Value, When, keeps_no_attributes};
+use crate::store::attributes::{FileType, Setting};
+
+impl Tree {
+    /// Carries out all changes; those before the first that fails are done. Attributes that are set right behind a change
+    /// of the same key are part of its request.
+    pub(super) fn change(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        let mut rest: &[Change<'_>] = changes;
+        while let [change, behind @ ..] = rest {
+            rest = behind;
+            let mut setting = Setting::default();
+            if let (
+                Some((key, directory)),
+                [Change::Set { key: set, directory: of_directory, attributes }, behind @ ..],
+            ) = (made_by(change), rest)
+                && (key, directory) == (*set, *of_directory)
+            {
+                setting = (*attributes).clone();
+                rest = behind;
+            }
+            self.carry_out(change, setting)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, change: &Change<'_>, setting: Setting) -> Result<()> {
+        match change {
+            Change::Put { key, body, when } => self.put(key, body, when, setting),
+            Change::Delete { key, when } => self.delete(key, when),
+            Change::Rename { from, to, tree, replace } => self.rename(from, to, *tree, *replace, &setting),
+            Change::Branch { key } => self.make_marker(key, &setting),
+            Change::RemoveBranch { key } => self.remove_marker(key),
+            Change::Make { .. } | Change::Set { .. } if self.reach.style.is_none() => {
+                Err(keeps_no_attributes())
+            }
+            Change::Make { key, file_type, target } => self.make(key, *file_type, target, &setting),
+            Change::Set { key, directory, attributes } => self.set(key, *directory, attributes),
+        }
+    }
+
+    fn put(&self, key: &Key, body: &Payload, when: &When, setting: Setting) -> Result<()> {
+        let raw = self.reach.names.fitting(key)?;
+        let most = self.caps.value_max;
+        if body.len() > most {
+            let sentence = format!("{raw:?} would have {} bytes: an object has at most {most}", body.len());
+            return Err(Error::new(ErrorKind::TooBig, sentence));
+        }
+        let mut headers = match when {
+            When::Absent => None,
+            When::Always | When::Current(_) => self.headers_now(&raw)?,
+        }
+        .unwrap_or_else(|| new_headers(&raw));
+        self.write_setting(&mut headers, &setting, Holder::File(FileType::Regular))?;
+        self.put_raw(&raw, body, &headers, &condition(when))
+    }
+
+    /// The headers of an object, which whatever replaces its bytes keeps; `None` where there is no object.
+    pub(super) fn headers_now(&self, raw: &str) -> Result<Option<Headers>> {
+        if let Some(headers) = self.reach.recent.object(raw).and_then(|known| known.headers) {
+            return Ok(Some(headers));
+        }
+        Ok(self.reach.wait(self.look(raw))?.map(|found| found.headers.unwrap_or_default()))
+    }
+
+    fn write_setting(&self, headers: &mut Headers, setting: &Setting, holder: Holder) -> Result<()> {
+        let Some(style) = self.reach.style else { return Ok(()) };
+        if setting.is_empty() && holder == Holder::File(FileType::Regular) {
+            return Ok(());
+        }
+        metadata::write(style, headers, setting, holder, self.reach.bucket.abilities().metadata_max)
+    }
+
+    /// Puts an object: in one request, in parts, or by what was sent of it already.
+    fn put_raw(&self, raw: &str, body: &Payload, headers: &Headers, condition: &Condition) -> Result<()> {
+        if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
+            return self.settle_sent(raw, body, headers, sent);
+        }
+        let put = if body.len() <= upload::WHOLE_MOST {
+            let bytes = upload::piece(body, 0, body.len())?;
+            self.reach.wait(self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))
+        } else {
+            upload::in_parts(&self.reach, raw, body, headers, condition)
+        };
+        let mut object = self.settled(raw, body, put)?;
+        object.headers = Some(headers.clone());
+        self.reach.recent.put(&object);
+        Ok(())
+    }
+
+    /// What was sent while it was written has the headers of then; those that came since are set now.
+    fn settle_sent(
+        &self,
+        raw: &str,
+        body: &Payload,
+        headers: &Headers,
+        sent: Result<(Object, Headers)>,
+    ) -> Result<()> {
+        let (sent, had) = match sent {
+            Ok((object, had)) => (Ok(object), Some(had)),
+            Err(error) => (Err(error), None),
+        };
+        let mut object = self.settled(raw, body, sent)?;
+        object.headers = had;
+        self.reach.recent.put(&object);
+        if object.headers.as_ref() == Some(headers) {
+            return Ok(());
+        }
+        self.reach.wait(self.copy_one(&object, raw, Some(headers), Condition::Always))
+    }
+
+    /// The object that a put made; where its answer was lost, what is there now tells (§8.1).
+    fn settled(&self, raw: &str, body: &Payload, put: Result<Object>) -> Result<Object> {
+        match put {
+            Err(error) if error.kind() == ErrorKind::Uncertain => match self.found_there(raw, body)? {
+                Some(object) => Ok(object),
+                None => Err(Reach::about(raw, error)),
+            },
+            Err(error) => {
+                // Somebody changed it: what is remembered of it is no longer so.
+                self.reach.recent.lost(raw);
+                Err(Reach::about(raw, error))
+            }
+            Ok(object) => Ok(object),
+        }
+    }
+
+    /// Makes a symbolic link, a FIFO or a socket: an object whose metadata say so.
+    fn make(&self, key: &Key, file_type: FileType, target: &[u8], setting: &Setting) -> Result<()> {
+        let raw = self.reach.names.fitting(key)?;
+        if self.is_there(key)? {
+            return Err(Error::new(ErrorKind::Exists, format!("{raw:?} is there already")));
+        }
+        let mut headers = Headers::default();
+        self.write_setting(&mut headers, setting, Holder::File(file_type))?;
+        self.put_raw(&raw, &Payload::of(target)?, &headers, &Condition::Absent)
+    }
+
+    /// Sets attributes of what is there: a copy of the object onto itself, on the server. Those of a directory are its
+    /// marker's, which is made where there is none.
+    fn set(&self, key: &Key, directory: bool, setting: &Setting) -> Result<()> {
+        let raw =
+            if directory { self.reach.names.fitting_marker(key)? } else { self.reach.names.fitting(key)? };
+        let found = self.reach.wait(self.look(&raw))?;
+        let holder = match (&found, self.reach.style) {
+            _ if directory => Holder::Directory,
+            (Some(Object { headers: Some(headers), .. }), Some(style)) => {
+                Holder::File(metadata::read(style, headers).attributes.file_type)
+            }
+            _ => Holder::File(FileType::Regular),
+        };
+        let Some(object) = found else {
+            if !directory {
+                return Err(Error::new(ErrorKind::NotFound, format!("there is no {raw:?}")));
+            }
+            let mut headers = Headers::default();
+            self.write_setting(&mut headers, setting, holder)?;
+            return self.put_raw(&raw, &Payload::new(), &headers, &Condition::Absent);
+        };
+        let mut headers = object.headers.clone().unwrap_or_default();
+        self.write_setting(&mut headers, setting, holder)?;
+        if object.headers.as_ref() == Some(&headers) {
+            return Ok(());
+        }
+        self.reach.wait(self.copy_one(&object, &raw, Some(&headers), Condition::Always))
+    }
+
+    /// The object at `raw`, where its bytes are those of `body`.
+    fn found_there(&self, raw: &str, body: &Payload) -> Result<Option<Object>> {
+        let Some(object) = self.reach.wait(self.reach.bucket.head(raw))? else { return Ok(None) };
+        if object.size != body.len() {
+            return Ok(None);
+        }
+        let value = super::value::Opened::of(&self.reach, &object)?;
+        let (mut at, mut same) = (0, true);
+        while at < object.size && same {
+            let size = upload::PIECE.min(object.size - at);
+            let wanted = upload::piece(body, at, size)?;
+            let mut seen = 0;
+            value.read(at, size, &mut |bytes| {
+                same &= wanted.get(seen..seen + bytes.len()) == Some(bytes);
+                seen += bytes.len();
+            })?;
+            at += size;
+        }
+        Ok(same.then_some(object))
+    }
+
+    fn delete(&self, key: &Key, when: &When) -> Result<()> {
+        let Some(raw) = self.reach.names.existing(key) else {
+            return if matches!(when, When::Current(_)) { Err(ErrorKind::Stale.into()) } else { Ok(()) };
+        };
+        // Repeated where its answer was lost: what is gone stays gone, and what somebody put meanwhile is guarded by
+        // the condition where there is one.
+        let outcome = self.reach.wait(self.reach.bucket.delete(&raw, &condition(when)));
+        self.reach.recent.lost(&raw);
+        outcome.map_err(|e| Reach::about(&raw, e))
+    }
+
+    fn make_marker(&self, key: &Key, setting: &Setting) -> Result<()> {
+        if key.is_root() {
+            return Err(Error::new(ErrorKind::Exists, "the root is there already"));
+        }
+        let raw = self.reach.names.fitting_marker(key)?;
+        if self.is_there(key)? {
+            return Err(Error::new(ErrorKind::Exists, format!("{raw:?} is there already")));
+        }
+        let mut headers = Headers::default();
+        self.write_setting(&mut headers, setting, Holder::Directory)?;
+        self.put_raw(&raw, &Payload::new(), &headers, &Condition::Absent)
+    }
+
+    fn remove_marker(&self, key: &Key) -> Result<()> {
+        if key.is_root() {
+            return Err(Error::new(ErrorKind::Invalid, "the root cannot be removed"));
+        }
+        let Some(prefix) = self.reach.names.below(key) else { return Ok(()) };
+        let value = self.reach.names.existing(key);
+        let bucket = &self.reach.bucket;
+        let (value, inside) = self.reach.wait(async {
+            let value = async {
+                match &value {
+                    Some(raw) => bucket.head(raw).await,
+                    None => Ok(None),
+                }
+            };
+            futures::future::try_join(value, self.two_below(&prefix)).await
+        })?;
+        let marker = inside.iter().find(|object| object.key == prefix);
+        if value.is_some() || inside.iter().any(|object| object.key != prefix || object.size > 0) {
+            return Err(Error::new(ErrorKind::NotEmpty, format!("{prefix:?} has something in it")));
+        }
+        match marker {
+            Some(_) => self.reach.wait(bucket.delete(&prefix, &Condition::Always)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a value at `key`, or anything below it.
+    pub(super) fn is_there(&self, key: &Key) -> Result<bool> {
+        use crate::store::api::Store as _;
+        Ok(self.stat(key)?.is_some())
+    }
+
+    /// The first two keys below a prefix: a marker, and what else there is.
+    async fn two_below(&self, prefix: &str) -> Result<Vec<Object>> {
+        let listing = super::bucket::Listing { prefix, delimiter: None, token: None, after: None, most: 2 };
+        Ok(self.reach.bucket.list(&listing).await?.objects)
+    }
+}
+
+/// What a change makes or moves, whose attributes may be set with it: the key, and whether it is a directory.
+fn made_by<'a>(change: &Change<'a>) -> Option<(&'a Key, bool)> {
+    match change {
+        Change::Put { key, .. } | Change::Make { key, .. } => Some((key, false)),
+        Change::Branch { key } => Some((key, true)),
+        Change::Rename { to, tree, .. } => Some((to, *tree)),
+        _ => None,
+    }
+}
+
+/// The headers of an object that is new.
+pub(super) fn new_headers(raw: &str) -> Headers {
+    Headers { content_type: metadata::content_type(raw).map(str::to_owned), ..Headers::default() }
+}
+
+/// The condition in the bucket's words.
+pub(super) fn condition(when: &When) -> Condition {
+    match when {
+        When::Always => Condition::Always,
+        When::Absent => Condition::Absent,
+        When::Current(version) => Condition::Version(String::from_utf8_lossy(&version.0).into_owned()),
+    }
+}

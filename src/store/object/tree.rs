@@ -1,0 +1,210 @@
+//! A bucket as a [`Store`].
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::bucket::{Listing, Object};
+use super::change;
+use super::metadata;
+use super::pages::Below;
+use super::reach::Reach;
+use super::value::Opened;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::payload::Payload;
+use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, Version};
+use crate::store::attributes::{Attributes, Xattrs};
+use crate::store::flat;
+
+/// A bucket, below its prefix.
+pub(super) struct Tree {
+    pub reach: Arc<Reach>,
+    pub caps: Caps,
+}
+
+impl Tree {
+    /// The first key below a prefix; it is the marker where its key is the prefix.
+    async fn first_below(&self, prefix: Option<&str>) -> Result<Option<Object>> {
+        let Some(prefix) = prefix else { return Ok(None) };
+        let listing = Listing { prefix, delimiter: None, token: None, after: None, most: 1 };
+        Ok(self.reach.bucket.list(&listing).await?.objects.into_iter().next())
+    }
+
+    /// The object at a key, remembered with its headers.
+    pub(super) async fn look(&self, raw: &str) -> Result<Option<Object>> {
+        let found = self.reach.bucket.head(raw).await?;
+        match &found {
+            Some(object) => self.reach.recent.saw(object),
+            None => self.reach.recent.lost(raw),
+        }
+        Ok(found)
+    }
+
+    /// The marker of a directory, where its attributes are kept and a listing does not tell them.
+    async fn look_marker(&self, prefix: Option<&str>) -> Result<Option<Object>> {
+        let untold = self.reach.style.is_some() && !self.reach.bucket.abilities().listed_headers;
+        match prefix.filter(|_| untold) {
+            Some(prefix) => self.look(prefix).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the bucket answers at all, told at mount in one sentence. Listing may be denied where reading is allowed:
+    /// then paths still open.
+    ///
+    /// # Errors
+    /// The service's, in its words.
+    pub(super) fn check(&self) -> Result<()> {
+        let prefix = self.reach.names.below(&Key::root());
+        match self.reach.wait(self.first_below(prefix.as_deref())) {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!("listing is denied: only whole paths can be opened ({error})");
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    fn stat_root(&self) -> Result<Stat> {
+        let mut stat = Stat::plain(Kind::Branch, 0, self.reach.opened);
+        if let (Some(_), Some(prefix)) = (self.reach.style, self.reach.names.below(&Key::root()))
+            && !prefix.is_empty()
+            && let Some(marker) = self.reach.wait(self.look(&prefix))?
+        {
+            stat.directory = self.reach.attributes(&marker);
+        }
+        Ok(stat)
+    }
+}
+
+impl Store for Tree {
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn stat(&self, key: &Key) -> Result<Option<Stat>> {
+        if key.is_root() {
+            return self.stat_root().map(Some);
+        }
+        let Some(raw) = self.reach.names.existing(key) else { return Ok(None) };
+        let below = self.reach.names.below(key);
+        // Questions asked at once: the value of `a`, whether there is anything below `a/`, and what its marker says.
+        let (object, first, marker) = self.reach.wait(async {
+            let below = below.as_deref();
+            futures::try_join!(self.look(&raw), self.first_below(below), self.look_marker(below))
+        })?;
+        let marker = marker.or_else(|| first.clone().filter(|first| Some(&first.key) == below.as_ref()));
+        let kind = match (&object, &first) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => Kind::Leaf,
+            (Some(_), Some(_)) => Kind::Both,
+            (None, Some(_)) => Kind::Branch,
+        };
+        let modified = object.as_ref().or(marker.as_ref()).map_or(self.reach.opened, |found| found.modified);
+        let mut stat = Stat::plain(kind, object.as_ref().map_or(0, |object| object.size), modified);
+        stat.file = object.map(|object| self.reach.attributes(&object)).unwrap_or_default();
+        stat.directory = marker.map(|marker| self.reach.attributes(&marker)).unwrap_or_default();
+        Ok(Some(stat))
+    }
+
+    fn list(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Some(prefix) = self.reach.names.below(dir) else {
+            from.done = true;
+            return Ok(());
+        };
+        let (separator, key_max) = (self.reach.names.separator(), self.reach.names.key_max());
+        let below = Below { reach: Arc::clone(&self.reach), prefix, told: Mutex::default() };
+        let prefix = below.prefix.clone().into_bytes();
+        let directory = flat::Directory { kv: &below, separator, prefix, key_max };
+        flat::list(&directory, from, &mut |mut entry| {
+            if let Some((file, directory)) = below.told.lock().get(entry.segment.bytes) {
+                (entry.stat.file, entry.stat.directory) = (*file, *directory);
+            }
+            each(entry)
+        })
+    }
+
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let Some(below) = self.reach.names.below(dir) else { return Ok(()) };
+        let position = [below.as_bytes(), prefix].concat();
+        self.list(dir, &mut Cursor { position, ..Cursor::default() }, &mut |entry| {
+            if entry.segment.bytes.starts_with(prefix) { each(entry) } else { ControlFlow::Break(()) }
+        })
+    }
+
+    fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
+        let names = &self.reach.names;
+        let raw = if directory { names.below(key) } else { names.existing(key) };
+        let (Some(style), Some(raw)) = (self.reach.style, raw) else { return Ok(Xattrs::new()) };
+        let found = self.reach.wait(self.look(&raw))?;
+        Ok(found
+            .and_then(|found| found.headers)
+            .map(|headers| metadata::read(style, &headers).xattrs)
+            .unwrap_or_default())
+    }
+
+    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
+        let Some(raw) = self.reach.names.existing(key) else { return Ok(None) };
+        let found = self.reach.wait(self.look(&raw)).map_err(|e| Reach::about(&raw, e))?;
+        match found {
+            Some(object) => Ok(Some(Box::new(Opened::of(&self.reach, &object)?))),
+            None => Ok(None),
+        }
+    }
+
+    fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        if !self.caps.write {
+            return Err(Error::new(ErrorKind::ReadOnly, "this store is mounted read-only"));
+        }
+        self.change(changes)
+    }
+
+    fn written_so_far(&self, key: &Key, body: &Payload) {
+        let Ok(raw) = self.reach.names.fitting(key) else { return };
+        let headers = || Ok(self.headers_now(&raw)?.unwrap_or_else(|| change::new_headers(&raw)));
+        if let Err(error) = self.reach.ahead.grown(&self.reach, &raw, body, headers) {
+            tracing::debug!("{raw:?} is sent when it is closed: {error}");
+        }
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        self.reach.names.fitting(key).map(drop)
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let raw = if directory { self.reach.names.below(key) } else { self.reach.names.existing(key) };
+        raw.unwrap_or_default().into_bytes()
+    }
+
+    fn version_of(&self, key: &Key, _body: &Payload) -> Result<Option<Version>> {
+        let version = self.reach.names.existing(key).and_then(|raw| self.reach.recent.version_put(&raw));
+        Ok(version.map(|version| Version(version.as_bytes().into())))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.reach.ahead.sweep(&self.reach);
+        Ok(())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let requests = self.reach.bucket.requests();
+        let shown = requests.iter().map(|(operation, count)| format!("{operation} {count}"));
+        vec![("requests", shown.collect::<Vec<_>>().join(", "))]
+    }
+}
+
+/// Attributes of a name's file and of its directory, as listings tell them.
+pub(super) type Told = HashMap<Vec<u8>, (Attributes, Attributes)>;
