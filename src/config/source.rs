@@ -169,7 +169,7 @@ impl Place {
         self.location.as_deref().ok_or_else(|| {
             let why = match self.driver.location {
                 Location::None => format!("{kind} has no place, and nothing to compact"),
-                Location::FolderInPlace => format!("which {kind}? Write {kind}:/path"),
+                Location::FolderInPlace | Location::Folder => format!("which {kind}? Write {kind}:/path"),
                 Location::Bucket => format!("which bucket? Write {kind}://bucket/prefix"),
             };
             Error::new(ErrorKind::Invalid, why)

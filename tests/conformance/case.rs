@@ -63,6 +63,23 @@ pub fn path(path: &str) -> Key {
     Key::of(path.split('/').map(str::as_bytes))
 }
 
+/// A key of so many bytes, cut into names of at most 255 bytes where no name is longer.
+pub fn long_key(case: &Case, length: usize) -> Key {
+    if !case.caps().folders {
+        return key([&vec![b'k'; length]]);
+    }
+    let mut left = length;
+    let mut key = Key::root();
+    while left > 0 {
+        // No name is left without bytes, nor with a slash alone.
+        let name = if left == 256 { 100 } else { left.min(255) };
+        key.push(Segment::plain(&vec![b'k'; name]));
+        left -= name;
+        left = left.saturating_sub(1);
+    }
+    key
+}
+
 /// All bytes of an open value.
 pub fn bytes_of(value: &dyn Value) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -108,6 +125,19 @@ impl Case {
     /// Another store of the same kind, empty.
     pub fn another(&self) -> Case {
         Case::open_with(self.driver.kind, self.opening.commit, self.layer).unwrap()
+    }
+
+    /// Those that can be in this store together: where a key is a file or a directory, the first of the two.
+    pub fn possible(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+        let mut possible: Vec<Key> = Vec::new();
+        for key in keys {
+            let meets = |other: &Key| *other != key && (other.starts_with(&key) || key.starts_with(other));
+            let folders = self.caps().folders;
+            if !folders || (self.store.check_key(&key).is_ok() && !possible.iter().any(meets)) {
+                possible.push(key);
+            }
+        }
+        possible
     }
 
     /// Whether what is put is still there when the store is opened again.

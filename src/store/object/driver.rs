@@ -49,6 +49,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         ordered: true,
         branches: true,
         attributes: false,
+        folders: false,
         watch: false,
         snapshot: false,
         atomic: Atomic::Key,
