@@ -51,6 +51,13 @@ impl Deadline {
     }
 }
 
+/// A variable of the environment, by which other programs of a store are told the same; `None` where it is not set, empty
+/// or no text.
+#[allow(clippy::disallowed_methods)]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Where kvfs keeps what is not in a store. All folders are 0700 and the user's own (§8.7).
 #[derive(Debug, Clone)]
 pub struct Folders {

@@ -109,10 +109,11 @@ impl Mount {
         point: &MountPoint,
     ) -> Result<(Parts, Session)> {
         let location = place.location_for(point.path());
-        for path in location.iter().chain(&spec.load).chain(&spec.save) {
+        let path = location.as_ref().filter(|_| place.driver.location.is_path());
+        for path in path.into_iter().chain(&spec.load).chain(&spec.save) {
             keep_off_store(point.path(), path)?;
         }
-        let fresh = location.as_deref().map(Fresh::look);
+        let fresh = path.map(|path| Fresh::look(path));
         let shown = place.shown(point.path());
         let opening = opening(&spec, place, location);
         let (store, attributes) = open_store(&spec, place, &opening)?;

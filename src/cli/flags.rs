@@ -7,11 +7,13 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::Failure;
-use crate::config::text::{parse_attrs, parse_commit, parse_timeout, parse_umask};
+use crate::config::text::{
+    parse_addressing, parse_attrs, parse_commit, parse_endpoint, parse_timeout, parse_umask,
+};
 use crate::config::{MountSpec, Separator, Source};
 use crate::error::Error;
 use crate::logging;
-use crate::store::driver::{Commit, KeepAttributes};
+use crate::store::driver::{Addressing, Commit, KeepAttributes};
 
 /// What a mount can be told.
 #[derive(Debug, Args)]
@@ -57,6 +59,26 @@ pub struct MountFlags {
     /// Copy a `memory` store to this file when it is unmounted, in the format of mdb_dump
     #[arg(long, value_name = "FILE", help_heading = "When it is stored")]
     save: Option<PathBuf>,
+
+    /// The server of a bucket, where it is not the service's own: http://127.0.0.1:9000
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint, help_heading = "How a service is reached")]
+    endpoint: Option<String>,
+
+    /// The region of a bucket [default: the environment's, the profile's, else what the bucket tells]
+    #[arg(long, value_name = "NAME", help_heading = "How a service is reached")]
+    region: Option<String>,
+
+    /// The profile in the service's own configuration
+    #[arg(long, value_name = "NAME", help_heading = "How a service is reached")]
+    profile: Option<String>,
+
+    /// Where the bucket's name goes: path or virtual (in the host's name) [default: path with --endpoint]
+    #[arg(long, value_name = "WHERE", value_parser = parse_addressing, help_heading = "How a service is reached")]
+    addressing: Option<Addressing>,
+
+    /// Ask without credentials: a public bucket
+    #[arg(long, help_heading = "How a service is reached")]
+    anonymous: bool,
 
     /// Let other users look; as an ordinary user only where /etc/fuse.conf says user_allow_other
     #[arg(long, help_heading = "Whose it is")]
@@ -119,6 +141,12 @@ impl MountFlags {
         spec.umask = self.umask.or(spec.umask);
         spec.load = self.load.or(spec.load);
         spec.save = self.save.or(spec.save);
+        let service = &mut spec.service;
+        service.endpoint = self.endpoint.or(service.endpoint.take());
+        service.region = self.region.or(service.region.take());
+        service.profile = self.profile.or(service.profile.take());
+        service.addressing = self.addressing.or(service.addressing);
+        service.anonymous |= self.anonymous;
         Ok(spec.absolute(&working_folder()?))
     }
 }

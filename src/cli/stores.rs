@@ -50,6 +50,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let location = match driver.location {
         Location::None => driver.kind.to_owned(),
+        Location::Bucket => format!("{}://bucket/prefix", driver.kind),
         Location::FolderInPlace => format!("{0}:FOLDER, or {0} in place", driver.kind),
     };
     let atomic = match caps.atomic {
@@ -59,7 +60,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
     let rename = match caps.rename {
         Rename::Tree => "files and directories, atomic",
         Rename::Leaf => "files, atomic",
-        Rename::Copy => "files, by a copy in the store",
+        Rename::Copy => "files and directories, by copies in the store",
         Rename::No => "no",
     };
     let pace = match caps.pace {

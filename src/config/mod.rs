@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::separator::Separator;
 pub use self::source::Source;
-use self::text::{parse_attrs, parse_commit, parse_number, parse_timeout, parse_umask};
+use self::text::{
+    parse_addressing, parse_attrs, parse_commit, parse_endpoint, parse_number, parse_timeout, parse_umask,
+};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::{Commit, KeepAttributes, TIMEOUT};
+use crate::store::driver::{Commit, KeepAttributes, Service, TIMEOUT};
 
 /// Mode bits that files and directories lack where the user names no umask.
 pub const UMASK: u32 = 0o022;
@@ -70,6 +72,9 @@ pub struct MountSpec {
     /// A file to copy a `memory` store to when it is unmounted.
     #[serde(default, with = "text::optional_path")]
     pub save: Option<PathBuf>,
+    /// How the store's service is reached.
+    #[serde(default)]
+    pub service: Service,
 }
 
 fn default_timeout() -> Duration {
@@ -115,6 +120,11 @@ const OPTIONS: &[&str] = &[
     "umask=",
     "load=",
     "save=",
+    "endpoint=",
+    "region=",
+    "profile=",
+    "addressing=",
+    "anonymous",
 ];
 
 impl MountSpec {
@@ -137,6 +147,7 @@ impl MountSpec {
             umask: None,
             load: None,
             save: None,
+            service: Service::default(),
         }
     }
 
@@ -172,6 +183,11 @@ impl MountSpec {
             ("umask", Some(value)) => self.umask = Some(parse_umask(value)?),
             ("load", Some(value)) => self.load = Some(value.into()),
             ("save", Some(value)) => self.save = Some(value.into()),
+            ("endpoint", Some(value)) => self.service.endpoint = Some(parse_endpoint(value)?),
+            ("region", Some(value)) => self.service.region = Some(value.to_owned()),
+            ("profile", Some(value)) => self.service.profile = Some(value.to_owned()),
+            ("addressing", Some(value)) => self.service.addressing = Some(parse_addressing(value)?),
+            ("anonymous", None) => self.service.anonymous = true,
             (name, _) if PASSED.contains(&name) || option.starts_with("x-") || option.is_empty() => {}
             _ => {
                 let sentence = format!(

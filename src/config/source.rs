@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{MountSpec, join, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount_table;
-use crate::store::driver::{Driver, Location};
+use crate::store::driver::{Driver, Location, Service};
 use crate::store::{self, DRIVERS};
 
 /// What is mounted: SOURCE on the command line.
@@ -52,9 +52,13 @@ impl Source {
         if !is_known(&kind) {
             return Err(unknown_kind(&kind, text));
         }
-        if location.starts_with(b"//") {
-            let sentence = format!("a {kind} store has no URL: write {kind}:/path");
-            return Err(Error::new(ErrorKind::Invalid, sentence));
+        let is_bucket = store::driver(&kind).is_some_and(|driver| driver.location == Location::Bucket);
+        if let Some(rest) = location.strip_prefix(b"//") {
+            if !is_bucket {
+                let sentence = format!("a {kind} store has no URL: write {kind}:/path");
+                return Err(Error::new(ErrorKind::Invalid, sentence));
+            }
+            return bucket(kind, rest);
         }
         if location.is_empty() {
             return Err(Error::new(
@@ -70,7 +74,9 @@ impl Source {
     pub fn absolute(self, folder: &Path) -> Source {
         match self {
             Source::Kind { kind, location } => {
-                Source::Kind { kind, location: location.map(|path| join(folder, &path)) }
+                let is_path = store::driver(&kind).is_none_or(|driver| driver.location.is_path());
+                let absolute = |path: PathBuf| if is_path { join(folder, &path) } else { path };
+                Source::Kind { kind, location: location.map(absolute) }
             }
             Source::Path(path) => Source::Path(join(folder, &path)),
         }
@@ -139,6 +145,9 @@ impl Source {
 impl Place {
     /// Whether the store's own folder is mounted over.
     pub fn is_in_place(&self, mount_point: &Path) -> bool {
+        if !self.driver.location.is_path() {
+            return false;
+        }
         let real = |path: &Path| mount_table::absolute(path).unwrap_or_else(|_| path.to_owned());
         self.location_for(mount_point).is_some_and(|location| real(&location) == real(mount_point))
     }
@@ -161,6 +170,7 @@ impl Place {
             let why = match self.driver.location {
                 Location::None => format!("{kind} has no place, and nothing to compact"),
                 Location::FolderInPlace => format!("which {kind}? Write {kind}:/path"),
+                Location::Bucket => format!("which bucket? Write {kind}://bucket/prefix"),
             };
             Error::new(ErrorKind::Invalid, why)
         })
@@ -169,6 +179,9 @@ impl Place {
     /// The source as people and the mount table see it: the kind, and its place without secrets (§8.7).
     pub fn shown(&self, mount_point: &Path) -> String {
         match self.location_for(mount_point) {
+            Some(location) if self.driver.location == Location::Bucket => {
+                format!("{}://{}", self.driver.kind, location.display())
+            }
             Some(location) => format!("{}:{}", self.driver.kind, location.display()),
             None => self.driver.kind.to_owned(),
         }
@@ -181,6 +194,12 @@ impl Place {
     pub fn check(&self, spec: &MountSpec) -> Result<()> {
         let kind = self.driver.kind;
         let placeless = self.driver.location == Location::None;
+        if self.driver.location == Location::Bucket {
+            self.named_location()?;
+        } else if spec.service != Service::default() {
+            let sentence = format!("{kind} is no service: --endpoint and the like are for buckets");
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
         let sentence = match &self.location {
             Some(location) if placeless => {
                 format!("{kind} has no place: leave out {}", location.display())
@@ -206,6 +225,18 @@ impl<'de> Deserialize<'de> for Source {
         let source = text::path::deserialize(deserializer)?;
         Source::parse(source.as_os_str()).map_err(serde::de::Error::custom)
     }
+}
+
+/// A bucket and a prefix in it, as they stand in a URL. A password in it is refused, and not repeated (§8.7).
+fn bucket(kind: String, rest: &[u8]) -> Result<Source> {
+    let authority = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
+    if authority.contains(&b'@') {
+        let sentence =
+            format!("{kind}:// takes no user and no password: they come from the service's own files");
+        return Err(Error::new(ErrorKind::Invalid, sentence));
+    }
+    let decoded: Vec<u8> = percent_encoding::percent_decode(rest).collect();
+    Ok(Source::Kind { kind, location: Some(OsString::from_vec(decoded).into()) })
 }
 
 fn is_known(kind: &str) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::{Commit, KeepAttributes};
+use crate::store::driver::{Addressing, Commit, KeepAttributes};
 
 /// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a day.
 ///
@@ -65,6 +65,39 @@ pub fn attrs_text(attrs: KeepAttributes) -> &'static str {
         KeepAttributes::Native => "native",
         KeepAttributes::Sidecar => "sidecar",
         KeepAttributes::None => "none",
+    }
+}
+
+/// Reads the address of a server: a URL without a user, a password, or anything behind the host and the path.
+///
+/// # Errors
+/// `Invalid`; it does not repeat what may hold a secret.
+pub fn parse_endpoint(text: &str) -> Result<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split('/').next()).filter(|host| !host.is_empty());
+    match host {
+        Some(host) if !host.contains('@') && !text.contains(['?', '#']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(Error::new(
+            ErrorKind::Invalid,
+            "an endpoint is http://HOST:PORT or https://HOST:PORT, without a user or a password",
+        )),
+    }
+}
+
+/// Reads where a bucket's name stands in a request.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_addressing(text: &str) -> Result<Addressing> {
+    match text {
+        "path" => Ok(Addressing::Path),
+        "virtual" => Ok(Addressing::Virtual),
+        _ => {
+            let sentence = format!("addressing {text:?}: there are path and virtual");
+            Err(Error::new(ErrorKind::Invalid, sentence))
+        }
     }
 }
 

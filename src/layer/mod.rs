@@ -93,9 +93,10 @@ macro_rules! passes_on {
     (@ version_of) => {
         fn version_of(
             &self,
+            key: &$crate::key::Key,
             body: &$crate::payload::Payload,
         ) -> $crate::error::Result<Option<$crate::store::api::Version>> {
-            self.store.version_of(body)
+            self.store.version_of(key, body)
         }
     };
     (@ watch) => {

@@ -93,6 +93,8 @@ pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Op
         timeout: spec.timeout,
         load: spec.load.clone(),
         save: spec.save.clone(),
+        service: spec.service.clone(),
+        native_attributes: spec.attrs == KeepAttributes::Native,
     }
 }
 

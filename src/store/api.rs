@@ -110,9 +110,10 @@ pub trait Store: Send + Sync + 'static {
         key.segments().map(|segment| segment.bytes).collect::<Vec<_>>().join(&b'/')
     }
 
-    /// The version that a value with these bytes has, for stores that tell versions apart by content.
-    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
-        let _ = body;
+    /// The version that the value of `key` has by its last put through this store, which put these bytes; `None` where it
+    /// cannot be told.
+    fn version_of(&self, key: &Key, body: &Payload) -> Result<Option<Version>> {
+        let _ = (key, body);
         Ok(None)
     }
 
@@ -469,7 +470,8 @@ pub enum Rename {
     Tree,
     /// One value, at once.
     Leaf,
-    /// One value, by a copy on the server and a delete.
+    /// Values and whole trees, by copies on the server and deletes: others see both for a while, and an interrupted one
+    /// leaves the source.
     Copy,
     /// Nothing: `EXDEV`.
     No,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::api::{Caps, Store};
 use super::home::Home;
 use crate::error::Result;
@@ -41,12 +43,48 @@ pub enum Location {
     None,
     /// A folder or a file; without one the mount point is the store's folder ("in place").
     FolderInPlace,
+    /// A bucket of a service and a prefix in it, as in `s3://bucket/prefix`.
+    Bucket,
+}
+
+impl Location {
+    /// Whether it is a path of this machine's file system.
+    pub fn is_path(self) -> bool {
+        self == Location::FolderInPlace
+    }
+}
+
+/// How a service of the network is reached, as far as somebody says so; the rest comes from the service's own
+/// environment and files. It has no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Service {
+    /// The server, where it is not the service's usual one: `http://127.0.0.1:9000`.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// The profile in the service's own configuration.
+    pub profile: Option<String>,
+    /// Where a bucket's name stands in a request.
+    pub addressing: Option<Addressing>,
+    /// Whether requests go without credentials.
+    pub anonymous: bool,
+}
+
+/// Where a bucket's name stands in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Addressing {
+    /// In the path.
+    Path,
+    /// In the host's name.
+    Virtual,
 }
 
 /// All that opening a store needs; complete, so that no store reads the environment or the command line.
 #[derive(Clone, Debug)]
 pub struct Opening {
-    /// Where it is, absolute; `None` for a kind without a place.
+    /// Where it is: an absolute path, or `bucket/prefix`; `None` for a kind without a place.
     pub location: Option<PathBuf>,
     /// Whether nothing may be written, not even a lock file's table where that can be avoided.
     pub read_only: bool,
@@ -64,6 +102,10 @@ pub struct Opening {
     pub load: Option<PathBuf>,
     /// A file to copy the store to when it closes (`memory`).
     pub save: Option<PathBuf>,
+    /// How its service is reached.
+    pub service: Service,
+    /// Whether it is to keep attributes itself though that costs requests (§5.1).
+    pub native_attributes: bool,
 }
 
 impl Default for Opening {
@@ -79,6 +121,8 @@ impl Default for Opening {
             timeout: TIMEOUT,
             load: None,
             save: None,
+            service: Service::default(),
+            native_attributes: false,
         }
     }
 }

@@ -19,6 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub use kv::{Edit, Found, Keys, Kv, Step, TellKey};
+pub(in crate::store) use listing::{Directory, list};
 pub use separator::Separator;
 
 use super::api::{
@@ -249,8 +250,8 @@ impl<K: Kv> Store for Flat<K> {
             return Ok(());
         };
         let key_max = self.caps.key_max as usize;
-        let directory = listing::Directory { kv: &self.kv, separator: &self.separator, prefix, key_max };
-        listing::list(&directory, from, each)
+        let directory = Directory { kv: &self.kv, separator: &self.separator, prefix, key_max };
+        list(&directory, from, each)
     }
 
     fn list_prefix(
@@ -304,7 +305,7 @@ impl<K: Kv> Store for Flat<K> {
         flat.unwrap_or_default()
     }
 
-    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+    fn version_of(&self, _key: &Key, body: &Payload) -> Result<Option<Version>> {
         Version::of_payload(body).map(Some)
     }
 

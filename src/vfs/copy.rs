@@ -86,7 +86,7 @@ impl Vfs {
                     return Ok(());
                 }
                 let mut state = target.state.write();
-                self.stand_on_put(&mut state)?;
+                self.stand_on_put(to.ino, &mut state)?;
                 state.write(to.offset + copied, &piece, value_max)
             });
             match outcome {

@@ -171,7 +171,7 @@ impl Vfs {
             Ok(handle) if handle.append && !from_pages => state.len(),
             _ => offset,
         };
-        self.stand_on_put(&mut state)?;
+        self.stand_on_put(ino, &mut state)?;
         state.write(offset, data, value_max)?;
         self.counters.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())

@@ -179,10 +179,11 @@ impl Vfs {
     }
 
     /// Before the first write after a put: what is written stands on what was put (§4.6).
-    pub(super) fn stand_on_put(&self, state: &mut State) -> Result<()> {
+    pub(super) fn stand_on_put(&self, ino: Ino, state: &mut State) -> Result<()> {
         if state.settled {
-            if let Some(data) = state.data() {
-                let version = self.store.version_of(data)?;
+            let key = self.table.lock().key(ino);
+            if let (Some(key), Some(data)) = (key, state.data()) {
+                let version = self.store.version_of(&key, data)?;
                 state.when = version.map_or(When::Always, When::Current);
             }
             state.settled = false;

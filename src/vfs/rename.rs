@@ -151,7 +151,7 @@ impl Vfs {
         if to.step == Step::Value {
             return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));
         }
-        if self.caps.rename != Rename::Tree {
+        if !matches!(self.caps.rename, Rename::Tree | Rename::Copy) {
             return Err(ErrorKind::CrossDevice.into());
         }
         let in_store = self.store.stat(&from.key)?.is_some();

@@ -219,7 +219,7 @@ impl Vfs {
                 let now = Some(env::now());
                 return self.touch_attributes(ino, Setting { mtime: now, ctime: now, ..Setting::default() });
             }
-            self.stand_on_put(&mut state)?;
+            self.stand_on_put(ino, &mut state)?;
             let owed = state.dirty && state.error.is_some();
             state.resize(size, value_max)?;
             owed

@@ -55,7 +55,7 @@ impl Vfs {
         let mut state = buffer.state.write();
         let (zeros, grows) = (zeros && offset < state.len(), !keep_size && end > state.len());
         if zeros || grows {
-            self.stand_on_put(&mut state)?;
+            self.stand_on_put(ino, &mut state)?;
         }
         if zeros {
             state.zero(offset, length)?;

@@ -68,8 +68,8 @@ impl Store for Telling {
     fn check_key(&self, key: &Key) -> Result<()> {
         self.inner.check_key(key)
     }
-    fn version_of(&self, body: &kvfs::payload::Payload) -> Result<Option<Version>> {
-        self.inner.version_of(body)
+    fn version_of(&self, key: &kvfs::key::Key, body: &kvfs::payload::Payload) -> Result<Option<Version>> {
+        self.inner.version_of(key, body)
     }
     fn watch(&self, tell: Tell) -> Result<Watch> {
         *self.tell.lock().unwrap() = Some(tell);

@@ -25,7 +25,7 @@ const NAMES_MAX: usize = 1 << 18;
 const STEPS_BEFORE_JUMP: u32 = 8;
 
 /// What [`list`] walks: one directory of one map.
-pub(super) struct Directory<'a, K> {
+pub(in crate::store) struct Directory<'a, K> {
     pub kv: &'a K,
     pub separator: &'a Separator,
     /// What the flat keys of all that is in it start with; empty for the root.
@@ -35,7 +35,7 @@ pub(super) struct Directory<'a, K> {
 }
 
 /// Hands out the names in `directory`: [`crate::store::api::Store::list`] for flat maps.
-pub(super) fn list<K: Kv>(
+pub(in crate::store) fn list<K: Kv>(
     directory: &Directory<'_, K>,
     cursor: &mut Cursor,
     each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,

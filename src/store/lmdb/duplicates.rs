@@ -379,7 +379,7 @@ impl Store for Duplicates {
         raw.ok().flatten().unwrap_or_default()
     }
 
-    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+    fn version_of(&self, _key: &Key, body: &Payload) -> Result<Option<Version>> {
         Version::of_payload(body).map(Some)
     }
 

@@ -445,7 +445,7 @@ impl Store for Lmdb {
         }
     }
 
-    fn version_of(&self, body: &Payload) -> Result<Option<Version>> {
+    fn version_of(&self, _key: &Key, body: &Payload) -> Result<Option<Version>> {
         Version::of_payload(body).map(Some)
     }
 

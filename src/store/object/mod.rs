@@ -1,4 +1,28 @@
-//! Cloud buckets: S3, Google Cloud Storage, Azure Blob.
+//! Cloud buckets: S3, Google Cloud Storage, Azure Blob. One object is one file.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `address` | where a bucket is, and how it is reached |
+//! | `bucket` | what one service can be asked: the trait that each implements |
+//! | `names` | keys and the tree that they make |
+//! | `tree` | the bucket as a store: stat, list, open |
+//! | `pages` | listings, fetched ahead |
+//! | `value` | open objects |
+//! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
+//! | `journal` | uploads that are under way |
+//! | `recent` | the versions that this mount put last |
 
 pub mod address;
 pub mod bucket;
+mod change;
+pub mod client;
+mod journal;
+pub mod metadata;
+mod moving;
+mod names;
+mod pages;
+mod reach;
+mod recent;
+mod tree;
+mod upload;
+mod value;

@@ -1,0 +1,189 @@
+//! Renames: copies on the server, then deletes. What is interrupted leaves the source whole (§4.5).
+
+use futures::stream::{StreamExt, TryStreamExt};
+
+use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
+use super::tree::Tree;
+use super::upload;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+
+/// Copies that are under way at the same time.
+const AT_ONCE: usize = 16;
+
+impl Tree {
+    /// Moves a value, and with `tree` everything below it.
+    pub(super) fn rename(&self, from: &Key, to: &Key, tree: bool, replace: bool) -> Result<()> {
+        if from == to {
+            return Err(Error::new(ErrorKind::Invalid, format!("{from:?} cannot be renamed to itself")));
+        }
+        if tree && to.starts_with(from) {
+            let sentence = format!("{from:?} cannot be renamed into itself, to {to:?}");
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+        let target = self.reach.names.fitting(to)?;
+        let mut moves = Vec::new();
+        if let Some(source) = self.reach.names.existing(from)
+            && let Some(object) = self.reach.wait(self.reach.bucket.head(&source))?
+        {
+            moves.push((object, target.clone()));
+        }
+        let has_value = !moves.is_empty();
+        if tree {
+            self.add_below(from, to, replace, &mut moves)?;
+        }
+        if moves.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no {from:?}")));
+        }
+        if !replace && (has_value || tree) && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
+            return Err(Error::new(ErrorKind::Exists, format!("{target:?} is there already")));
+        }
+        self.copy_all(&moves, replace)?;
+        self.delete_all(moves.iter().map(|(object, _)| object))
+    }
+
+    /// What lies below `from`, each with its new key.
+    fn add_below(
+        &self,
+        from: &Key,
+        to: &Key,
+        replace: bool,
+        moves: &mut Vec<(Object, String)>,
+    ) -> Result<()> {
+        let names = &self.reach.names;
+        let Some(source) = names.below(from) else { return Ok(()) };
+        let target = names.fitting_marker(to)?;
+        // Where `from` lies below `to`, all that is there is to move away.
+        if !source.starts_with(&target) {
+            let in_the_way = self.all_below(&target, 2)?;
+            let is_marker = |object: &Object| object.key == target && object.size == 0;
+            if let Some(object) = in_the_way.iter().find(|object| !(replace && is_marker(object))) {
+                let kind = if replace { ErrorKind::NotEmpty } else { ErrorKind::Exists };
+                return Err(Error::new(kind, format!("{:?} is in the way", object.key)));
+            }
+        }
+        for object in self.all_below(&source, usize::MAX)? {
+            let renamed = target.clone() + &object.key[source.len()..];
+            if renamed.len() > names.key_max() {
+                let sentence = format!("{renamed:?} is longer than a key can be; nothing is renamed");
+                return Err(Error::new(ErrorKind::NameTooLong, sentence));
+            }
+            moves.push((object, renamed));
+        }
+        Ok(())
+    }
+
+    /// The objects below a prefix, at most so many.
+    fn all_below(&self, prefix: &str, most: usize) -> Result<Vec<Object>> {
+        let mut found = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let listing = Listing {
+                prefix,
+                delimiter: None,
+                token: token.as_deref(),
+                after: None,
+                most: u32::try_from(most.saturating_sub(found.len())).unwrap_or(u32::MAX).min(1000),
+            };
+            let page = self.reach.wait(self.reach.bucket.list(&listing))?;
+            found.extend(page.objects);
+            token = page.next;
+            if token.is_none() || found.len() >= most {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn copy_all(&self, moves: &[(Object, String)], replace: bool) -> Result<()> {
+        self.reach.wait_long(moves.len() as u64, async {
+            let copies = moves.iter().map(|(object, target)| self.copy_one(object, target, replace));
+            futures::stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<()>().await
+        })
+    }
+
+    async fn copy_one(&self, object: &Object, target: &str, replace: bool) -> Result<()> {
+        let bucket = &self.reach.bucket;
+        let condition = if replace { Condition::Always } else { Condition::Absent };
+        let copied = if object.size > bucket.abilities().copy_max {
+            self.copy_in_parts(object, target, condition).await
+        } else {
+            let copy = Copy {
+                from: &object.key,
+                source_version: Some(&object.version),
+                to: target,
+                headers: None,
+                condition,
+            };
+            bucket.copy(&copy).await
+        };
+        let copied = copied.map_err(|e| e.context(format_args!("copying {:?} to {target:?}", object.key)))?;
+        self.reach.recent.put(target, &copied.version);
+        Ok(())
+    }
+
+    /// A copy of what one request does not copy; its headers are sent again.
+    async fn copy_in_parts(&self, object: &Object, target: &str, condition: Condition) -> Result<Object> {
+        let bucket = &self.reach.bucket;
+        let headers = match &object.headers {
+            Some(headers) => headers.clone(),
+            None => bucket.head(&object.key).await?.and_then(|found| found.headers).unwrap_or_default(),
+        };
+        let entry = self.reach.journal.begin(target)?;
+        let upload = bucket.begin(target, &headers).await?;
+        entry.name(&upload)?;
+        let outcome = self.copy_parts(object, target, &upload, &headers, &condition).await;
+        if outcome.is_err() {
+            bucket.abort(target, &upload).await?;
+        }
+        entry.end();
+        outcome
+    }
+
+    async fn copy_parts(
+        &self,
+        object: &Object,
+        target: &str,
+        upload: &str,
+        headers: &Headers,
+        condition: &Condition,
+    ) -> Result<Object> {
+        let bucket = &self.reach.bucket;
+        let abilities = bucket.abilities();
+        let length = upload::part_length(object.size, abilities).max(abilities.copy_max.min(1 << 30));
+        let part = |number: u64| async move {
+            let start = number * length;
+            let range = Range {
+                key: &object.key,
+                version: &object.version,
+                start,
+                end: object.size.min(start + length),
+            };
+            bucket.copy_part(target, upload, number as u32 + 1, &range).await
+        };
+        let parts = 0..object.size.div_ceil(length);
+        let tags = futures::stream::iter(parts.map(part)).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        bucket.complete(target, upload, &tags, headers, condition).await
+    }
+
+    /// Removes objects that were copied, each as long as it is what was copied.
+    fn delete_all<'o>(&self, objects: impl Iterator<Item = &'o Object>) -> Result<()> {
+        let objects: Vec<&Object> = objects.collect();
+        let bucket = &self.reach.bucket;
+        let failed = |key: &str, error: Error| {
+            error.context(format_args!("{key:?} is copied, and could not be removed where it was"))
+        };
+        self.reach.wait_long(objects.len() as u64, async {
+            if let [object] = objects[..] {
+                let condition = Condition::Version(object.version.clone());
+                return bucket.delete(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
+            }
+            for batch in objects.chunks(bucket.abilities().batch.max(AT_ONCE)) {
+                let keys: Vec<&str> = batch.iter().map(|object| object.key.as_str()).collect();
+                if let Some((key, error)) = bucket.delete_batch(&keys).await?.into_iter().next() {
+                    return Err(failed(&key, error));
+                }
+            }
+            Ok(())
+        })
+    }
+}

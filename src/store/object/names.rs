@@ -1,0 +1,133 @@
+//! Keys of a bucket and the tree that they make, below the prefix that is mounted.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Word};
+use crate::store::flat::Separator;
+
+/// How the keys of one mount are written in its bucket: UTF-8, after a prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// Every key begins with it; it ends with the separator, or is empty.
+    prefix: String,
+    separator: Separator,
+    /// The longest key, prefix included, in bytes.
+    key_max: usize,
+}
+
+impl Names {
+    /// Below `prefix`, which is a directory: the separator is added to its end where it lacks one.
+    pub(super) fn new(prefix: &str, separator: Option<Vec<u8>>, key_max: u32) -> Names {
+        let separator = Separator::new(separator);
+        let mut prefix = prefix.to_owned();
+        if let Ok(text) = str::from_utf8(separator.as_bytes())
+            && !prefix.is_empty()
+            && !prefix.ends_with(text)
+        {
+            prefix.push_str(text);
+        }
+        Names { prefix, separator, key_max: key_max as usize }
+    }
+
+    /// What splits keys.
+    pub(super) fn separator(&self) -> &Separator {
+        &self.separator
+    }
+
+    /// The longest key, prefix included, in bytes.
+    pub(super) fn key_max(&self) -> usize {
+        self.key_max
+    }
+
+    /// The same as services want it: `None` where keys are not split.
+    pub(super) fn delimiter(&self) -> Option<&str> {
+        str::from_utf8(self.separator.as_bytes()).ok().filter(|text| !text.is_empty())
+    }
+
+    /// The bucket's key of `key`, where there can be one.
+    pub(super) fn existing(&self, key: &Key) -> Option<String> {
+        self.with_prefix(self.separator.join(key)?)
+    }
+
+    /// What the keys of all that lies below `key` begin with, where something can be there: also the key of its marker.
+    pub(super) fn below(&self, key: &Key) -> Option<String> {
+        if key.is_root() {
+            return Some(self.prefix.clone());
+        }
+        self.with_prefix(self.separator.below(key)?)
+    }
+
+    /// The key under which `key` will be made.
+    ///
+    /// # Errors
+    /// `Invalid`, `NameEncoding`, `NameTooLong`.
+    pub(super) fn fitting(&self, key: &Key) -> Result<String> {
+        let flat = self.separator.join(key).ok_or_else(|| impossible(key))?;
+        self.fitting_raw(key, &flat)
+    }
+
+    /// The key under which the marker of the directory `key` will be made.
+    ///
+    /// # Errors
+    /// As for [`Names::fitting`].
+    pub(super) fn fitting_marker(&self, key: &Key) -> Result<String> {
+        let flat = self.separator.below(key).ok_or_else(|| impossible(key))?;
+        self.fitting_raw(key, &flat)
+    }
+
+    fn fitting_raw(&self, key: &Key, flat: &[u8]) -> Result<String> {
+        let text = str::from_utf8(flat).map_err(|_| {
+            let sentence = format!("{key:?} is not UTF-8, which keys of buckets are");
+            Error::new(ErrorKind::NameEncoding, sentence)
+        })?;
+        let length = self.prefix.len() + text.len();
+        if length > self.key_max {
+            let most = self.key_max;
+            let sentence = format!("a key of {length} bytes: a bucket's has at most {most}");
+            return Err(Error::new(ErrorKind::NameTooLong, sentence));
+        }
+        if length == 0 {
+            return Err(Error::new(ErrorKind::Invalid, "a bucket has no key without bytes"));
+        }
+        Ok(self.prefix.clone() + text)
+    }
+
+    fn with_prefix(&self, flat: Vec<u8>) -> Option<String> {
+        let text = String::from_utf8(flat).ok()?;
+        let raw = self.prefix.clone() + &text;
+        (!raw.is_empty() && raw.len() <= self.key_max).then_some(raw)
+    }
+}
+
+fn impossible(key: &Key) -> Error {
+    let why = if key.is_root() {
+        "the root has no value"
+    } else if key.segments().any(|segment| segment.word != Word::None) {
+        "a bucket has no types"
+    } else {
+        "no key of this mount is split into these names"
+    };
+    Error::new(ErrorKind::Invalid, format!("{key:?}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_behind_the_prefix_and_must_be_text() {
+        let names = Names::new("p", Some(b"/".to_vec()), 12);
+        let key = |segments: &[&[u8]]| Key::of(segments.iter().copied());
+        assert_eq!(names.existing(&key(&[b"a", b"b"])).as_deref(), Some("p/a/b"));
+        assert_eq!(names.existing(&key(&[b""])).as_deref(), Some("p/"));
+        assert_eq!(names.below(&Key::root()).as_deref(), Some("p/"));
+        assert_eq!(names.below(&key(&[b"a"])).as_deref(), Some("p/a/"));
+        assert_eq!(names.existing(&key(&[b"\xff"])), None);
+        assert_eq!(names.fitting(&key(&[b"\xff"])).unwrap_err().kind(), ErrorKind::NameEncoding);
+        assert_eq!(names.fitting(&key(&[b"0123456789"])).unwrap(), "p/0123456789");
+        assert_eq!(names.fitting(&key(&[b"0123456789a"])).unwrap_err().kind(), ErrorKind::NameTooLong);
+        let whole = Names::new("", None, 12);
+        assert_eq!(whole.existing(&key(&[b"a/b"])).as_deref(), Some("a/b"));
+        assert_eq!(whole.existing(&key(&[b""])), None);
+        assert_eq!(whole.fitting(&key(&[b""])).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

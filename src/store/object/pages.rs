@@ -1,0 +1,286 @@
+//! Listings in pages, each fetched ahead of whoever reads: what lies directly below one directory, as the ordered map
+//! that [`crate::store::flat`] lists. A common prefix `a/` stands for all the keys below it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::bucket::{Listing, Object, Page};
+use super::reach::Reach;
+use crate::env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::Value;
+use crate::store::flat::{Edit, Found, Kv, Step};
+
+/// Entries that are asked for in one page: the most that S3 gives.
+const PAGE: u32 = 1000;
+/// Pages that are fetched ahead of the reader.
+const AHEAD: usize = 2;
+/// Listings that stopped in the middle, and wait to be gone on with.
+const WAITING_MOST: usize = 64;
+/// So long a listing that stopped is worth going on with: what it has fetched grows old.
+const WAITING_LONGEST: Duration = Duration::from_secs(10);
+
+/// One entry of a page.
+#[derive(Debug)]
+pub(super) enum Item {
+    Object(Object),
+    Prefix(String),
+}
+
+impl Item {
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Item::Object(object) => &object.key,
+            Item::Prefix(prefix) => prefix,
+        }
+    }
+}
+
+/// A listing under way: what was fetched and may be asked for again, and what is being fetched.
+struct Walk {
+    prefix: String,
+    /// In the order of the keys; nothing is missing between the first and the last.
+    pages: VecDeque<Arc<[Item]>>,
+    /// The place where the first page began.
+    start: String,
+    coming: mpsc::Receiver<Result<Vec<Item>>>,
+    /// Whether the last page is among `pages`.
+    complete: bool,
+    since: Instant,
+}
+
+/// Listings that stopped in the middle.
+#[derive(Default)]
+pub(super) struct Waiting {
+    walks: Mutex<VecDeque<Walk>>,
+}
+
+impl Waiting {
+    /// The walk that has what comes at `from`, below `prefix`.
+    fn take(&self, prefix: &str, from: &str) -> Option<Walk> {
+        let mut walks = self.walks.lock();
+        walks.retain(|walk| walk.since.elapsed() < WAITING_LONGEST);
+        let has = |walk: &Walk| {
+            let last = walk.pages.back().and_then(|page| page.last());
+            walk.prefix == prefix
+                && walk.start.as_str() <= from
+                && (walk.complete || last.is_some_and(|item| from <= item.key()))
+        };
+        let found = walks.iter().rposition(has)?;
+        walks.remove(found)
+    }
+
+    fn put(&self, mut walk: Walk, from: &str) {
+        walk.since = env::instant();
+        // What lies before the place where the reader began this time is not asked for again.
+        while walk.pages.len() > 1
+            && let Some(last) = walk.pages.front().and_then(|page| page.last())
+            && last.key() < from
+        {
+            walk.start = last.key().to_owned();
+            walk.pages.pop_front();
+        }
+        let mut walks = self.walks.lock();
+        if walks.len() >= WAITING_MOST {
+            walks.pop_front();
+        }
+        walks.push_back(walk);
+    }
+}
+
+/// What lies directly below one directory, as an ordered map; only what listing needs of it works.
+pub(super) struct Below {
+    pub reach: Arc<Reach>,
+    /// What the keys below begin with.
+    pub prefix: String,
+    /// Told of each object that comes by.
+    pub met: Mutex<Vec<Object>>,
+    /// Whether what comes by is to be told at all.
+    pub tell: bool,
+}
+
+impl Below {
+    fn begin(&self, from: &str) -> Result<Walk> {
+        let (sender, coming) = mpsc::channel(AHEAD);
+        let starts_anywhere = self.reach.bucket.abilities().starts_anywhere;
+        let after = (starts_anywhere && from > self.prefix.as_str()).then(|| just_before(from)).flatten();
+        let start = after.clone().unwrap_or_else(|| self.prefix.clone());
+        let (reach, prefix) = (Arc::clone(&self.reach), self.prefix.clone());
+        env::spawn(async move { fetch(&reach, &prefix, after, &sender).await })?;
+        let prefix = self.prefix.clone();
+        let (pages, since) = (VecDeque::new(), env::instant());
+        Ok(Walk { prefix, pages, start, coming, complete: false, since })
+    }
+
+    /// The next page of a walk; `None` at the end.
+    fn next(&self, walk: &mut Walk) -> Result<Option<Arc<[Item]>>> {
+        if walk.complete {
+            return Ok(None);
+        }
+        let page = self.reach.wait(async { Ok(walk.coming.recv().await) })?;
+        let Some(page) = page.transpose()? else {
+            walk.complete = true;
+            return Ok(None);
+        };
+        let page: Arc<[Item]> = page.into();
+        walk.pages.push_back(Arc::clone(&page));
+        Ok(Some(page))
+    }
+
+    /// Hands the items of a page from `from` on to `each`; false where it stopped.
+    fn offer(&self, page: &[Item], from: &mut String, each: &mut dyn FnMut(&[u8], Found) -> Step) -> bool {
+        let first = page.partition_point(|item| item.key() < from.as_str());
+        for item in &page[first..] {
+            if item.key() < from.as_str() {
+                continue;
+            }
+            let found = match item {
+                Item::Object(object) => Found { size: object.size, modified: object.modified },
+                Item::Prefix(_) => Found { size: 0, modified: SystemTime::UNIX_EPOCH },
+            };
+            if self.tell
+                && let Item::Object(object) = item
+            {
+                self.met.lock().push(object.clone());
+            }
+            match each(item.key().as_bytes(), found) {
+                Step::Next => {}
+                Step::Seek(to) => match String::from_utf8(to) {
+                    Ok(to) => *from = to,
+                    // No text begins like this: the first that comes after is the first after what is valid of it.
+                    Err(error) => *from = text_at_or_after(error.as_bytes()),
+                },
+                Step::Stop => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Fetches page after page, until nobody wants them any more.
+async fn fetch(reach: &Reach, prefix: &str, after: Option<String>, pages: &mpsc::Sender<Result<Vec<Item>>>) {
+    let mut token: Option<String> = None;
+    loop {
+        let listing = Listing {
+            prefix,
+            delimiter: reach.names.delimiter(),
+            token: token.as_deref(),
+            after: after.as_deref().filter(|_| token.is_none()),
+            most: PAGE,
+        };
+        let page = reach.bucket.list(&listing).await;
+        token = page.as_ref().ok().and_then(|page| page.next.clone());
+        let ended = token.is_none();
+        if pages.send(page.map(in_order)).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// Objects and prefixes of a page in one order, that of the keys' bytes.
+fn in_order(page: Page) -> Vec<Item> {
+    let mut items: Vec<Item> = page.objects.into_iter().map(Item::Object).collect();
+    items.extend(page.prefixes.into_iter().map(Item::Prefix));
+    items.sort_by(|one, other| one.key().cmp(other.key()));
+    items
+}
+
+/// A text before `from` with little between them: services begin a listing behind a key.
+fn just_before(from: &str) -> Option<String> {
+    let last = from.chars().next_back()?;
+    let mut before = from[..from.len() - last.len_utf8()].to_owned();
+    // The neighbour of the last character, and behind it the last that there is; below U+0021 nobody knows what
+    // becomes of it on the way.
+    if let Some(neighbour) = (0x21..last as u32).rev().find_map(char::from_u32) {
+        before.push(neighbour);
+        before.push(char::MAX);
+    }
+    (!before.is_empty()).then_some(before)
+}
+
+/// The first text that is not before `bytes`.
+fn text_at_or_after(bytes: &[u8]) -> String {
+    let valid = match str::from_utf8(bytes) {
+        Ok(text) => return text.to_owned(),
+        Err(error) => error.valid_up_to(),
+    };
+    // What follows is no whole character: the next one, of which these bytes are the beginning or come before.
+    let mut text = String::from_utf8_lossy(&bytes[..valid]).into_owned();
+    let next = (0..=char::MAX as u32).filter_map(char::from_u32).find(|next| {
+        let mut buffer = [0; 4];
+        next.encode_utf8(&mut buffer).as_bytes() >= &bytes[valid..]
+    });
+    text.push(next.unwrap_or(char::MAX));
+    text
+}
+
+impl Kv for Below {
+    fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        let Ok(key) = str::from_utf8(key) else { return Ok(None) };
+        let object = self.reach.wait(self.reach.bucket.head(key))?;
+        Ok(object.map(|object| Found { size: object.size, modified: object.modified }))
+    }
+
+    fn open(&self, _key: &[u8]) -> Result<Option<Box<dyn Value>>> {
+        Err(Error::new(ErrorKind::Unsupported, "a listing opens nothing"))
+    }
+
+    fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
+        let begin = text_at_or_after(from);
+        let mut from = begin.clone();
+        let known = self.reach.waiting.take(&self.prefix, &from).filter(|_| from != self.prefix);
+        let mut walk = match known {
+            Some(walk) => walk,
+            None => self.begin(&from)?,
+        };
+        for page in walk.pages.clone() {
+            if !self.offer(&page, &mut from, each) {
+                self.reach.waiting.put(walk, &begin);
+                return Ok(());
+            }
+        }
+        while let Some(page) = self.next(&mut walk)? {
+            if !self.offer(&page, &mut from, each) {
+                self.reach.waiting.put(walk, &begin);
+                return Ok(());
+            }
+            // What was passed whole is not held: a directory may have millions.
+            while walk.pages.len() > AHEAD + 2 {
+                if let Some(last) = walk.pages.pop_front().as_deref().and_then(<[Item]>::last) {
+                    walk.start = last.key().to_owned();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, _edits: &mut [Edit<'_>]) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "a listing writes nothing"))
+    }
+
+    fn changed(&self) -> SystemTime {
+        self.reach.opened
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_begins_shortly_before_a_place() {
+        for from in ["a", "a/b", "a0", "ü", "p/\u{10000}", "!"] {
+            let before = just_before(from).unwrap_or_default();
+            assert!(before.as_str() < from, "{before:?} {from:?}");
+        }
+        assert_eq!(just_before("p/a0").unwrap(), "p/a/\u{10ffff}");
+        assert_eq!(just_before(" "), None);
+        assert_eq!(text_at_or_after(b"p/a"), "p/a");
+        assert_eq!(text_at_or_after(b"p/\x80"), "p/\u{80}");
+        assert_eq!(text_at_or_after(b"p/\xc3"), "p/\u{c0}");
+    }
+}

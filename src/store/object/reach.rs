@@ -1,0 +1,46 @@
+//! What every part of an object store needs: the bucket, the names of its keys, and how long anybody waits.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::bucket::Bucket;
+use super::journal::Journal;
+use super::names::Names;
+use super::pages::Waiting;
+use super::recent::Recent;
+use crate::env::{self, Deadline};
+use crate::error::{Error, Result};
+
+/// A bucket within reach.
+pub(super) struct Reach {
+    pub bucket: Arc<dyn Bucket>,
+    pub names: Names,
+    /// The versions that this mount put last.
+    pub recent: Recent,
+    /// Uploads that are under way.
+    pub journal: Journal,
+    /// Listings that stopped in the middle.
+    pub waiting: Waiting,
+    /// When it was opened: directories are as new as that.
+    pub opened: SystemTime,
+    pub timeout: Duration,
+}
+
+impl Reach {
+    /// Waits for what the bucket is asked, within the deadline of a request.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        env::wait(Deadline::after(self.timeout), future)
+    }
+
+    /// The same, for what takes many requests: each has its own deadline, and all together this one.
+    pub(super) fn wait_long<T>(&self, requests: u64, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let factor = u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
+        env::wait(Deadline::after(self.timeout.saturating_mul(factor)), future)
+    }
+
+    /// The failure with the key in front of it.
+    pub(super) fn about(key: &str, error: Error) -> Error {
+        error.context(format_args!("{key:?}"))
+    }
+}

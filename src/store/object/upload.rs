@@ -1,0 +1,108 @@
+//! Uploads in parts, for objects that are too long for one request.
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{StreamExt, TryStreamExt};
+
+use super::bucket::{Abilities, Body, Condition, Headers, Object};
+use super::reach::Reach;
+use crate::error::{Error, ErrorKind, Result};
+use crate::payload::Payload;
+
+/// Up to this length an object is put in one request, in bytes.
+pub(super) const WHOLE_MOST: u64 = 8 << 20;
+/// The usual part, in bytes.
+pub(super) const PIECE: u64 = 8 << 20;
+/// Parts of one object that are under way at the same time.
+const AT_ONCE: usize = 4;
+
+/// The length of the parts of an object of `length` bytes: the usual one, or as much as it takes for the parts to
+/// suffice, in whole MiB.
+pub(super) fn part_length(length: u64, abilities: &Abilities) -> u64 {
+    let enough = length.div_ceil(u64::from(abilities.parts_max.max(1))).next_multiple_of(1 << 20);
+    PIECE.max(enough).clamp(abilities.part_min, abilities.part_max)
+}
+
+/// A range of a payload, in memory.
+///
+/// # Errors
+/// The spill file's.
+pub(super) fn piece(body: &Payload, offset: u64, length: u64) -> Result<Bytes> {
+    let mut bytes = BytesMut::zeroed(length as usize);
+    if body.read(offset, &mut bytes)? as u64 != length {
+        return Err(Error::new(ErrorKind::Io, "the spill file is shorter than it was"));
+    }
+    Ok(bytes.freeze())
+}
+
+/// Puts an object in parts; nothing is left of an upload that fails.
+///
+/// # Errors
+/// As for [`super::bucket::Bucket::put`].
+pub(super) fn in_parts(
+    reach: &Reach,
+    key: &str,
+    body: &Payload,
+    headers: &Headers,
+    condition: &Condition,
+) -> Result<Object> {
+    let bucket = &reach.bucket;
+    let length = part_length(body.len(), bucket.abilities());
+    let parts = body.len().div_ceil(length);
+    let entry = reach.journal.begin(key)?;
+    let upload = reach.wait(bucket.begin(key, headers))?;
+    entry.name(&upload)?;
+    let sent = reach.wait_long(parts, async {
+        let part = |number: u64| {
+            let upload = &upload;
+            async move {
+                let offset = number * length;
+                let bytes = piece(body, offset, length.min(body.len() - offset))?;
+                bucket.part(key, upload, number as u32 + 1, Body::Bytes(bytes)).await
+            }
+        };
+        futures::stream::iter((0..parts).map(part)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
+    });
+    let outcome =
+        sent.and_then(|tags| reach.wait_long(2, bucket.complete(key, &upload, &tags, headers, condition)));
+    match &outcome {
+        // Whether the object is there is looked up by whoever asked; the parts may be needed no more, or they are.
+        Err(error) if error.kind() == ErrorKind::Uncertain => {}
+        Err(_) => {
+            if let Err(error) = reach.wait(bucket.abort(key, &upload)) {
+                tracing::warn!("{key:?}: its parts are removed at the next mount: {error}");
+                return outcome;
+            }
+            entry.end();
+        }
+        Ok(_) => entry.end(),
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_before_they_run_out() {
+        let abilities = Abilities {
+            scheme: "s3",
+            listed_headers: false,
+            metadata_max: 2048,
+            part_min: 5 << 20,
+            part_max: 5 << 30,
+            parts_max: 10_000,
+            object_max: 5 << 40,
+            copy_max: 5 << 30,
+            key_max: 1024,
+            batch: 1000,
+            starts_anywhere: true,
+            copies_parts: true,
+        };
+        assert_eq!(part_length(1 << 30, &abilities), 8 << 20);
+        for length in [79 << 30, 5 << 40, (5 << 40) - 1] {
+            let part = part_length(length, &abilities);
+            assert!(length.div_ceil(part) <= 10_000 && part <= 5 << 30, "{length}: {part}");
+        }
+    }
+}

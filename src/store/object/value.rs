@@ -1,0 +1,98 @@
+//! An open object: one version of it, read in ranges.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+
+use super::bucket::Object;
+use super::reach::Reach;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::{Value, Version};
+
+/// Bytes that are fetched with the question which version there is: most small objects are whole by then.
+pub(super) const FIRST: u64 = 128 << 10;
+
+/// One version of one object.
+pub(super) struct Opened {
+    reach: Arc<Reach>,
+    key: String,
+    size: u64,
+    version: String,
+    /// The beginning, as far as it was fetched.
+    first: Bytes,
+}
+
+impl Opened {
+    /// Opens the object at `key` as it is now.
+    pub(super) fn open(reach: &Arc<Reach>, key: String) -> Result<Option<Opened>> {
+        let Some(object) = reach.wait(reach.bucket.head(&key)).map_err(|e| Reach::about(&key, e))? else {
+            return Ok(None);
+        };
+        Opened::of(reach, &object).map(Some)
+    }
+
+    /// Opens this version.
+    pub(super) fn of(reach: &Arc<Reach>, object: &Object) -> Result<Opened> {
+        if object.archived {
+            let class = object.class.as_deref().unwrap_or("archived");
+            let sentence =
+                format!("{:?} is archived ({class}): restore it with the service's own tools", object.key);
+            return Err(Error::new(ErrorKind::Denied, sentence));
+        }
+        Ok(Opened {
+            reach: Arc::clone(reach),
+            key: object.key.clone(),
+            size: object.size,
+            version: object.version.clone(),
+            first: Bytes::new(),
+        })
+    }
+
+    fn fetch(&self, start: u64, end: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let fetched = self.reach.wait(async {
+            let fetched = self.reach.bucket.get(&self.key, start, end, Some(&self.version)).await?;
+            let mut bytes = fetched.bytes;
+            let mut left = end - start;
+            while let Some(piece) = bytes.next().await {
+                let piece = piece?;
+                let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                left -= wanted as u64;
+                sink(&piece[..wanted]);
+            }
+            if left == 0 {
+                Ok(())
+            } else {
+                Err(Error::new(ErrorKind::Io, "the object ended before its length"))
+            }
+        });
+        fetched.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::Stale, format!("{:?} is gone", self.key)),
+            _ => Reach::about(&self.key, error),
+        })
+    }
+}
+
+impl Value for Opened {
+    fn len(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let end = self.size.min(offset.saturating_add(size));
+        if offset >= end {
+            return Ok(());
+        }
+        let known = self.first.len() as u64;
+        let from_first = end.min(known);
+        if offset < from_first {
+            sink(&self.first[offset as usize..from_first as usize]);
+        }
+        let start = offset.max(known);
+        if start < end { self.fetch(start, end, sink) } else { Ok(()) }
+    }
+
+    fn version(&self) -> Result<Version> {
+        Ok(Version(self.version.as_bytes().into()))
+    }
+}
