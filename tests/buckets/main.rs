@@ -9,6 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod bucket;
+mod foreign;
 #[path = "../mount/harness/mod.rs"]
 #[allow(
     dead_code,
@@ -18,3 +20,4 @@
 )]
 mod harness;
 mod proxy;
+mod server;
