@@ -11,6 +11,7 @@ pub mod design {}
 #[doc = include_str!("SEMANTICS.md")]
 pub mod semantics {}
 
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod control;

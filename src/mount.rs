@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::config::MountSpec;
 use crate::config::source::Place;
 use crate::device::{self, Device, MountFlags, Unmount};
@@ -88,6 +89,7 @@ impl Mount {
     /// # Errors
     /// What is wrong with the source, the mount point or the right to mount; nothing is left behind then.
     pub fn start(spec: MountSpec) -> Result<(Arc<Mount>, Session)> {
+        Budget::set_global(spec.memory);
         let place = spec.source.resolve()?;
         place.check(&spec)?;
         let device = Device::find()?;
@@ -311,6 +313,7 @@ impl Mount {
     pub fn status(&self) -> Status {
         let mut facts = vec![("attributes", self.attributes.clone())];
         facts.extend(self.vfs.store().facts());
+        facts.extend(Budget::global().facts());
         Status {
             source: self.shown.clone(),
             mount_point: self.path().to_owned(),

@@ -2,27 +2,33 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::{Whence, lseek};
 
+use crate::budget::{Budget, Permit, Purpose};
 use crate::env::Folders;
 use crate::error::{Error, Result};
 
 /// Above this many bytes a payload moves to a file.
 pub const MEMORY_MAX: u64 = 1 << 20;
-/// All payloads in memory together stay below this; then the next one starts in a file.
-pub const MEMORY_TOTAL_MAX: u64 = 64 << 20;
-
-static IN_MEMORY: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of a value being written, of any length, readable and writable at any offset.
 #[derive(Debug)]
 pub struct Payload {
     bytes: Bytes,
+    /// For as many bytes in memory as there are, or more; where the budget has no more, the next ones go to a file.
+    permit: Option<Permit>,
+    /// Another one as soon as bytes change that were there before.
+    lineage: OnceLock<Arc<Lineage>>,
 }
+
+/// What tells one payload, as long as it only grows, from every other: bytes that were there once under it are there
+/// still. When nobody holds it any more, the payload is gone or changed.
+#[derive(Debug)]
+pub struct Lineage(());
 
 #[derive(Debug)]
 enum Bytes {
@@ -40,7 +46,7 @@ impl Default for Payload {
 impl Payload {
     /// No bytes yet.
     pub fn new() -> Payload {
-        Payload { bytes: Bytes::Memory(Vec::new()) }
+        Payload { bytes: Bytes::Memory(Vec::new()), permit: None, lineage: OnceLock::new() }
     }
 
     /// These bytes.
@@ -59,6 +65,16 @@ impl Payload {
             Bytes::Memory(bytes) => bytes.len() as u64,
             Bytes::File(_, len) => *len,
         }
+    }
+
+    /// What it is told by as long as it only grows.
+    pub fn lineage(&self) -> &Arc<Lineage> {
+        self.lineage.get_or_init(|| Arc::new(Lineage(())))
+    }
+
+    /// Bytes that were there before are about to change.
+    fn branch_off(&mut self) {
+        self.lineage = OnceLock::new();
     }
 
     /// Whether there are no bytes.
@@ -101,6 +117,9 @@ impl Payload {
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
         let end = offset + data.len() as u64;
         self.make_room(end)?;
+        if offset < self.len() {
+            self.branch_off();
+        }
         match &mut self.bytes {
             Bytes::Memory(bytes) => {
                 let (start, end) = (offset as usize, end as usize);
@@ -131,10 +150,16 @@ impl Payload {
     /// As for [`Payload::write`].
     pub fn resize(&mut self, len: u64) -> Result<()> {
         self.make_room(len)?;
+        if len < self.len() {
+            self.branch_off();
+        }
         match &mut self.bytes {
             Bytes::Memory(bytes) => {
-                IN_MEMORY.fetch_sub((bytes.len() as u64).saturating_sub(len), Ordering::Relaxed);
                 bytes.resize(len as usize, 0);
+                if let Some(permit) = self.permit.as_mut().filter(|permit| permit.bytes() / 2 > len) {
+                    bytes.shrink_to_fit();
+                    permit.shrink(len);
+                }
             }
             Bytes::File(file, old) => {
                 file.set_len(len).map_err(|e| Error::io("the spill file", &e))?;
@@ -153,6 +178,7 @@ impl Payload {
         if offset >= end {
             return Ok(());
         }
+        self.branch_off();
         match &mut self.bytes {
             Bytes::Memory(bytes) => bytes[offset as usize..end as usize].fill(0),
             Bytes::File(file, _) => {
@@ -217,20 +243,26 @@ impl Payload {
     /// Accounts for growth to `end` bytes, moving to a file where memory is no longer the place.
     fn make_room(&mut self, end: u64) -> Result<()> {
         let Bytes::Memory(bytes) = &mut self.bytes else { return Ok(()) };
-        let growth = end.saturating_sub(bytes.len() as u64);
-        if growth == 0 {
+        let permitted = self.permit.as_ref().map_or(0, Permit::bytes);
+        if end <= permitted || end <= bytes.len() as u64 {
             return Ok(());
         }
-        let total = IN_MEMORY.fetch_add(growth, Ordering::Relaxed) + growth;
-        if end <= MEMORY_MAX && total <= MEMORY_TOTAL_MAX {
-            return Ok(());
+        if end <= MEMORY_MAX {
+            // As the vector grows: by doubling.
+            let wanted = end.max(2 * permitted).min(MEMORY_MAX) - permitted;
+            match (Budget::global().try_take(Purpose::Written, wanted), &mut self.permit) {
+                (None, _) => {}
+                (Some(more), Some(permit)) => return Ok(permit.add(more)),
+                (more, permit) => {
+                    *permit = more;
+                    return Ok(());
+                }
+            }
         }
-        IN_MEMORY.fetch_sub(growth, Ordering::Relaxed);
         let file = Folders::get().unlinked_file()?;
         file.write_all_at(bytes, 0).map_err(|e| Error::io("the spill file", &e))?;
-        let len = bytes.len() as u64;
-        IN_MEMORY.fetch_sub(len, Ordering::Relaxed);
-        self.bytes = Bytes::File(file, len);
+        self.bytes = Bytes::File(file, bytes.len() as u64);
+        self.permit = None;
         Ok(())
     }
 }
@@ -245,14 +277,6 @@ fn write_zeros(file: &File, offset: u64, end: u64) -> std::io::Result<()> {
         at += piece;
     }
     Ok(())
-}
-
-impl Drop for Payload {
-    fn drop(&mut self) {
-        if let Bytes::Memory(bytes) = &self.bytes {
-            IN_MEMORY.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -319,7 +343,20 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_growth_leaves_the_account_even() {
+    fn bytes_in_memory_have_a_permit_and_those_in_a_file_need_none() {
+        let permitted = |payload: &Payload| payload.permit.as_ref().map_or(0, Permit::bytes);
+        let mut payload = Payload::of(&[7; 5000]).unwrap();
+        assert!(permitted(&payload) >= 5000);
+        payload.resize(100).unwrap();
+        assert_eq!(permitted(&payload), 1024);
+        payload.resize(1 << 20).unwrap();
+        assert_eq!(permitted(&payload), 1 << 20);
+        payload.write(1 << 20, b"x").unwrap();
+        assert_eq!((permitted(&payload), payload.as_slice()), (0, None));
+    }
+
+    #[test]
+    fn what_was_cut_reads_as_zeros() {
         let mut payload = Payload::of(b"12345").unwrap();
         payload.resize(2).unwrap();
         payload.resize(4).unwrap();

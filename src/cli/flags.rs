@@ -8,7 +8,8 @@ use clap::{ArgAction, Args};
 
 use super::Failure;
 use crate::config::text::{
-    parse_addressing, parse_attrs, parse_commit, parse_endpoint, parse_timeout, parse_umask,
+    parse_addressing, parse_attrs, parse_cache_size, parse_commit, parse_endpoint, parse_memory,
+    parse_timeout, parse_ttl, parse_umask,
 };
 use crate::config::{MountSpec, Separator, Source};
 use crate::error::Error;
@@ -51,6 +52,28 @@ pub struct MountFlags {
     /// How long a request to the store may take [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_timeout, help_heading = "When it is stored")]
     timeout: Option<Duration>,
+
+    /// How long what a remote store told of names and attributes is good [default: 1s]
+    ///
+    /// For stores that do not tell of other programs' changes: within this time stat and absent names are answered
+    /// from memory. Opening a file looks at the store always. 0s: every question goes to the store.
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, help_heading = "What is kept here")]
+    ttl: Option<Duration>,
+
+    /// What all buffers together may take: K, M, G, T are powers of 1024 [default: 256M]
+    ///
+    /// Bytes read ahead, uploads, files being written and remembered
+    /// names; at least 64M. What is written and has no room here waits in a file.
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "What is kept here")]
+    memory: Option<u64>,
+
+    /// Keep blocks of what is read from a remote store in this folder, for later reads and later mounts
+    #[arg(long, value_name = "DIR", help_heading = "What is kept here")]
+    cache: Option<PathBuf>,
+
+    /// What these blocks may take [default: 10G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_cache_size, help_heading = "What is kept here")]
+    cache_size: Option<u64>,
 
     /// Fill a `memory` store from this file, in the format of mdb_dump
     #[arg(long, value_name = "FILE", help_heading = "When it is stored")]
@@ -136,6 +159,10 @@ impl MountFlags {
         spec.commit = self.commit.unwrap_or(spec.commit);
         spec.attrs = self.attrs.unwrap_or(spec.attrs);
         spec.timeout = self.timeout.unwrap_or(spec.timeout);
+        spec.ttl = self.ttl.unwrap_or(spec.ttl);
+        spec.memory = self.memory.unwrap_or(spec.memory);
+        spec.cache = self.cache.or(spec.cache);
+        spec.cache_size = self.cache_size.unwrap_or(spec.cache_size);
         spec.uid = self.uid.or(spec.uid);
         spec.gid = self.gid.or(spec.gid);
         spec.umask = self.umask.or(spec.umask);

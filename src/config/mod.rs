@@ -13,13 +13,20 @@ use serde::{Deserialize, Serialize};
 pub use self::separator::Separator;
 pub use self::source::Source;
 use self::text::{
-    parse_addressing, parse_attrs, parse_commit, parse_endpoint, parse_number, parse_timeout, parse_umask,
+    parse_addressing, parse_attrs, parse_cache_size, parse_commit, parse_endpoint, parse_memory,
+    parse_number, parse_timeout, parse_ttl, parse_umask,
 };
+use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::driver::{Commit, KeepAttributes, Service, TIMEOUT};
 
 /// Mode bits that files and directories lack where the user names no umask.
 pub const UMASK: u32 = 0o022;
+
+/// How long an answer of a store that does not tell of changes is good (§6.2), where the user names no time.
+pub const TTL: Duration = Duration::from_secs(1);
+/// What the disk cache of blocks may take where the user names no size, in bytes.
+pub const CACHE_SIZE: u64 = 10 << 30;
 
 /// One mount, complete: nothing below this reads the command line or the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +58,18 @@ pub struct MountSpec {
     /// The deadline of every request to the store (§8.1).
     #[serde(default = "default_timeout", with = "text::duration")]
     pub timeout: Duration,
+    /// How long an answer of a store that does not tell of changes is good (§6.2).
+    #[serde(default = "default_ttl", with = "text::ttl")]
+    pub ttl: Duration,
+    /// What all buffers of the daemon may take, in bytes.
+    #[serde(default = "default_memory", with = "text::memory")]
+    pub memory: u64,
+    /// A folder in which blocks of what was read are kept, for this mount and later ones.
+    #[serde(default, with = "text::optional_path")]
+    pub cache: Option<PathBuf>,
+    /// What these blocks may take, in bytes.
+    #[serde(default = "default_cache_size", with = "text::cache_size")]
+    pub cache_size: u64,
     /// Whether users other than the mounting one may look.
     #[serde(default)]
     pub allow_other: bool,
@@ -79,6 +98,18 @@ pub struct MountSpec {
 
 fn default_timeout() -> Duration {
     TIMEOUT
+}
+
+fn default_ttl() -> Duration {
+    TTL
+}
+
+fn default_memory() -> u64 {
+    budget::DEFAULT
+}
+
+fn default_cache_size() -> u64 {
+    CACHE_SIZE
 }
 
 /// The options of `-o` that mount(8) passes on and that change nothing here: what they ask for holds anyway, or
@@ -113,6 +144,10 @@ const OPTIONS: &[&str] = &[
     "commit=",
     "attrs=",
     "timeout=",
+    "ttl=",
+    "memory=",
+    "cache=",
+    "cache_size=",
     "allow_other",
     "noexec",
     "uid=",
@@ -140,6 +175,10 @@ impl MountSpec {
             commit: Commit::default(),
             attrs: KeepAttributes::default(),
             timeout: TIMEOUT,
+            ttl: TTL,
+            memory: budget::DEFAULT,
+            cache: None,
+            cache_size: CACHE_SIZE,
             allow_other: false,
             no_exec: false,
             uid: None,
@@ -178,6 +217,10 @@ impl MountSpec {
             ("commit", Some(value)) => self.commit = parse_commit(value)?,
             ("attrs", Some(value)) => self.attrs = parse_attrs(value)?,
             ("timeout", Some(value)) => self.timeout = parse_timeout(value)?,
+            ("ttl", Some(value)) => self.ttl = parse_ttl(value)?,
+            ("memory", Some(value)) => self.memory = parse_memory(value)?,
+            ("cache", Some(value)) => self.cache = Some(value.into()),
+            ("cache_size", Some(value)) => self.cache_size = parse_cache_size(value)?,
             ("uid", Some(value)) => self.uid = Some(parse_number("uid", value, 10)?),
             ("gid", Some(value)) => self.gid = Some(parse_number("gid", value, 10)?),
             ("umask", Some(value)) => self.umask = Some(parse_umask(value)?),
@@ -206,6 +249,7 @@ impl MountSpec {
     pub fn absolute(mut self, folder: &Path) -> MountSpec {
         self.source = self.source.absolute(folder);
         self.mount_point = join(folder, &self.mount_point);
+        self.cache = self.cache.map(|path| join(folder, &path));
         self.load = self.load.map(|path| join(folder, &path));
         self.save = self.save.map(|path| join(folder, &path));
         self
@@ -254,7 +298,7 @@ mod tests {
     fn options_of_mount_8_are_taken() {
         let mut spec = spec();
         spec.apply_options(
-            "rw,nosuid,_netdev,x-systemd.automount,,ro,check,commit=50ms,timeout=5s,allow-other,attrs=none",
+            "rw,nosuid,_netdev,x-systemd.automount,,ro,check,commit=50ms,timeout=5s,allow-other,attrs=none,ttl=0s,memory=1G,cache=c,cache-size=5M",
         )
         .unwrap();
         spec.apply_options(r"uid=7,gid=8,umask=027,separator=\,,noexec,load=a\,b").unwrap();
@@ -262,6 +306,8 @@ mod tests {
         assert_eq!(spec.commit, Commit::Within(Duration::from_millis(50)));
         assert_eq!(spec.timeout, Duration::from_secs(5));
         assert_eq!(spec.attrs, KeepAttributes::None);
+        assert_eq!((spec.ttl, spec.memory), (Duration::ZERO, 1 << 30));
+        assert_eq!((spec.cache.clone(), spec.cache_size), (Some("c".into()), 5 << 20));
         assert_eq!((spec.uid, spec.gid, spec.modes()), (Some(7), Some(8), (0o640, 0o750)));
         assert_eq!(spec.separator, Some(Separator::Bytes(b",".to_vec())));
         assert_eq!(spec.load, Some("a,b".into()));
@@ -278,6 +324,10 @@ mod tests {
             "uid=root",
             "umask=1777",
             "timeout=0s",
+            "ttl=2d",
+            "memory=1M",
+            "memory=lots",
+            "cache-size=1k",
             "suid",
         ] {
             let error = spec().apply_options(list).unwrap_err();
@@ -305,6 +355,8 @@ mod tests {
         spec.separator = Some(Separator::Bytes(b"\0\\\xff:".to_vec()));
         spec.commit = Commit::Within(Duration::from_millis(1500));
         spec.save = Some("/saved".into());
+        spec.ttl = Duration::ZERO;
+        (spec.memory, spec.cache_size) = ((100 << 20) + 1, 3 << 40);
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<MountSpec>(&text).unwrap(), spec);
         let short = r#"{"source": "memory", "mount-point": "/m"}"#;

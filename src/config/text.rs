@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::driver::{Addressing, Commit, KeepAttributes};
 
@@ -113,6 +114,60 @@ pub fn parse_timeout(text: &str) -> Result<Duration> {
             Err(Error::new(ErrorKind::Invalid, sentence))
         }
     }
+}
+
+/// Reads how long an answer is good: a time such as `1s`, at most a day; `0s`: every question goes to the store.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_ttl(text: &str) -> Result<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= Duration::from_secs(86400) => Ok(time),
+        _ => {
+            let sentence = format!("ttl {text:?}: write a time up to 1d, such as 1s, or 0s");
+            Err(Error::new(ErrorKind::Invalid, sentence))
+        }
+    }
+}
+
+/// Reads what all buffers may take: bytes, or with a suffix as in `256M`; at least 64M.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_memory(text: &str) -> Result<u64> {
+    parse_size("memory", text, budget::LEAST)
+}
+
+/// Reads what the disk cache may take: bytes, or with a suffix as in `10G`; at least 1M.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_cache_size(text: &str) -> Result<u64> {
+    parse_size("cache-size", text, 1 << 20)
+}
+
+/// The suffixes of sizes, each 1,024 times the one before.
+const SIZES: &[&str] = &["", "K", "M", "G", "T"];
+
+fn parse_size(name: &str, text: &str, least: u64) -> Result<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let suffix = text[digits.len()..].to_ascii_uppercase();
+    let power = SIZES.iter().position(|size| *size == suffix);
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .zip(power)
+        .and_then(|(number, power)| number.checked_mul(1 << (10 * power)));
+    bytes.filter(|bytes| (least..=1 << 50).contains(bytes)).ok_or_else(|| {
+        let sentence = format!("{name} {text:?}: write a size from {} on, such as 10G", size_text(least));
+        Error::new(ErrorKind::Invalid, sentence)
+    })
+}
+
+/// A size as it is read, with the largest suffix that divides it.
+pub fn size_text(bytes: u64) -> String {
+    let power = (bytes.max(1).trailing_zeros() as usize / 10).min(SIZES.len() - 1);
+    format!("{}{}", bytes >> (10 * power), SIZES[power])
 }
 
 /// Reads how long a command waits: a time such as `10s`; `0s` does not wait at all.
@@ -224,6 +279,41 @@ pub(super) mod attrs {
         deserializer: D,
     ) -> Result<KeepAttributes, D::Error> {
         parse_attrs(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A time as [`parse_ttl`] reads it.
+pub(super) mod ttl {
+    use super::*;
+
+    pub use super::duration::serialize;
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        parse_ttl(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A size as [`parse_memory`] reads it.
+pub(super) mod memory {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        size_text(*bytes).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        parse_memory(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A size as [`parse_cache_size`] reads it.
+pub(super) mod cache_size {
+    use super::*;
+
+    pub use super::memory::serialize;
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        parse_cache_size(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -46,6 +46,18 @@ macro_rules! passes_on {
             self.store.open(key)
         }
     };
+    (@ open_told) => {
+        fn open_told(
+            &self,
+            key: &$crate::key::Key,
+            stat: &$crate::store::api::Stat,
+        ) -> $crate::error::Result<Option<Box<dyn $crate::store::api::Value>>> {
+            self.store.open_told(key, stat)
+        }
+    };
+    (@ good_for) => {
+        fn good_for(&self, key: &$crate::key::Key) -> Option<std::time::Duration> { self.store.good_for(key) }
+    };
     (@ list_with_attributes) => {
         fn list_with_attributes(
             &self,
@@ -119,5 +131,6 @@ macro_rules! passes_on {
 
 pub mod attrs;
 pub mod fault;
+
 pub mod own_files;
 pub mod stamps;

@@ -48,6 +48,8 @@ impl Store for OwnFiles {
         xattrs,
         list_prefix,
         open,
+        open_told,
+        good_for,
         sync,
         sync_key,
         value_max,

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::attributes::{Attributes, FileType, Setting, Xattrs};
+pub use super::version::{Tag, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment};
 use crate::payload::Payload;
@@ -64,6 +65,31 @@ pub trait Store: Send + Sync + 'static {
 
     /// Opens the value at `key`: one version of it, readable as long as the [`Value`] lives (§3.1).
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>>;
+
+    /// Opens the value that `stat` speaks of, which this store told a moment ago, without asking for it now: where the
+    /// store has another version by then, the first read is `Stale`. A store that cannot do that looks now.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    fn open_told(&self, key: &Key, stat: &Stat) -> Result<Option<Box<dyn Value>>> {
+        let _ = stat;
+        self.open(key)
+    }
+
+    /// For how long what was last told of `key` is still good, where a layer answers from memory; `None` where it was
+    /// told just now.
+    fn good_for(&self, key: &Key) -> Option<Duration> {
+        let _ = key;
+        None
+    }
+
+    /// The value that will be put at `key` has grown to these bytes, which are still being written: a store that takes
+    /// long values in parts may send some ahead. What it did is worth nothing once the payload's
+    /// [`Lineage`](crate::payload::Lineage) is another, and it keeps nothing then. It may wait until there is room to
+    /// send; a failure is not told, the put does it all again.
+    fn written_so_far(&self, key: &Key, body: &Payload) {
+        let _ = (key, body);
+    }
 
     /// Carries out all `changes` in order: in one transaction where [`Caps::atomic`] says so. Returns when they
     /// are accepted: every program that uses the store sees them, or will before it can look (§4.4).
@@ -234,13 +260,15 @@ pub struct Stat {
     pub file: Attributes,
     /// What is kept of the directory, likewise.
     pub directory: Attributes,
+    /// The version of the value, where the store tells it along with the rest: that of [`Value::version`].
+    pub version: Option<Tag>,
 }
 
 impl Stat {
     /// What has no attributes of its own.
     pub fn plain(kind: Kind, size: u64, modified: SystemTime) -> Stat {
         let (file, directory) = (Attributes::default(), Attributes::default());
-        Stat { kind, size, modified, file, directory }
+        Stat { kind, size, modified, file, directory, version: None }
     }
 }
 
@@ -301,48 +329,6 @@ pub struct Cursor {
     pub done: bool,
     /// How far the names have come that a layer keeps beside the store.
     pub beside: Vec<u8>,
-}
-
-/// What tells one version of a value from another: an etag, a revision, a hash.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Version(pub smallvec::SmallVec<[u8; 24]>);
-
-impl Version {
-    /// The version of a value that is told apart by its content: its length and a 128-bit XXH3 of its bytes, for
-    /// stores that keep no versions.
-    pub fn of_content(bytes: &[u8]) -> Version {
-        let mut version = smallvec::SmallVec::new();
-        version.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        version.extend_from_slice(&twox_hash::XxHash3_128::oneshot(bytes).to_le_bytes());
-        Version(version)
-    }
-}
-
-impl Version {
-    /// The same of a payload.
-    ///
-    /// # Errors
-    /// The spill file's.
-    pub fn of_payload(body: &Payload) -> Result<Version> {
-        if let Some(bytes) = body.as_slice() {
-            return Ok(Version::of_content(bytes));
-        }
-        let mut hasher = twox_hash::xxhash3_128::Hasher::new();
-        body.pieces(&mut |piece| {
-            hasher.write(piece);
-            Ok(())
-        })?;
-        let mut version = smallvec::SmallVec::new();
-        version.extend_from_slice(&body.len().to_le_bytes());
-        version.extend_from_slice(&hasher.finish_128().to_le_bytes());
-        Ok(Version(version))
-    }
-}
-
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 /// One change; a slice of them is one call of [`Store::apply`].

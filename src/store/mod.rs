@@ -13,6 +13,7 @@ pub mod lmdb;
 pub mod memory;
 #[cfg(feature = "object")]
 pub mod object;
+pub mod version;
 
 use std::path::Path;
 
@@ -27,6 +28,8 @@ pub static DRIVERS: &[&Driver] = &[
     &lmdb::DRIVER,
     #[cfg(feature = "memory")]
     &memory::DRIVER,
+    #[cfg(feature = "object")]
+    &object::driver::S3,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

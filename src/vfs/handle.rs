@@ -172,7 +172,9 @@ impl Vfs {
             _ => offset,
         };
         self.stand_on_put(ino, &mut state)?;
+        let before = state.len();
         state.write(offset, data, value_max)?;
+        self.send_ahead(ino, before, &state);
         self.counters.written.fetch_add(data.len() as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -12,8 +12,11 @@ use super::node::{Ino, Place};
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
-use crate::store::api::{Change, When};
+use crate::store::api::{Change, Pace, When};
 use crate::store::attributes::Setting;
+
+/// Each time a file grows past a multiple of this, the store may send what there is, in bytes.
+const SENT_AHEAD: u64 = 1 << 20;
 
 /// At the end of a mount this many kept directories are looked at, to tell those that go.
 const KEPT_CHECKED: usize = 10_000;
@@ -37,6 +40,18 @@ impl Vfs {
         let deadline = Deadline::after(self.options.timeout);
         let held = self.tree.try_read_for(RENAMES_FIRST.min(deadline.left()));
         held.or_else(|| self.tree.try_read_recursive_until(deadline.at())).map(Unmoved).ok_or_else(busy)
+    }
+
+    /// A file that grows by long writes to a store of the network: it may be sent while it is still being written.
+    pub(super) fn send_ahead(&self, ino: Ino, before: u64, state: &State) {
+        let (Pace::Network, Some(data)) = (self.caps.pace, state.data()) else { return };
+        if before / SENT_AHEAD == data.len() / SENT_AHEAD {
+            return;
+        }
+        let key = self.table.lock().key(ino);
+        if let Some(key) = key {
+            self.store.written_so_far(&key, data);
+        }
     }
 
     /// Puts what was written; returns an earlier put's error as long as it stands (§4.2).

@@ -1,6 +1,7 @@
 //! Carrying out changes: each is a request or several, in order.
 
 use super::bucket::{Body, Condition, Headers, Object};
+use super::metadata::{self, Holder};
 use super::reach::Reach;
 use super::tree::Tree;
 use super::upload;
@@ -8,48 +9,169 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::Payload;
 use crate::store::api::{Change, Value, When, keeps_no_attributes};
+use crate::store::attributes::{FileType, Setting};
 
 impl Tree {
-    /// Carries out all changes; those before the first that fails are done.
+    /// Carries out all changes; those before the first that fails are done. Attributes that are set right behind a change
+    /// of the same key are part of its request.
     pub(super) fn change(&self, changes: &mut [Change<'_>]) -> Result<()> {
-        changes.iter().try_for_each(|change| match change {
-            Change::Put { key, body, when } => self.put(key, body, when),
-            Change::Delete { key, when } => self.delete(key, when),
-            Change::Rename { from, to, tree, replace } => self.rename(from, to, *tree, *replace),
-            Change::Branch { key } => self.make_marker(key),
-            Change::RemoveBranch { key } => self.remove_marker(key),
-            Change::Make { .. } | Change::Set { .. } => Err(keeps_no_attributes()),
-        })
+        let mut rest: &[Change<'_>] = changes;
+        while let [change, behind @ ..] = rest {
+            rest = behind;
+            let mut setting = Setting::default();
+            if let (
+                Some((key, directory)),
+                [Change::Set { key: set, directory: of_directory, attributes }, behind @ ..],
+            ) = (made_by(change), rest)
+                && (key, directory) == (*set, *of_directory)
+            {
+                setting = (*attributes).clone();
+                rest = behind;
+            }
+            self.carry_out(change, setting)?;
+        }
+        Ok(())
     }
 
-    fn put(&self, key: &Key, body: &Payload, when: &When) -> Result<()> {
+    fn carry_out(&self, change: &Change<'_>, setting: Setting) -> Result<()> {
+        match change {
+            Change::Put { key, body, when } => self.put(key, body, when, setting),
+            Change::Delete { key, when } => self.delete(key, when),
+            Change::Rename { from, to, tree, replace } => self.rename(from, to, *tree, *replace, &setting),
+            Change::Branch { key } => self.make_marker(key, &setting),
+            Change::RemoveBranch { key } => self.remove_marker(key),
+            Change::Make { .. } | Change::Set { .. } if self.reach.style.is_none() => {
+                Err(keeps_no_attributes())
+            }
+            Change::Make { key, file_type, target } => self.make(key, *file_type, target, &setting),
+            Change::Set { key, directory, attributes } => self.set(key, *directory, attributes),
+        }
+    }
+
+    fn put(&self, key: &Key, body: &Payload, when: &When, setting: Setting) -> Result<()> {
         let raw = self.reach.names.fitting(key)?;
         let most = self.caps.value_max;
         if body.len() > most {
             let sentence = format!("{raw:?} would have {} bytes: an object has at most {most}", body.len());
             return Err(Error::new(ErrorKind::TooBig, sentence));
         }
-        self.put_raw(&raw, body, &Headers::default(), &condition(when))
+        let mut headers = match when {
+            When::Absent => None,
+            When::Always | When::Current(_) => self.headers_now(&raw)?,
+        }
+        .unwrap_or_else(|| new_headers(&raw));
+        self.write_setting(&mut headers, &setting, Holder::File(FileType::Regular))?;
+        self.put_raw(&raw, body, &headers, &condition(when))
     }
 
-    /// Puts an object, in one request or in parts. Where the answer was lost, what is there now tells (§8.1).
+    /// The headers of an object, which whatever replaces its bytes keeps; `None` where there is no object.
+    pub(super) fn headers_now(&self, raw: &str) -> Result<Option<Headers>> {
+        if let Some(headers) = self.reach.recent.object(raw).and_then(|known| known.headers) {
+            return Ok(Some(headers));
+        }
+        Ok(self.reach.wait(self.look(raw))?.map(|found| found.headers.unwrap_or_default()))
+    }
+
+    fn write_setting(&self, headers: &mut Headers, setting: &Setting, holder: Holder) -> Result<()> {
+        let Some(style) = self.reach.style else { return Ok(()) };
+        if setting.is_empty() && holder == Holder::File(FileType::Regular) {
+            return Ok(());
+        }
+        metadata::write(style, headers, setting, holder, self.reach.bucket.abilities().metadata_max)
+    }
+
+    /// Puts an object: in one request, in parts, or by what was sent of it already.
     fn put_raw(&self, raw: &str, body: &Payload, headers: &Headers, condition: &Condition) -> Result<()> {
+        if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
+            return self.settle_sent(raw, body, headers, sent);
+        }
         let put = if body.len() <= upload::WHOLE_MOST {
             let bytes = upload::piece(body, 0, body.len())?;
             self.reach.wait(self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))
         } else {
             upload::in_parts(&self.reach, raw, body, headers, condition)
         };
-        let object = match put {
-            Err(error) if error.kind() == ErrorKind::Uncertain => match self.found_there(raw, body)? {
-                Some(object) => object,
-                None => return Err(Reach::about(raw, error)),
-            },
-            Err(error) => return Err(Reach::about(raw, error)),
-            Ok(object) => object,
-        };
-        self.reach.recent.put(raw, &object.version);
+        let mut object = self.settled(raw, body, put)?;
+        object.headers = Some(headers.clone());
+        self.reach.recent.put(&object);
         Ok(())
+    }
+
+    /// What was sent while it was written has the headers of then; those that came since are set now.
+    fn settle_sent(
+        &self,
+        raw: &str,
+        body: &Payload,
+        headers: &Headers,
+        sent: Result<(Object, Headers)>,
+    ) -> Result<()> {
+        let (sent, had) = match sent {
+            Ok((object, had)) => (Ok(object), Some(had)),
+            Err(error) => (Err(error), None),
+        };
+        let mut object = self.settled(raw, body, sent)?;
+        object.headers = had;
+        self.reach.recent.put(&object);
+        if object.headers.as_ref() == Some(headers) {
+            return Ok(());
+        }
+        self.reach.wait(self.copy_one(&object, raw, Some(headers), Condition::Always))
+    }
+
+    /// The object that a put made; where its answer was lost, what is there now tells (§8.1).
+    fn settled(&self, raw: &str, body: &Payload, put: Result<Object>) -> Result<Object> {
+        match put {
+            Err(error) if error.kind() == ErrorKind::Uncertain => match self.found_there(raw, body)? {
+                Some(object) => Ok(object),
+                None => Err(Reach::about(raw, error)),
+            },
+            Err(error) => {
+                // Somebody changed it: what is remembered of it is no longer so.
+                self.reach.recent.lost(raw);
+                Err(Reach::about(raw, error))
+            }
+            Ok(object) => Ok(object),
+        }
+    }
+
+    /// Makes a symbolic link, a FIFO or a socket: an object whose metadata say so.
+    fn make(&self, key: &Key, file_type: FileType, target: &[u8], setting: &Setting) -> Result<()> {
+        let raw = self.reach.names.fitting(key)?;
+        if self.is_there(key)? {
+            return Err(Error::new(ErrorKind::Exists, format!("{raw:?} is there already")));
+        }
+        let mut headers = Headers::default();
+        self.write_setting(&mut headers, setting, Holder::File(file_type))?;
+        self.put_raw(&raw, &Payload::of(target)?, &headers, &Condition::Absent)
+    }
+
+    /// Sets attributes of what is there: a copy of the object onto itself, on the server. Those of a directory are its
+    /// marker's, which is made where there is none.
+    fn set(&self, key: &Key, directory: bool, setting: &Setting) -> Result<()> {
+        let raw =
+            if directory { self.reach.names.fitting_marker(key)? } else { self.reach.names.fitting(key)? };
+        let found = self.reach.wait(self.look(&raw))?;
+        let holder = match (&found, self.reach.style) {
+            _ if directory => Holder::Directory,
+            (Some(Object { headers: Some(headers), .. }), Some(style)) => {
+                Holder::File(metadata::read(style, headers).attributes.file_type)
+            }
+            _ => Holder::File(FileType::Regular),
+        };
+        let Some(object) = found else {
+            if !directory {
+                return Err(Error::new(ErrorKind::NotFound, format!("there is no {raw:?}")));
+            }
+            let mut headers = Headers::default();
+            self.write_setting(&mut headers, setting, holder)?;
+            return self.put_raw(&raw, &Payload::new(), &headers, &Condition::Absent);
+        };
+        let mut headers = object.headers.clone().unwrap_or_default();
+        self.write_setting(&mut headers, setting, holder)?;
+        if object.headers.as_ref() == Some(&headers) {
+            return Ok(());
+        }
+        self.reach.wait(self.copy_one(&object, &raw, Some(&headers), Condition::Always))
     }
 
     /// The object at `raw`, where its bytes are those of `body`.
@@ -79,10 +201,12 @@ impl Tree {
         };
         // Repeated where its answer was lost: what is gone stays gone, and what somebody put meanwhile is guarded by
         // the condition where there is one.
-        self.reach.wait(self.reach.bucket.delete(&raw, &condition(when))).map_err(|e| Reach::about(&raw, e))
+        let outcome = self.reach.wait(self.reach.bucket.delete(&raw, &condition(when)));
+        self.reach.recent.lost(&raw);
+        outcome.map_err(|e| Reach::about(&raw, e))
     }
 
-    fn make_marker(&self, key: &Key) -> Result<()> {
+    fn make_marker(&self, key: &Key, setting: &Setting) -> Result<()> {
         if key.is_root() {
             return Err(Error::new(ErrorKind::Exists, "the root is there already"));
         }
@@ -90,7 +214,9 @@ impl Tree {
         if self.is_there(key)? {
             return Err(Error::new(ErrorKind::Exists, format!("{raw:?} is there already")));
         }
-        self.put_raw(&raw, &Payload::new(), &Headers::default(), &Condition::Absent)
+        let mut headers = Headers::default();
+        self.write_setting(&mut headers, setting, Holder::Directory)?;
+        self.put_raw(&raw, &Payload::new(), &headers, &Condition::Absent)
     }
 
     fn remove_marker(&self, key: &Key) -> Result<()> {
@@ -130,6 +256,21 @@ impl Tree {
         let listing = super::bucket::Listing { prefix, delimiter: None, token: None, after: None, most: 2 };
         Ok(self.reach.bucket.list(&listing).await?.objects)
     }
+}
+
+/// What a change makes or moves, whose attributes may be set with it: the key, and whether it is a directory.
+fn made_by<'a>(change: &Change<'a>) -> Option<(&'a Key, bool)> {
+    match change {
+        Change::Put { key, .. } | Change::Make { key, .. } => Some((key, false)),
+        Change::Branch { key } => Some((key, true)),
+        Change::Rename { to, tree, .. } => Some((to, *tree)),
+        _ => None,
+    }
+}
+
+/// The headers of an object that is new.
+pub(super) fn new_headers(raw: &str) -> Headers {
+    Headers { content_type: metadata::content_type(raw).map(str::to_owned), ..Headers::default() }
 }
 
 /// The condition in the bucket's words.

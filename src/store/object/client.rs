@@ -62,6 +62,11 @@ impl Client {
         Client { timeout, ..self.clone() }
     }
 
+    /// The deadline of each request that names none of its own.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// How often each operation was sent, retries included, and how many bytes went which way.
     pub fn counters(&self) -> &Counters {
         &self.counters

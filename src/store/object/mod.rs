@@ -4,18 +4,24 @@
 //! |---|---|
 //! | `address` | where a bucket is, and how it is reached |
 //! | `bucket` | what one service can be asked: the trait that each implements |
+//! | `driver` | the services as kinds of store |
+//! | `client` | the HTTP client of all services |
+//! | `metadata` | attributes in the words of objects' metadata |
 //! | `names` | keys and the tree that they make |
 //! | `tree` | the bucket as a store: stat, list, open |
 //! | `pages` | listings, fetched ahead |
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
+//! | `ahead` | objects that are sent while they are written |
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
 
 pub mod address;
+mod ahead;
 pub mod bucket;
 mod change;
 pub mod client;
+pub mod driver;
 mod journal;
 pub mod metadata;
 mod moving;
@@ -23,6 +29,7 @@ mod names;
 mod pages;
 mod reach;
 mod recent;
+pub mod s3;
 mod tree;
 mod upload;
 mod value;

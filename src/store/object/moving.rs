@@ -3,17 +3,26 @@
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
+use super::metadata::{self, Holder};
 use super::tree::Tree;
 use super::upload;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
+use crate::store::attributes::Setting;
 
 /// Copies that are under way at the same time.
 const AT_ONCE: usize = 16;
 
 impl Tree {
     /// Moves a value, and with `tree` everything below it.
-    pub(super) fn rename(&self, from: &Key, to: &Key, tree: bool, replace: bool) -> Result<()> {
+    pub(super) fn rename(
+        &self,
+        from: &Key,
+        to: &Key,
+        tree: bool,
+        replace: bool,
+        setting: &Setting,
+    ) -> Result<()> {
         if from == to {
             return Err(Error::new(ErrorKind::Invalid, format!("{from:?} cannot be renamed to itself")));
         }
@@ -38,7 +47,10 @@ impl Tree {
         if !replace && (has_value || tree) && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
             return Err(Error::new(ErrorKind::Exists, format!("{target:?} is there already")));
         }
-        self.copy_all(&moves, replace)?;
+        // A file's new attributes go with its copy; a directory's are those of its marker.
+        let renamed = if tree { self.reach.names.below(to) } else { Some(target) };
+        let renamed = renamed.filter(|_| self.reach.style.is_some() && !setting.is_empty());
+        self.copy_all(&moves, replace, renamed.as_deref().map(|key| (key, setting)))?;
         self.delete_all(moves.iter().map(|(object, _)| object))
     }
 
@@ -94,37 +106,86 @@ impl Tree {
         }
     }
 
-    fn copy_all(&self, moves: &[(Object, String)], replace: bool) -> Result<()> {
+    /// Copies each object to its new key; the one at `renamed` with attributes that are set.
+    fn copy_all(
+        &self,
+        moves: &[(Object, String)],
+        replace: bool,
+        renamed: Option<(&str, &Setting)>,
+    ) -> Result<()> {
         self.reach.wait_long(moves.len() as u64, async {
-            let copies = moves.iter().map(|(object, target)| self.copy_one(object, target, replace));
+            let condition = if replace { Condition::Always } else { Condition::Absent };
+            let copies = moves.iter().map(|(object, target)| {
+                let condition = condition.clone();
+                async move {
+                    let headers = match renamed.filter(|(key, _)| key == target) {
+                        Some((_, setting)) => Some(self.headers_with(object, setting).await?),
+                        None => None,
+                    };
+                    self.copy_one(object, target, headers.as_ref(), condition).await
+                }
+            });
             futures::stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<()>().await
         })
     }
 
-    async fn copy_one(&self, object: &Object, target: &str, replace: bool) -> Result<()> {
+    /// The headers of an object with attributes that are set.
+    async fn headers_with(&self, object: &Object, setting: &Setting) -> Result<Headers> {
+        let mut headers = match &object.headers {
+            Some(headers) => headers.clone(),
+            None => self.look(&object.key).await?.and_then(|found| found.headers).unwrap_or_default(),
+        };
+        if let Some(style) = self.reach.style {
+            let kept = metadata::read(style, &headers);
+            let holder = if object.key.ends_with('/') {
+                Holder::Directory
+            } else {
+                Holder::File(kept.attributes.file_type)
+            };
+            let limit = self.reach.bucket.abilities().metadata_max;
+            metadata::write(style, &mut headers, setting, holder, limit)?;
+        }
+        Ok(headers)
+    }
+
+    /// Copies an object, with these headers in place of its own where they are given.
+    pub(super) async fn copy_one(
+        &self,
+        object: &Object,
+        target: &str,
+        headers: Option<&Headers>,
+        condition: Condition,
+    ) -> Result<()> {
         let bucket = &self.reach.bucket;
-        let condition = if replace { Condition::Always } else { Condition::Absent };
         let copied = if object.size > bucket.abilities().copy_max {
-            self.copy_in_parts(object, target, condition).await
+            self.copy_in_parts(object, target, headers, condition).await
         } else {
             let copy = Copy {
                 from: &object.key,
                 source_version: Some(&object.version),
                 to: target,
-                headers: None,
+                headers,
                 condition,
             };
             bucket.copy(&copy).await
         };
-        let copied = copied.map_err(|e| e.context(format_args!("copying {:?} to {target:?}", object.key)))?;
-        self.reach.recent.put(target, &copied.version);
+        let mut copied =
+            copied.map_err(|e| e.context(format_args!("copying {:?} to {target:?}", object.key)))?;
+        copied.headers = headers.cloned().or(copied.headers).or_else(|| object.headers.clone());
+        self.reach.recent.put(&copied);
         Ok(())
     }
 
     /// A copy of what one request does not copy; its headers are sent again.
-    async fn copy_in_parts(&self, object: &Object, target: &str, condition: Condition) -> Result<Object> {
+    async fn copy_in_parts(
+        &self,
+        object: &Object,
+        target: &str,
+        headers: Option<&Headers>,
+        condition: Condition,
+    ) -> Result<Object> {
         let bucket = &self.reach.bucket;
-        let headers = match &object.headers {
+        let headers = match headers.or(object.headers.as_ref()) {
             Some(headers) => headers.clone(),
             None => bucket.head(&object.key).await?.and_then(|found| found.headers).unwrap_or_default(),
         };
@@ -168,6 +229,7 @@ impl Tree {
     /// Removes objects that were copied, each as long as it is what was copied.
     fn delete_all<'o>(&self, objects: impl Iterator<Item = &'o Object>) -> Result<()> {
         let objects: Vec<&Object> = objects.collect();
+        objects.iter().for_each(|object| self.reach.recent.lost(&object.key));
         let bucket = &self.reach.bucket;
         let failed = |key: &str, error: Error| {
             error.context(format_args!("{key:?} is copied, and could not be removed where it was"))

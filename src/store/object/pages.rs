@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::stream::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::bucket::{Listing, Object, Page};
 use super::reach::Reach;
+use super::tree::Told;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::Value;
@@ -19,6 +21,8 @@ use crate::store::flat::{Edit, Found, Kv, Step};
 const PAGE: u32 = 1000;
 /// Pages that are fetched ahead of the reader.
 const AHEAD: usize = 2;
+/// Objects that are asked for their headers at the same time.
+const ASKED_AT_ONCE: usize = 32;
 /// Listings that stopped in the middle, and wait to be gone on with.
 const WAITING_MOST: usize = 64;
 /// So long a listing that stopped is worth going on with: what it has fetched grows old.
@@ -28,14 +32,15 @@ const WAITING_LONGEST: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Item {
     Object(Object),
-    Prefix(String),
+    /// A common prefix, with its marker where that was asked for.
+    Prefix(String, Option<Object>),
 }
 
 impl Item {
     pub(super) fn key(&self) -> &str {
         match self {
             Item::Object(object) => &object.key,
-            Item::Prefix(prefix) => prefix,
+            Item::Prefix(prefix, _) => prefix,
         }
     }
 }
@@ -97,10 +102,8 @@ pub(super) struct Below {
     pub reach: Arc<Reach>,
     /// What the keys below begin with.
     pub prefix: String,
-    /// Told of each object that comes by.
-    pub met: Mutex<Vec<Object>>,
-    /// Whether what comes by is to be told at all.
-    pub tell: bool,
+    /// The attributes of what came by since the last scan began.
+    pub told: Mutex<Told>,
 }
 
 impl Below {
@@ -131,6 +134,24 @@ impl Below {
         Ok(Some(page))
     }
 
+    /// Notes the attributes of an item, by its name.
+    fn tell(&self, item: &Item) {
+        if self.reach.style.is_none() {
+            return;
+        }
+        let name = item.key()[self.prefix.len()..].as_bytes();
+        let name = name.strip_suffix(self.reach.names.separator().as_bytes()).unwrap_or(name);
+        match item {
+            Item::Object(object) => {
+                self.told.lock().entry(name.to_vec()).or_default().0 = self.reach.attributes(object);
+            }
+            Item::Prefix(_, Some(marker)) => {
+                self.told.lock().entry(name.to_vec()).or_default().1 = self.reach.attributes(marker);
+            }
+            Item::Prefix(_, None) => {}
+        }
+    }
+
     /// Hands the items of a page from `from` on to `each`; false where it stopped.
     fn offer(&self, page: &[Item], from: &mut String, each: &mut dyn FnMut(&[u8], Found) -> Step) -> bool {
         let first = page.partition_point(|item| item.key() < from.as_str());
@@ -140,13 +161,9 @@ impl Below {
             }
             let found = match item {
                 Item::Object(object) => Found { size: object.size, modified: object.modified },
-                Item::Prefix(_) => Found { size: 0, modified: SystemTime::UNIX_EPOCH },
+                Item::Prefix(..) => Found { size: 0, modified: SystemTime::UNIX_EPOCH },
             };
-            if self.tell
-                && let Item::Object(object) = item
-            {
-                self.met.lock().push(object.clone());
-            }
+            self.tell(item);
             match each(item.key().as_bytes(), found) {
                 Step::Next => {}
                 Step::Seek(to) => match String::from_utf8(to) {
@@ -175,7 +192,11 @@ async fn fetch(reach: &Reach, prefix: &str, after: Option<String>, pages: &mpsc:
         let page = reach.bucket.list(&listing).await;
         token = page.as_ref().ok().and_then(|page| page.next.clone());
         let ended = token.is_none();
-        if pages.send(page.map(in_order)).await.is_err() || ended {
+        let items = match page {
+            Ok(page) => with_headers(reach, in_order(page)).await,
+            Err(error) => Err(error),
+        };
+        if pages.send(items).await.is_err() || ended {
             return;
         }
     }
@@ -184,9 +205,37 @@ async fn fetch(reach: &Reach, prefix: &str, after: Option<String>, pages: &mpsc:
 /// Objects and prefixes of a page in one order, that of the keys' bytes.
 fn in_order(page: Page) -> Vec<Item> {
     let mut items: Vec<Item> = page.objects.into_iter().map(Item::Object).collect();
-    items.extend(page.prefixes.into_iter().map(Item::Prefix));
+    items.extend(page.prefixes.into_iter().map(|prefix| Item::Prefix(prefix, None)));
     items.sort_by(|one, other| one.key().cmp(other.key()));
     items
+}
+
+/// The same with the headers that tell attributes: where listings do not carry them, each object is asked, many at a
+/// time; markers of directories always are.
+async fn with_headers(reach: &Reach, items: Vec<Item>) -> Result<Vec<Item>> {
+    if reach.style.is_none() {
+        return Ok(items);
+    }
+    let asked = items.into_iter().map(|item| async move {
+        Ok(match item {
+            Item::Object(object) if object.headers.is_none() => {
+                let known = reach.recent.object(&object.key);
+                let same = |known: &Object| known.version == object.version && known.headers.is_some();
+                if let Some(known) = known.filter(same) {
+                    return Ok(Item::Object(known));
+                }
+                let found = reach.bucket.head(&object.key).await?;
+                found.iter().for_each(|found| reach.recent.saw(found));
+                Item::Object(found.unwrap_or(object))
+            }
+            Item::Prefix(prefix, None) => {
+                let marker = reach.bucket.head(&prefix).await?;
+                Item::Prefix(prefix, marker)
+            }
+            known => known,
+        })
+    });
+    futures::stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await
 }
 
 /// A text before `from` with little between them: services begin a listing behind a key.
@@ -230,6 +279,7 @@ impl Kv for Below {
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
+        self.told.lock().clear();
         let begin = text_at_or_after(from);
         let mut from = begin.clone();
         let known = self.reach.waiting.take(&self.prefix, &from).filter(|_| from != self.prefix);

@@ -4,20 +4,27 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::bucket::Bucket;
+use super::ahead::Ahead;
+use super::bucket::{Bucket, Object};
 use super::journal::Journal;
+use super::metadata::{self, Style};
 use super::names::Names;
 use super::pages::Waiting;
 use super::recent::Recent;
 use crate::env::{self, Deadline};
 use crate::error::{Error, Result};
+use crate::store::attributes::Attributes;
 
 /// A bucket within reach.
 pub(super) struct Reach {
     pub bucket: Arc<dyn Bucket>,
     pub names: Names,
-    /// The versions that this mount put last.
+    /// In whose words attributes are kept; `None`: nowhere.
+    pub style: Option<Style>,
+    /// Objects as this mount saw or put them last.
     pub recent: Recent,
+    /// Uploads that run ahead of their puts.
+    pub ahead: Ahead,
     /// Uploads that are under way.
     pub journal: Journal,
     /// Listings that stopped in the middle.
@@ -37,6 +44,14 @@ impl Reach {
     pub(super) fn wait_long<T>(&self, requests: u64, future: impl Future<Output = Result<T>>) -> Result<T> {
         let factor = u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
         env::wait(Deadline::after(self.timeout.saturating_mul(factor)), future)
+    }
+
+    /// What an object's headers tell of it.
+    pub(super) fn attributes(&self, object: &Object) -> Attributes {
+        match (self.style, &object.headers) {
+            (Some(style), Some(headers)) => metadata::read(style, headers).attributes,
+            _ => Attributes::default(),
+        }
     }
 
     /// The failure with the key in front of it.

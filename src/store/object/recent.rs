@@ -1,58 +1,101 @@
-//! The versions that this mount put last: what is written next to the same key stands on them (§4.6).
+//! Objects as this mount saw or put them last: what is written next to the same key stands on their version (§4.6), and
+//! keeps their headers.
 
 use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
-/// So many keys are remembered.
-const MOST: usize = 4096;
+use super::bucket::Object;
 
-/// Versions by key, the newest puts.
+/// So many objects are remembered.
+const MOST: usize = 16 << 10;
+
+/// Objects by key, the newest.
 #[derive(Default)]
 pub(super) struct Recent {
-    puts: Mutex<Puts>,
+    seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
-struct Puts {
-    versions: HashMap<String, String>,
+struct Seen {
+    objects: HashMap<String, Object>,
+    /// The version that this mount put last, of those among `objects` that it put.
+    puts: HashMap<String, String>,
     /// In the order in which they came; a key stands here once.
     order: VecDeque<String>,
 }
 
 impl Recent {
-    /// This mount put `version` of `key`.
-    pub(super) fn put(&self, key: &str, version: &str) {
-        let mut puts = self.puts.lock();
-        if puts.versions.insert(key.to_owned(), version.to_owned()).is_none() {
-            puts.order.push_back(key.to_owned());
+    /// This mount put it.
+    pub(super) fn put(&self, object: &Object) {
+        self.saw(object);
+        self.seen.lock().puts.insert(object.key.clone(), object.version.clone());
+    }
+
+    /// This is what there is now, as far as is known, with all its headers.
+    pub(super) fn saw(&self, object: &Object) {
+        let mut seen = self.seen.lock();
+        if seen.objects.insert(object.key.clone(), object.clone()).is_none() {
+            seen.order.push_back(object.key.clone());
         }
-        while puts.order.len() > MOST {
-            if let Some(oldest) = puts.order.pop_front() {
-                puts.versions.remove(&oldest);
+        while seen.order.len() > MOST {
+            if let Some(oldest) = seen.order.pop_front() {
+                seen.objects.remove(&oldest);
+                seen.puts.remove(&oldest);
             }
         }
     }
 
-    /// The version of `key` that this mount put last.
-    pub(super) fn version(&self, key: &str) -> Option<String> {
-        self.puts.lock().versions.get(key).cloned()
+    /// There is none any more.
+    pub(super) fn lost(&self, key: &str) {
+        let mut seen = self.seen.lock();
+        seen.puts.remove(key);
+        if seen.objects.remove(key).is_some() {
+            seen.order.retain(|other| other != key);
+        }
+    }
+
+    /// The version that this mount put last; others may have put more since.
+    pub(super) fn version_put(&self, key: &str) -> Option<String> {
+        self.seen.lock().puts.get(key).cloned()
+    }
+
+    /// What was seen or put last.
+    pub(super) fn object(&self, key: &str) -> Option<Object> {
+        self.seen.lock().objects.get(key).cloned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+
+    fn object(key: &str, version: &str) -> Object {
+        Object {
+            key: key.to_owned(),
+            size: 1,
+            modified: SystemTime::UNIX_EPOCH,
+            version: version.to_owned(),
+            headers: None,
+            class: None,
+            archived: false,
+        }
+    }
 
     #[test]
     fn the_newest_are_remembered() {
         let recent = Recent::default();
         for number in 0..MOST + 10 {
-            recent.put(&number.to_string(), "1");
-            recent.put(&number.to_string(), "2");
+            recent.saw(&object(&number.to_string(), "1"));
+            recent.saw(&object(&number.to_string(), "2"));
         }
-        assert_eq!(recent.version("9"), None);
-        assert_eq!(recent.version("10").as_deref(), Some("2"));
-        assert_eq!(recent.puts.lock().order.len(), MOST);
+        assert_eq!(recent.object("9"), None);
+        assert_eq!(recent.object("10").unwrap().version, "2");
+        recent.lost("10");
+        assert_eq!(recent.object("10"), None);
+        let seen = recent.seen.lock();
+        assert_eq!((seen.order.len(), seen.objects.len()), (MOST - 1, MOST - 1));
     }
 }

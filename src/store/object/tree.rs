@@ -1,11 +1,14 @@
 //! A bucket as a [`Store`].
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::bucket::{Listing, Object};
+use super::change;
+use super::metadata;
 use super::pages::Below;
 use super::reach::Reach;
 use super::value::Opened;
@@ -13,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::Payload;
 use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, Version};
+use crate::store::attributes::{Attributes, Xattrs};
 use crate::store::flat;
 
 /// A bucket, below its prefix.
@@ -22,24 +26,57 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Whether anything lies below a prefix: the first key there, and the marker itself where it is that.
-    async fn any_below(&self, prefix: &str) -> Result<Option<Option<Object>>> {
+    /// The first key below a prefix; it is the marker where its key is the prefix.
+    async fn first_below(&self, prefix: Option<&str>) -> Result<Option<Object>> {
+        let Some(prefix) = prefix else { return Ok(None) };
         let listing = Listing { prefix, delimiter: None, token: None, after: None, most: 1 };
-        let mut page = self.reach.bucket.list(&listing).await?;
-        Ok((!page.objects.is_empty())
-            .then(|| Some(page.objects.remove(0)).filter(|first| first.key == prefix)))
+        Ok(self.reach.bucket.list(&listing).await?.objects.into_iter().next())
     }
 
-    fn list_below(
-        &self,
-        below: &Below,
-        from: &mut Cursor,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let (separator, key_max) = (self.reach.names.separator(), self.reach.names.key_max());
-        let prefix = below.prefix.clone().into_bytes();
-        let directory = flat::Directory { kv: below, separator, prefix, key_max };
-        flat::list(&directory, from, each)
+    /// The object at a key, remembered with its headers.
+    pub(super) async fn look(&self, raw: &str) -> Result<Option<Object>> {
+        let found = self.reach.bucket.head(raw).await?;
+        match &found {
+            Some(object) => self.reach.recent.saw(object),
+            None => self.reach.recent.lost(raw),
+        }
+        Ok(found)
+    }
+
+    /// The marker of a directory, where its attributes are kept and a listing does not tell them.
+    async fn look_marker(&self, prefix: Option<&str>) -> Result<Option<Object>> {
+        let untold = self.reach.style.is_some() && !self.reach.bucket.abilities().listed_headers;
+        match prefix.filter(|_| untold) {
+            Some(prefix) => self.look(prefix).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the bucket answers at all, told at mount in one sentence. Listing may be denied where reading is allowed:
+    /// then paths still open.
+    ///
+    /// # Errors
+    /// The service's, in its words.
+    pub(super) fn check(&self) -> Result<()> {
+        let prefix = self.reach.names.below(&Key::root());
+        match self.reach.wait(self.first_below(prefix.as_deref())) {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!("listing is denied: only whole paths can be opened ({error})");
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    fn stat_root(&self) -> Result<Stat> {
+        let mut stat = Stat::plain(Kind::Branch, 0, self.reach.opened);
+        if let (Some(_), Some(prefix)) = (self.reach.style, self.reach.names.below(&Key::root()))
+            && !prefix.is_empty()
+            && let Some(marker) = self.reach.wait(self.look(&prefix))?
+        {
+            stat.directory = self.reach.attributes(&marker);
+        }
+        Ok(stat)
     }
 }
 
@@ -50,29 +87,27 @@ impl Store for Tree {
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         if key.is_root() {
-            return Ok(Some(Stat::plain(Kind::Branch, 0, self.reach.opened)));
+            return self.stat_root().map(Some);
         }
         let Some(raw) = self.reach.names.existing(key) else { return Ok(None) };
         let below = self.reach.names.below(key);
-        // Two questions at once: the value of `a`, and whether there is anything below `a/`.
-        let (object, below) = self.reach.wait(async {
-            let below = async {
-                match &below {
-                    Some(prefix) => self.any_below(prefix).await,
-                    None => Ok(None),
-                }
-            };
-            futures::future::try_join(self.reach.bucket.head(&raw), below).await
+        // Questions asked at once: the value of `a`, whether there is anything below `a/`, and what its marker says.
+        let (object, first, marker) = self.reach.wait(async {
+            let below = below.as_deref();
+            futures::try_join!(self.look(&raw), self.first_below(below), self.look_marker(below))
         })?;
-        Ok(match (object, below) {
-            (None, None) => None,
-            (Some(object), None) => Some(Stat::plain(Kind::Leaf, object.size, object.modified)),
-            (Some(object), Some(_)) => Some(Stat::plain(Kind::Both, object.size, object.modified)),
-            (None, Some(marker)) => {
-                let modified = marker.map_or(self.reach.opened, |marker| marker.modified);
-                Some(Stat::plain(Kind::Branch, 0, modified))
-            }
-        })
+        let marker = marker.or_else(|| first.clone().filter(|first| Some(&first.key) == below.as_ref()));
+        let kind = match (&object, &first) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => Kind::Leaf,
+            (Some(_), Some(_)) => Kind::Both,
+            (None, Some(_)) => Kind::Branch,
+        };
+        let modified = object.as_ref().or(marker.as_ref()).map_or(self.reach.opened, |found| found.modified);
+        let mut stat = Stat::plain(kind, object.as_ref().map_or(0, |object| object.size), modified);
+        stat.file = object.map(|object| self.reach.attributes(&object)).unwrap_or_default();
+        stat.directory = marker.map(|marker| self.reach.attributes(&marker)).unwrap_or_default();
+        Ok(Some(stat))
     }
 
     fn list(
@@ -85,8 +120,16 @@ impl Store for Tree {
             from.done = true;
             return Ok(());
         };
-        let below = Below { reach: Arc::clone(&self.reach), prefix, met: Mutex::default(), tell: false };
-        self.list_below(&below, from, each)
+        let (separator, key_max) = (self.reach.names.separator(), self.reach.names.key_max());
+        let below = Below { reach: Arc::clone(&self.reach), prefix, told: Mutex::default() };
+        let prefix = below.prefix.clone().into_bytes();
+        let directory = flat::Directory { kv: &below, separator, prefix, key_max };
+        flat::list(&directory, from, &mut |mut entry| {
+            if let Some((file, directory)) = below.told.lock().get(entry.segment.bytes) {
+                (entry.stat.file, entry.stat.directory) = (*file, *directory);
+            }
+            each(entry)
+        })
     }
 
     fn list_prefix(
@@ -102,9 +145,24 @@ impl Store for Tree {
         })
     }
 
+    fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
+        let names = &self.reach.names;
+        let raw = if directory { names.below(key) } else { names.existing(key) };
+        let (Some(style), Some(raw)) = (self.reach.style, raw) else { return Ok(Xattrs::new()) };
+        let found = self.reach.wait(self.look(&raw))?;
+        Ok(found
+            .and_then(|found| found.headers)
+            .map(|headers| metadata::read(style, &headers).xattrs)
+            .unwrap_or_default())
+    }
+
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
         let Some(raw) = self.reach.names.existing(key) else { return Ok(None) };
-        Ok(Opened::open(&self.reach, raw)?.map(|opened| Box::new(opened) as Box<dyn Value>))
+        let found = self.reach.wait(self.look(&raw)).map_err(|e| Reach::about(&raw, e))?;
+        match found {
+            Some(object) => Ok(Some(Box::new(Opened::of(&self.reach, &object)?))),
+            None => Ok(None),
+        }
     }
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
@@ -112,6 +170,14 @@ impl Store for Tree {
             return Err(Error::new(ErrorKind::ReadOnly, "this store is mounted read-only"));
         }
         self.change(changes)
+    }
+
+    fn written_so_far(&self, key: &Key, body: &Payload) {
+        let Ok(raw) = self.reach.names.fitting(key) else { return };
+        let headers = || Ok(self.headers_now(&raw)?.unwrap_or_else(|| change::new_headers(&raw)));
+        if let Err(error) = self.reach.ahead.grown(&self.reach, &raw, body, headers) {
+            tracing::debug!("{raw:?} is sent when it is closed: {error}");
+        }
     }
 
     fn check_key(&self, key: &Key) -> Result<()> {
@@ -124,8 +190,13 @@ impl Store for Tree {
     }
 
     fn version_of(&self, key: &Key, _body: &Payload) -> Result<Option<Version>> {
-        let version = self.reach.names.existing(key).and_then(|raw| self.reach.recent.version(&raw));
+        let version = self.reach.names.existing(key).and_then(|raw| self.reach.recent.version_put(&raw));
         Ok(version.map(|version| Version(version.as_bytes().into())))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.reach.ahead.sweep(&self.reach);
+        Ok(())
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
@@ -134,3 +205,6 @@ impl Store for Tree {
         vec![("requests", shown.collect::<Vec<_>>().join(", "))]
     }
 }
+
+/// Attributes of a name's file and of its directory, as listings tell them.
+pub(super) type Told = HashMap<Vec<u8>, (Attributes, Attributes)>;

@@ -5,6 +5,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 
 use super::bucket::{Abilities, Body, Condition, Headers, Object};
 use super::reach::Reach;
+use crate::budget::{Budget, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 
@@ -13,7 +14,7 @@ pub(super) const WHOLE_MOST: u64 = 8 << 20;
 /// The usual part, in bytes.
 pub(super) const PIECE: u64 = 8 << 20;
 /// Parts of one object that are under way at the same time.
-const AT_ONCE: usize = 4;
+pub(super) const AT_ONCE: usize = 4;
 
 /// The length of the parts of an object of `length` bytes: the usual one, or as much as it takes for the parts to
 /// suffice, in whole MiB.
@@ -56,7 +57,9 @@ pub(super) fn in_parts(
             let upload = &upload;
             async move {
                 let offset = number * length;
-                let bytes = piece(body, offset, length.min(body.len() - offset))?;
+                let length = length.min(body.len() - offset);
+                let _permit = Budget::global().take_async(Purpose::Upload, length).await?;
+                let bytes = piece(body, offset, length)?;
                 bucket.part(key, upload, number as u32 + 1, Body::Bytes(bytes)).await
             }
         };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::StreamExt;
 
 use super::bucket::Object;
@@ -10,28 +9,15 @@ use super::reach::Reach;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Value, Version};
 
-/// Bytes that are fetched with the question which version there is: most small objects are whole by then.
-pub(super) const FIRST: u64 = 128 << 10;
-
 /// One version of one object.
 pub(super) struct Opened {
     reach: Arc<Reach>,
     key: String,
     size: u64,
     version: String,
-    /// The beginning, as far as it was fetched.
-    first: Bytes,
 }
 
 impl Opened {
-    /// Opens the object at `key` as it is now.
-    pub(super) fn open(reach: &Arc<Reach>, key: String) -> Result<Option<Opened>> {
-        let Some(object) = reach.wait(reach.bucket.head(&key)).map_err(|e| Reach::about(&key, e))? else {
-            return Ok(None);
-        };
-        Opened::of(reach, &object).map(Some)
-    }
-
     /// Opens this version.
     pub(super) fn of(reach: &Arc<Reach>, object: &Object) -> Result<Opened> {
         if object.archived {
@@ -45,7 +31,6 @@ impl Opened {
             key: object.key.clone(),
             size: object.size,
             version: object.version.clone(),
-            first: Bytes::new(),
         })
     }
 
@@ -83,13 +68,7 @@ impl Value for Opened {
         if offset >= end {
             return Ok(());
         }
-        let known = self.first.len() as u64;
-        let from_first = end.min(known);
-        if offset < from_first {
-            sink(&self.first[offset as usize..from_first as usize]);
-        }
-        let start = offset.max(known);
-        if start < end { self.fetch(start, end, sink) } else { Ok(()) }
+        self.fetch(offset, end, sink)
     }
 
     fn version(&self) -> Result<Version> {

@@ -1,0 +1,133 @@
+//! The services as kinds of store, and how a bucket is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::address::Address;
+use super::bucket::{Abilities, Bucket};
+use super::journal::Journal;
+use super::metadata::Style;
+use super::names::Names;
+use super::reach::Reach;
+use super::s3::S3 as S3Bucket;
+use super::tree::Tree;
+use crate::env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
+use crate::store::driver::{Addressing, Driver, Location, Opening};
+
+/// What makes a bucket of one service of its address.
+type Connect = fn(&Address) -> Result<Arc<dyn Bucket>>;
+
+/// `s3` for the list of stores.
+pub static S3: Driver = Driver {
+    kind: "s3",
+    about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
+    caps: || caps("s3", 5 << 40),
+    open: |opening| open(opening, |address| Ok(Arc::new(S3Bucket::new(address)?)), Some(Style::S3fs)),
+    ..BUCKET
+};
+
+/// What all of them have in common.
+const BUCKET: Driver = Driver {
+    kind: "",
+    about: "",
+    location: Location::Bucket,
+    caps: || caps("", 0),
+    separator: "/",
+    recognise: |_| false,
+    own_files: &[],
+    open: |_| Err(Error::new(ErrorKind::Unsupported, "no service")),
+    sidecar: |_| Ok(None),
+};
+
+fn caps(kind: &'static str, value_max: u64) -> Caps {
+    Caps {
+        kind,
+        write: true,
+        immutable: false,
+        ordered: true,
+        branches: true,
+        attributes: false,
+        watch: false,
+        snapshot: false,
+        atomic: Atomic::Key,
+        rename: Rename::Copy,
+        pace: Pace::Network,
+        value_max,
+        key_max: 1024,
+    }
+}
+
+/// Opens a bucket. `style`: in whose words its attributes are kept, where it keeps them.
+fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc<dyn Store>> {
+    let location = opening
+        .location
+        .as_deref()
+        .and_then(Path::to_str)
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, "the name of a bucket and its prefix are UTF-8"))?;
+    let (address, prefix) = address(location, opening)?;
+    let bucket = connect(&address)?;
+    let abilities = bucket.abilities().clone();
+    // Where listings do not carry them, attributes cost a request an entry, and are kept only where they are asked for.
+    let style = style.filter(|_| abilities.listed_headers || opening.native_attributes);
+    let source = format!("{}://{location}", abilities.scheme);
+    let reach = Arc::new(Reach {
+        names: Names::new(prefix, opening.separator.clone(), abilities.key_max),
+        style,
+        recent: super::recent::Recent::default(),
+        ahead: super::ahead::Ahead::default(),
+        journal: Journal::of(&source),
+        waiting: super::pages::Waiting::default(),
+        opened: env::now(),
+        timeout: opening.timeout,
+        bucket,
+    });
+    if !opening.read_only {
+        forget_uploads(&reach);
+    }
+    let caps = mount_caps(&abilities, opening, style.is_some());
+    let tree = Tree { reach, caps };
+    tree.check()?;
+    Ok(Arc::new(tree))
+}
+
+fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Caps {
+    let branches = opening.separator.is_some();
+    Caps {
+        write: !opening.read_only,
+        branches,
+        attributes,
+        key_max: abilities.key_max,
+        ..caps(abilities.scheme, abilities.object_max)
+    }
+}
+
+/// The bucket of `bucket/prefix`, and the prefix.
+fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str)> {
+    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+    if bucket.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "which bucket? Write s3://bucket/prefix"));
+    }
+    let service = &opening.service;
+    let address = Address {
+        bucket: bucket.to_owned(),
+        account: None,
+        endpoint: service.endpoint.clone(),
+        region: service.region.clone(),
+        profile: service.profile.clone(),
+        path_style: service.addressing.map(|addressing| addressing == Addressing::Path),
+        anonymous: service.anonymous,
+        timeout: opening.timeout,
+    };
+    Ok((address, prefix))
+}
+
+/// Aborts what daemons of this machine left behind that were killed.
+fn forget_uploads(reach: &Reach) {
+    reach.journal.unfinished(|unfinished| {
+        reach.wait(reach.bucket.abort(&unfinished.key, &unfinished.upload))?;
+        tracing::info!("{:?}: an upload that was interrupted is removed", unfinished.key);
+        Ok(())
+    });
+}
