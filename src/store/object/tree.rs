@@ -214,7 +214,11 @@ impl Store for Tree {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let requests = self.reach.bucket.requests();
         let shown = requests.iter().map(|(operation, count)| format!("{operation} {count}"));
-        vec![("requests", shown.collect::<Vec<_>>().join(", "))]
+        let conditions = match self.reach.honoured.missing() {
+            None => "honoured".to_owned(),
+            Some(missing) => format!("not honoured by this server, and looked up before: {missing}"),
+        };
+        vec![("conditions", conditions), ("requests", shown.collect::<Vec<_>>().join(", "))]
     }
 }
 
