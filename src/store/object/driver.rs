@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use super::account::Account;
 use super::address::Address;
 use super::bucket::{Abilities, Bucket};
 use super::honoured::Honoured;
@@ -26,9 +28,26 @@ pub static S3: Driver = Driver {
     kind: "s3",
     about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
     caps: || caps("s3", 5 << 40),
-    open: |opening| open(opening, |address| Ok(Arc::new(S3Bucket::new(address)?)), Some(Style::S3fs)),
+    open: open_s3,
     ..BUCKET
 };
+
+fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
+    let connect: Connect = |address| Ok(Arc::new(S3Bucket::new(address)?));
+    if opening.location.as_deref().is_none_or(|location| !location.as_os_str().is_empty()) {
+        return open(opening, connect, Some(Style::S3fs));
+    }
+    // No bucket is named: all of them.
+    let service = S3Bucket::new(&of_bucket("", opening))?;
+    let caps = mount_caps(service.abilities(), opening, opening.native_attributes);
+    let timeout = opening.timeout;
+    let list = move || env::wait(Deadline::after(timeout), super::s3::buckets(service.session()));
+    let each = opening.clone();
+    let open_one = move |bucket: &str| {
+        open(&Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(Style::S3fs))
+    };
+    Ok(Arc::new(Account::new(caps, list, open_one)?))
+}
 
 /// What all of them have in common.
 const BUCKET: Driver = Driver {
@@ -80,6 +99,7 @@ fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc
     let reach = Arc::new(Reach {
         names,
         style,
+        listing_denied: AtomicBool::new(false),
         honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
@@ -139,8 +159,12 @@ fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str
     if bucket.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "which bucket? Write s3://bucket/prefix"));
     }
+    Ok((of_bucket(bucket, opening), prefix))
+}
+
+fn of_bucket(bucket: &str, opening: &Opening) -> Address {
     let service = &opening.service;
-    let address = Address {
+    Address {
         bucket: bucket.to_owned(),
         account: None,
         endpoint: service.endpoint.clone(),
@@ -149,8 +173,7 @@ fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str
         path_style: service.addressing.map(|addressing| addressing == Addressing::Path),
         anonymous: service.anonymous,
         timeout: opening.timeout,
-    };
-    Ok((address, prefix))
+    }
 }
 
 /// Aborts what daemons of this machine left behind that were killed.

@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `account` | all buckets of somebody, each a directory |
 //! | `address` | where a bucket is, and how it is reached |
 //! | `bucket` | what one service can be asked: the trait that each implements |
 //! | `driver` | the services as kinds of store |
@@ -17,6 +18,7 @@
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
 
+mod account;
 pub mod address;
 mod ahead;
 pub mod bucket;
