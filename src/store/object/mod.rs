@@ -18,10 +18,12 @@
 
 pub mod address;
 mod ahead;
+pub mod azure;
 pub mod bucket;
 mod change;
 pub mod client;
 pub mod driver;
+pub mod endpoint;
 mod journal;
 pub mod metadata;
 mod moving;
