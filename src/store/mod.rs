@@ -34,6 +34,8 @@ pub static DRIVERS: &[&Driver] = &[
     &folder::DRIVER,
     #[cfg(feature = "object")]
     &object::driver::S3,
+    #[cfg(feature = "object")]
+    &object::driver::AZURE,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

@@ -21,11 +21,13 @@
 mod account;
 pub mod address;
 mod ahead;
+pub mod azure;
 pub mod bucket;
 mod change;
 pub mod client;
 mod conditions;
 pub mod driver;
+pub mod endpoint;
 mod honoured;
 mod journal;
 pub mod metadata;
