@@ -76,6 +76,8 @@ conformance! {
     attrs_memory: "attrs(memory)", Commit::Auto;
     attrs_lmdb: "attrs(lmdb)", Commit::Auto;
     metadata_cache_memory: "metadata_cache(memory)", Commit::Auto;
+    read_ahead_memory: "read_ahead(memory)", Commit::Auto;
+    network_memory: "network(memory)", Commit::Auto;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
     lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));
