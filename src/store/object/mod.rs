@@ -24,6 +24,7 @@ mod change;
 pub mod client;
 pub mod driver;
 pub mod endpoint;
+pub mod gcs;
 mod journal;
 pub mod metadata;
 mod moving;
@@ -32,6 +33,8 @@ mod pages;
 mod reach;
 mod recent;
 pub mod s3;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod upload;
 mod value;
