@@ -24,7 +24,7 @@ use super::bucket::{
 };
 use crate::error::{Error, Result};
 
-pub use buckets::buckets;
+pub use buckets::{buckets, make_bucket, remove_bucket};
 pub use session::Session;
 
 /// One bucket of an S3 service.
@@ -40,6 +40,14 @@ impl S3 {
     /// `Invalid`: the endpoint, the profile or the certificates that are named are wrong.
     pub fn new(address: &Address) -> Result<S3> {
         Ok(S3 { session: Session::new(address)?, abilities: abilities() })
+    }
+
+    /// The same with these keys in place of what the environment has: for programs that embed kvfs, and for tests.
+    ///
+    /// # Errors
+    /// As for [`S3::new`].
+    pub fn with_keys(address: &Address, id: &str, secret: &str) -> Result<S3> {
+        Ok(S3 { session: Session::with_keys(address, id, secret)?, abilities: abilities() })
     }
 
     /// The session, for what is not about one bucket.
