@@ -12,6 +12,8 @@ mod listing;
 mod objects;
 mod session;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod words;
 mod xml;
