@@ -6,6 +6,8 @@ pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;
 pub mod flat;
+#[cfg(feature = "folder")]
+pub mod folder;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
@@ -28,8 +30,12 @@ pub static DRIVERS: &[&Driver] = &[
     &lmdb::DRIVER,
     #[cfg(feature = "memory")]
     &memory::DRIVER,
+    #[cfg(feature = "folder")]
+    &folder::DRIVER,
     #[cfg(feature = "object")]
     &object::driver::S3,
+    #[cfg(feature = "object")]
+    &object::driver::AZURE,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

@@ -2,17 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use super::account::Account;
 use super::address::Address;
+use super::azure::Azure;
 use super::bucket::{Abilities, Bucket};
+use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::Style;
 use super::names::Names;
 use super::reach::Reach;
 use super::s3::S3 as S3Bucket;
 use super::tree::Tree;
-use crate::env;
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
 use crate::store::driver::{Addressing, Driver, Location, Opening};
 
@@ -24,9 +29,35 @@ pub static S3: Driver = Driver {
     kind: "s3",
     about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
     caps: || caps("s3", 5 << 40),
-    open: |opening| open(opening, |address| Ok(Arc::new(S3Bucket::new(address)?)), Some(Style::S3fs)),
+    open: open_s3,
     ..BUCKET
 };
+
+/// `az` for the list of stores.
+pub static AZURE: Driver = Driver {
+    kind: "az",
+    about: "containers of Azure Blob storage: az://account/container/prefix",
+    caps: || Caps { attributes: true, ..caps("az", 190 << 40) },
+    open: |opening| open("az", opening, |address| Ok(Arc::new(Azure::new(address)?)), Some(Style::Azure)),
+    ..BUCKET
+};
+
+fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
+    let connect: Connect = |address| Ok(Arc::new(S3Bucket::new(address)?));
+    if opening.location.as_deref().is_none_or(|location| !location.as_os_str().is_empty()) {
+        return open("s3", opening, connect, Some(Style::S3fs));
+    }
+    // No bucket is named: all of them.
+    let service = S3Bucket::new(&of_bucket("", opening))?;
+    let caps = mount_caps(service.abilities(), opening, opening.native_attributes);
+    let timeout = opening.timeout;
+    let list = move || env::wait(Deadline::after(timeout), super::s3::buckets(service.session()));
+    let each = opening.clone();
+    let open_one = move |bucket: &str| {
+        open("s3", &Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(Style::S3fs))
+    };
+    Ok(Arc::new(Account::new(caps, list, open_one)?))
+}
 
 /// What all of them have in common.
 const BUCKET: Driver = Driver {
@@ -49,6 +80,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         ordered: true,
         branches: true,
         attributes: false,
+        folders: false,
         watch: false,
         snapshot: false,
         atomic: Atomic::Key,
@@ -60,21 +92,25 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
 }
 
 /// Opens a bucket. `style`: in whose words its attributes are kept, where it keeps them.
-fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc<dyn Store>> {
+fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc<dyn Store>> {
     let location = opening
         .location
         .as_deref()
         .and_then(Path::to_str)
         .ok_or_else(|| Error::new(ErrorKind::Invalid, "the name of a bucket and its prefix are UTF-8"))?;
-    let (address, prefix) = address(location, opening)?;
+    let (address, prefix) = address(kind, location, opening)?;
     let bucket = connect(&address)?;
     let abilities = bucket.abilities().clone();
     // Where listings do not carry them, attributes cost a request an entry, and are kept only where they are asked for.
     let style = style.filter(|_| abilities.listed_headers || opening.native_attributes);
     let source = format!("{}://{location}", abilities.scheme);
+    let names = Names::new(prefix, opening.separator.clone(), abilities.key_max);
+    let honoured = honoured(&*bucket, &names, &address, opening)?;
     let reach = Arc::new(Reach {
-        names: Names::new(prefix, opening.separator.clone(), abilities.key_max),
+        names,
         style,
+        listing_denied: AtomicBool::new(false),
+        honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
         journal: Journal::of(&source),
@@ -92,6 +128,30 @@ fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc
     Ok(Arc::new(tree))
 }
 
+/// Which conditions the server honours: all that the services' own do; of others it is found out.
+fn honoured(bucket: &dyn Bucket, names: &Names, address: &Address, opening: &Opening) -> Result<Honoured> {
+    if address.endpoint.is_none() {
+        return Ok(Honoured::ALL);
+    }
+    if opening.read_only {
+        return Ok(Honoured::NONE);
+    }
+    let key = names.fitting(&Key::of([format!(".kvfs-probe-{:016x}", rand_word()).as_bytes()]))?;
+    match env::wait(Deadline::after(opening.timeout), Honoured::probe(bucket, &key)) {
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            tracing::warn!("which conditions the server honours is not known: writing is denied ({error})");
+            Ok(Honoured::NONE)
+        }
+        outcome => outcome,
+    }
+}
+
+/// A word that no other mount has.
+fn rand_word() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
 fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Caps {
     let branches = opening.separator.is_some();
     Caps {
@@ -104,13 +164,29 @@ fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Cap
 }
 
 /// The bucket of `bucket/prefix`, and the prefix.
-fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str)> {
-    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+fn address<'l>(kind: &str, location: &'l str, opening: &Opening) -> Result<(Address, &'l str)> {
+    let (account, rest) = if kind == "az" {
+        let parts = location.split_once('/').filter(|(account, _)| !account.is_empty());
+        let (account, rest) = parts.unwrap_or(("", ""));
+        (Some(account.to_owned()), rest)
+    } else {
+        (None, location)
+    };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, "which bucket? Write s3://bucket/prefix"));
+        let which = if kind == "az" {
+            "az://account/container/prefix"
+        } else {
+            "s3://bucket/prefix, gs://bucket/prefix"
+        };
+        return Err(Error::new(ErrorKind::Invalid, format!("which bucket? Write {which}")));
     }
+    Ok((Address { account, ..of_bucket(bucket, opening) }, prefix))
+}
+
+fn of_bucket(bucket: &str, opening: &Opening) -> Address {
     let service = &opening.service;
-    let address = Address {
+    Address {
         bucket: bucket.to_owned(),
         account: None,
         endpoint: service.endpoint.clone(),
@@ -119,8 +195,7 @@ fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str
         path_style: service.addressing.map(|addressing| addressing == Addressing::Path),
         anonymous: service.anonymous,
         timeout: opening.timeout,
-    };
-    Ok((address, prefix))
+    }
 }
 
 /// Aborts what daemons of this machine left behind that were killed.

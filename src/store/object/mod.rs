@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `account` | all buckets of somebody, each a directory |
 //! | `address` | where a bucket is, and how it is reached |
 //! | `bucket` | what one service can be asked: the trait that each implements |
 //! | `driver` | the services as kinds of store |
@@ -12,16 +13,22 @@
 //! | `pages` | listings, fetched ahead |
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
+//! | `honoured`, `conditions` | which conditions a server honours, and what is done about others |
 //! | `ahead` | objects that are sent while they are written |
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
 
+mod account;
 pub mod address;
 mod ahead;
+pub mod azure;
 pub mod bucket;
 mod change;
 pub mod client;
+mod conditions;
 pub mod driver;
+pub mod endpoint;
+mod honoured;
 mod journal;
 pub mod metadata;
 mod moving;

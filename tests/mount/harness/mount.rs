@@ -18,6 +18,8 @@ pub enum Kind {
     InPlace,
     /// `kvfs mount lmdb:./store ./data`
     Apart,
+    /// A bucket of a cloud service, mounted by [`Mount::of`].
+    Bucket,
 }
 
 /// A mount, in foreground, so that its daemon is a child of this process. Unmounted at drop.
@@ -43,6 +45,7 @@ impl Mount {
                 source.push(place.at("store"));
                 source
             }
+            Kind::Bucket => panic!("which bucket is for Mount::of to say"),
         };
         Mount::of(place, kind, source, "data", options)
     }

@@ -1,18 +1,24 @@
 //! The folder of one test, and the commands that run with it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{binary, tool, until};
 
 /// A test's own folder: its stores, mount points, and kvfs's own folders. Removed by the watchdog.
 #[derive(Clone, Debug)]
-pub struct Place(PathBuf);
+pub struct Place {
+    folder: PathBuf,
+    /// What [`Place::export`] added.
+    variables: Arc<Mutex<BTreeMap<String, String>>>,
+}
 
 /// What a finished command left.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub struct Finished {
 impl Place {
     /// The place in `folder`.
     pub fn new(folder: &Path) -> Place {
-        let place = Place(folder.to_owned());
+        let place = Place { folder: folder.to_owned(), variables: Arc::default() };
         for name in ["home", "outside", "runtime", "state", "scratch"] {
             fs::create_dir(place.at(name)).unwrap();
         }
@@ -40,12 +46,12 @@ impl Place {
 
     /// The folder itself.
     pub fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     /// A path in it.
     pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.join(name)
+        self.folder.join(name)
     }
 
     /// The `KVFS_RUNTIME_DIR` of everything started here.
@@ -57,13 +63,13 @@ impl Place {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
-            .current_dir(&self.0)
+            .current_dir(&self.folder)
             .env("KVFS_RUNTIME_DIR", self.runtime())
             .env("KVFS_STATE_DIR", self.at("state"))
             .env("KVFS_SCRATCH_DIR", self.at("scratch"))
             .env("HOME", self.at("home"))
             .env("OUTSIDE", self.at("outside"))
-            .env("PLACE", &self.0)
+            .env("PLACE", &self.folder)
             .env("KVFS", binary())
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
@@ -73,7 +79,13 @@ impl Place {
             .env("GIT_COMMITTER_NAME", "Test")
             .env("GIT_COMMITTER_EMAIL", "test@example.org")
             .stdin(Stdio::null());
+        command.envs(&*self.variables.lock().unwrap());
         command
+    }
+
+    /// Sets a variable for all that is started here from now on.
+    pub fn export(&self, name: &str, value: impl Into<String>) {
+        self.variables.lock().unwrap().insert(name.to_owned(), value.into());
     }
 
     /// Runs kvfs with `arguments` to its end.

@@ -1,0 +1,23 @@
+//! Cloud buckets against servers on this machine: Ceph's gateway and moto for S3, Azurite, and a stand-in for Google's storage
+//! (`scripts/servers`), each started when the first test needs it. Other clients see what kvfs wrote and write what it
+//! reads; a proxy of our own counts the requests and breaks them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod bucket;
+mod foreign;
+#[path = "../mount/harness/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "shared with the mount suite, which uses all of it"
+)]
+mod harness;
+mod proxy;
+mod server;
