@@ -1,17 +1,22 @@
 //! S3 over its REST interface: Amazon's, and every server that speaks it.
 //!
 //! - `settings`: endpoint, region and style of addresses, from the address, the environment and the profile.
+//! - `credentials`, `profile`: who asks.
 //! - `session`: the client with its credentials; finds the bucket's region; the form of ETags that the server takes.
 //! - `objects`, `listing`, `deletes`, `uploads`: the requests.
 //! - `headers`, `xml`: what goes into them and comes out.
 
 mod buckets;
+mod credentials;
 mod deletes;
 mod headers;
 mod listing;
 mod objects;
+mod profile;
 mod session;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod words;
 mod xml;

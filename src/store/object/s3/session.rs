@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
-use reqsign::aws::{Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider};
-use reqsign::{ProvideCredentialChain, Signer};
+use reqsign::aws::{Credential, RequestSigner, StaticCredentialProvider};
+use reqsign::{ProvideCredential, Signer};
 use sha2::{Digest, Sha256};
 
+use super::credentials::Ways;
 use super::listing::Plus;
 use super::settings::{Settings, USUAL_REGION};
 use super::xml;
@@ -57,28 +58,18 @@ impl Session {
     pub(super) fn new(address: &Address) -> Result<Session> {
         let settings = Settings::new(address)?;
         let profile = settings.profile.clone();
-        Session::build(address, settings, move || {
-            let credentials = DefaultCredentialProvider::builder();
-            // Who names a profile means it, even where the environment has keys.
-            match &profile {
-                Some(profile) => credentials.no_env().with_profile(profile).build(),
-                None => credentials.build(),
-            }
-        })
+        Session::build(address, settings, move || Ways::new(profile.clone()))
     }
 
     pub(super) fn with_keys(address: &Address, id: &str, secret: &str) -> Result<Session> {
         let (id, secret) = (id.to_owned(), secret.to_owned());
-        Session::build(address, Settings::new(address)?, move || {
-            DefaultCredentialProvider::with_chain(ProvideCredentialChain::new())
-                .push_front(StaticCredentialProvider::new(&id, &secret))
-        })
+        Session::build(address, Settings::new(address)?, move || StaticCredentialProvider::new(&id, &secret))
     }
 
-    fn build(
+    fn build<P: ProvideCredential<Credential = Credential>>(
         address: &Address,
         settings: Settings,
-        credentials: impl Fn() -> DefaultCredentialProvider + Send + Sync + 'static,
+        credentials: impl Fn() -> P + Send + Sync + 'static,
     ) -> Result<Session> {
         let transport = Transport::new(address.timeout, &Trust { bundle: settings.bundle.clone() })?;
         let name = settings.region.clone().unwrap_or_else(|| USUAL_REGION.to_owned());
@@ -259,9 +250,9 @@ impl Tags {
     }
 }
 
-fn chain(
+fn chain<P: ProvideCredential<Credential = Credential>>(
     transport: &Transport,
-    credentials: impl Fn() -> DefaultCredentialProvider + Send + Sync + 'static,
+    credentials: impl Fn() -> P + Send + Sync + 'static,
     region: Arc<Mutex<String>>,
 ) -> Chain<Credential> {
     let transport = transport.clone();
