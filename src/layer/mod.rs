@@ -90,6 +90,12 @@ macro_rules! passes_on {
         }
     };
     (@ sync) => { fn sync(&self) -> $crate::error::Result<()> { self.store.sync() } };
+    (@ written_so_far) => {
+        fn written_so_far(&self, key: &$crate::key::Key, body: &$crate::payload::Payload) {
+            self.store.written_so_far(key, body)
+        }
+    };
+    (@ seen_absent) => { fn seen_absent(&self, key: &$crate::key::Key) { self.store.seen_absent(key) } };
     (@ sync_key) => {
         fn sync_key(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.sync_key(key) }
     };
