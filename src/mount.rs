@@ -111,7 +111,7 @@ impl Mount {
         point: &MountPoint,
     ) -> Result<(Parts, Session)> {
         let location = place.location_for(point.path());
-        for path in location.iter().chain(&spec.load).chain(&spec.save) {
+        for path in location.iter().chain(&spec.load).chain(&spec.save).chain(&spec.cache) {
             keep_off_store(point.path(), path)?;
         }
         let fresh = location.as_deref().map(Fresh::look);
@@ -396,7 +396,9 @@ impl Parts {
         if let Some(stamps) = &stamps {
             shown = stamps.clone();
         }
-        shown = stack::behind_network(shown, &spec);
+        shown = stack::behind_network(shown, &spec, &source)?;
+        // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
+        let store = if spec.snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {
             shown = Arc::new(OwnFiles::new(shown, own_files));
         }
