@@ -11,8 +11,8 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
-use crate::config::MountSpec;
 use crate::config::source::Place;
+use crate::config::{Exclusive, MountSpec};
 use crate::device::{self, Device, MountFlags, Unmount};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
@@ -414,6 +414,7 @@ impl Parts {
             ttl: spec.ttl,
             ttl_of_absence: stack::ttl_of_absence(&spec, shown.caps()),
             source: source.clone(),
+            exclusive_at_open: spec.exclusive == Exclusive::Open,
             spool: Spool::of_user(),
         };
         Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store, stamps, attributes })
