@@ -14,6 +14,7 @@ use super::journal::Journal;
 use super::metadata::Style;
 use super::names::Names;
 use super::reach::Reach;
+use super::renaming::Progress;
 use super::s3::S3 as S3Bucket;
 use super::tree::Tree;
 use crate::env::{self, Deadline};
@@ -127,7 +128,9 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
         honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
-        journal: Journal::of(&source),
+        uploads: Journal::of(&source, "uploads"),
+        renames: Journal::of(&source, "renames"),
+        progress: Progress::default(),
         waiting: super::pages::Waiting::default(),
         opened: env::now(),
         timeout: opening.timeout,
@@ -139,6 +142,9 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let caps = mount_caps(&abilities, opening, style.is_some());
     let tree = Tree { reach, caps };
     tree.check()?;
+    if tree.caps.write {
+        tree.finish_renames();
+    }
     Ok(Arc::new(tree))
 }
 
@@ -214,7 +220,7 @@ fn of_bucket(bucket: &str, opening: &Opening) -> Address {
 
 /// Aborts what daemons of this machine left behind that were killed.
 fn forget_uploads(reach: &Reach) {
-    reach.journal.unfinished(|unfinished| {
+    reach.uploads.unfinished(|unfinished| {
         reach.wait(reach.bucket.abort(&unfinished.key, &unfinished.upload))?;
         tracing::info!("{:?}: an upload that was interrupted is removed", unfinished.key);
         Ok(())

@@ -13,6 +13,8 @@ use super::metadata::{self, Style};
 use super::names::Names;
 use super::pages::Waiting;
 use super::recent::Recent;
+use super::renaming::{Progress, Renaming};
+use super::upload::Unfinished;
 use crate::env::{self, Deadline};
 use crate::error::{Error, Result};
 use crate::store::attributes::Attributes;
@@ -32,7 +34,11 @@ pub(super) struct Reach {
     /// Uploads that run ahead of their puts.
     pub ahead: Ahead,
     /// Uploads that are under way.
-    pub journal: Journal,
+    pub uploads: Journal<Unfinished>,
+    /// Renames of folders that are under way.
+    pub renames: Journal<Renaming>,
+    /// How far they have come.
+    pub progress: Progress,
     /// Listings that stopped in the middle.
     pub waiting: Waiting,
     /// When it was opened: directories are as new as that.

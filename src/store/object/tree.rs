@@ -234,6 +234,7 @@ impl Store for Tree {
             self.reach.listing_denied().then(|| ("listing", "denied: whole paths can be opened".to_owned()));
         let mut facts = vec![("conditions", conditions), ("requests", shown.collect::<Vec<_>>().join(", "))];
         facts.extend(denied);
+        facts.extend(self.reach.progress.facts());
         facts
     }
 }

@@ -3,6 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use futures::stream::{StreamExt, TryStreamExt};
 
+use serde::{Deserialize, Serialize};
+
 use super::bucket::{Abilities, Body, Condition, Headers, Object};
 use super::reach::Reach;
 use crate::budget::{Budget, Purpose};
@@ -15,6 +17,15 @@ pub(super) const WHOLE_MOST: u64 = 8 << 20;
 pub(super) const PIECE: u64 = 8 << 20;
 /// Parts of one object that are under way at the same time.
 pub(super) const AT_ONCE: usize = 4;
+
+/// An upload in parts, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unfinished {
+    /// The object's key.
+    pub key: String,
+    /// The upload's name.
+    pub upload: String,
+}
 
 /// The length of the parts of an object of `length` bytes: the usual one, or as much as it takes for the parts to
 /// suffice, in whole MiB.
@@ -49,9 +60,9 @@ pub(super) fn in_parts(
     let bucket = &reach.bucket;
     let length = part_length(body.len(), bucket.abilities());
     let parts = body.len().div_ceil(length);
-    let entry = reach.journal.begin(key)?;
+    let entry = reach.uploads.begin()?;
     let upload = reach.wait(bucket.begin(key, headers))?;
-    entry.name(&upload)?;
+    entry.note(&Unfinished { key: key.to_owned(), upload: upload.clone() })?;
     let sent = reach.wait_long(parts, async {
         let part = |number: u64| {
             let upload = &upload;
