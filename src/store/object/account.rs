@@ -134,6 +134,9 @@ impl Store for Account {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
+        if from.done {
+            return Ok(());
+        }
         match self.place(dir)? {
             Place::Root => {
                 for (name, made) in
@@ -254,5 +257,58 @@ fn with_keys<'a>(change: &Change<'a>, key: &'a Key, to: Option<&'a Key>) -> Chan
         Change::RemoveBranch { .. } => Change::RemoveBranch { key },
         Change::Make { file_type, target, .. } => Change::Make { key, file_type: *file_type, target },
         Change::Set { directory, attributes, .. } => Change::Set { key, directory: *directory, attributes },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::api::When;
+    use crate::store::driver::Opening;
+    use crate::store::memory;
+
+    fn account() -> Account {
+        let opened = || (memory::DRIVER.open)(&Opening::default());
+        let list = || Ok(vec![("b".to_owned(), env::now()), ("a".to_owned(), env::now())]);
+        Account::new((memory::DRIVER.caps)(), list, move |_| opened()).unwrap()
+    }
+
+    fn key(path: &str) -> Key {
+        Key::of(path.split('/').map(str::as_bytes))
+    }
+
+    fn names(account: &Account, dir: &Key, from: &mut Cursor, most: usize) -> Vec<String> {
+        let mut names = Vec::new();
+        let each = &mut |entry: Entry<'_>| {
+            if names.len() == most {
+                return ControlFlow::Break(());
+            }
+            names.push(String::from_utf8_lossy(entry.segment.bytes).into_owned());
+            ControlFlow::Continue(())
+        };
+        account.list(dir, from, each).unwrap();
+        names
+    }
+
+    #[test]
+    fn buckets_are_directories_and_what_is_in_them_stays_in_them() {
+        let account = account();
+        let mut from = Cursor::default();
+        assert_eq!(names(&account, &Key::root(), &mut from, 1), ["a"]);
+        assert_eq!(names(&account, &Key::root(), &mut from, 9), ["b"]);
+        assert_eq!(names(&account, &Key::root(), &mut from, 9), [""; 0], "it has ended");
+        let (body, put) = (Payload::of(b"1").unwrap(), key("a/x"));
+        account.apply(&mut [Change::Put { key: &put, body: &body, when: When::Always }]).unwrap();
+        assert_eq!(names(&account, &key("a"), &mut Cursor::default(), 9), ["x"]);
+        assert_eq!(names(&account, &key("b"), &mut Cursor::default(), 9), [""; 0]);
+        let kind = |change: Change<'_>| account.apply(&mut [change]).unwrap_err().kind();
+        let rename = |to| Change::Rename { from: &put, to, tree: false, replace: true };
+        let (other, nowhere, beside) = (key("b/x"), key("c/x"), key("a/y"));
+        assert_eq!(kind(rename(&other)), ErrorKind::CrossDevice);
+        assert_eq!(kind(rename(&nowhere)), ErrorKind::NotFound);
+        assert_eq!(kind(Change::Branch { key: &key("c") }), ErrorKind::NotPermitted);
+        assert_eq!(kind(Change::RemoveBranch { key: &key("a") }), ErrorKind::NotPermitted);
+        account.apply(&mut [rename(&beside)]).unwrap();
+        assert!(account.stat(&beside).unwrap().is_some() && account.stat(&key("c")).unwrap().is_none());
     }
 }

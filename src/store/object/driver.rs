@@ -8,6 +8,7 @@ use super::account::Account;
 use super::address::Address;
 use super::azure::Azure;
 use super::bucket::{Abilities, Bucket};
+use super::gcs::Gcs;
 use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::Style;
@@ -39,6 +40,15 @@ pub static AZURE: Driver = Driver {
     about: "containers of Azure Blob storage: az://account/container/prefix",
     caps: || Caps { attributes: true, ..caps("az", 190 << 40) },
     open: |opening| open("az", opening, |address| Ok(Arc::new(Azure::new(address)?)), Some(Style::Azure)),
+    ..BUCKET
+};
+
+/// `gs` for the list of stores.
+pub static GCS: Driver = Driver {
+    kind: "gs",
+    about: "buckets of Google Cloud Storage",
+    caps: || Caps { attributes: true, ..caps("gs", 5 << 40) },
+    open: |opening| open("gs", opening, |address| Ok(Arc::new(Gcs::new(address)?)), Some(Style::Gcs)),
     ..BUCKET
 };
 

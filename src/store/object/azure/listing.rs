@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::session::Session;
+use super::session::{Session, is_possible};
 use super::{headers, xml};
 use crate::error::Result;
 use crate::store::object::bucket::{Headers, Listing, Object, Page};
@@ -12,6 +12,9 @@ const PAGE_MAX: u32 = 5000;
 
 impl Session {
     pub(super) async fn list(&self, listing: &Listing<'_>) -> Result<Page> {
+        if !is_possible(listing.prefix) {
+            return Ok(Page::default());
+        }
         let mut request = self
             .request("ListBlobs", Method::GET, "")?
             .about(self.subject(listing.prefix))

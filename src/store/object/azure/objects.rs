@@ -4,13 +4,16 @@ use futures::{StreamExt, stream};
 use http::{Method, StatusCode};
 
 use super::headers;
-use super::session::Session;
+use super::session::{Session, is_possible};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Body, Condition, Fetched, Headers, Object};
 use crate::store::object::client::{Failure, Response};
 
 impl Session {
     pub(super) async fn head(&self, key: &str) -> Result<Option<Object>> {
+        if !is_possible(key) {
+            return Ok(None);
+        }
         let request = self.request("GetBlobProperties", Method::HEAD, key)?;
         let what = request.to_string();
         match self.send(request).await {
@@ -27,7 +30,7 @@ impl Session {
         end: u64,
         version: Option<&str>,
     ) -> Result<Fetched> {
-        if start >= end {
+        if start >= end || !is_possible(key) {
             return self.get_nothing(key, version).await;
         }
         let mut request = self
@@ -82,6 +85,9 @@ impl Session {
     pub(super) async fn delete(&self, key: &str, condition: &Condition) -> Result<()> {
         if *condition == Condition::Absent {
             return Err(ErrorKind::Invalid.into());
+        }
+        if !is_possible(key) && *condition == Condition::Always {
+            return Ok(());
         }
         let request = headers::on_condition(self.request("DeleteBlob", Method::DELETE, key)?, condition)?;
         match self.send(request).await {

@@ -7,10 +7,10 @@ use reqsign::Signer;
 use reqsign::azure::RequestSigner;
 
 use super::settings::Settings;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::address::Address;
 use crate::store::object::client::{
-    Anonymous, Chain, Client, Failure, Request, Response, Sign, Transport, Trust, context, encode_path,
+    Anonymous, Chain, Client, Failure, Request, Response, Sign, Transport, Trust, context, encode_word,
 };
 
 /// What this speaks: what Azure has and Azurite takes.
@@ -29,7 +29,10 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(address: &Address) -> Result<Session> {
-        let settings = Settings::new(address)?;
+        Session::with(address, Settings::new(address)?)
+    }
+
+    pub(super) fn with(address: &Address, settings: Settings) -> Result<Session> {
         let transport = Transport::new(address.timeout, &Trust::default())?;
         let signing: Arc<dyn Sign> = if address.anonymous {
             Arc::new(Anonymous)
@@ -53,7 +56,14 @@ impl Session {
     }
 
     /// A request about a blob; about the container itself where the key is empty.
+    ///
+    /// # Errors
+    /// `NameEncoding`: a key that no blob can have.
     pub(super) fn request(&self, operation: &'static str, method: Method, key: &str) -> Result<Request> {
+        if !is_possible(key) {
+            let sentence = format!("{}: Azure makes a slash of every backslash", self.subject(key));
+            return Err(Error::new(ErrorKind::NameEncoding, sentence));
+        }
         let request = Request::new(operation, method, &self.settings.endpoint.origin, self.path(key));
         request.about(self.subject(key)).header("x-ms-version", VERSION)
     }
@@ -69,6 +79,12 @@ impl Session {
 
     fn path(&self, key: &str) -> String {
         let slash = if key.is_empty() { "" } else { "/" };
-        format!("{}/{}{slash}{}", self.settings.endpoint.path, encode_path(&self.container), encode_path(key))
+        // Slashes in a key are encoded too, so that nobody on the way, nor whoever reads the source of a copy, tidies `..` up.
+        format!("{}/{}{slash}{}", self.settings.endpoint.path, encode_word(&self.container), encode_word(key))
     }
+}
+
+/// Whether a blob can have this key: asked for a backslash, the service answers about another key, which has a slash.
+pub(super) fn is_possible(key: &str) -> bool {
+    !key.contains('\\')
 }

@@ -25,7 +25,7 @@ impl Settings {
         Settings::with(address, connection, account_of_environment())
     }
 
-    fn with(
+    pub(super) fn with(
         address: &Address,
         connection: BTreeMap<String, String>,
         usual: Option<String>,
