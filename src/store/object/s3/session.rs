@@ -23,11 +23,14 @@ use crate::store::object::client::{
 const NO_CREDENTIALS: &str = "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write a profile with `aws configure` \
      (--profile NAME), log in with `aws sso login`, give the machine a role, or ask for a public bucket with --anonymous";
 
+/// How many deadlines the service may take over what it does by itself: copies, putting parts together.
+pub(super) const LONG_WORK: u32 = 4;
+
 /// A client with credentials, for one bucket.
 pub struct Session {
     client: Client,
     settings: Settings,
-    region: Arc<Region>,
+    region: Region,
     tags: AtomicU8,
     plus: AtomicU8,
 }
@@ -79,7 +82,7 @@ impl Session {
             Some(chain) => chain.clone(),
             None => Arc::new(Anonymous),
         };
-        let region = Arc::new(Region { name, named: settings.region.is_some(), chain });
+        let region = Region { name, named: settings.region.is_some(), chain };
         let client = Client::new(transport, signing, address.timeout);
         Ok(Session {
             client,
@@ -151,10 +154,10 @@ impl Session {
         request.origin = origin;
         // Of the bucket itself: `/bucket?list-type=2` and `/bucket/?list-type=2` are the same to all servers but for the
         // signature of some; this one is what Amazon's tools send.
-        if !(request.path == "/" && !base.is_empty()) {
-            request.path.insert_str(0, &base);
-        } else {
+        if request.path == "/" && !base.is_empty() {
             request.path = base;
+        } else {
+            request.path.insert_str(0, &base);
         }
         if !self.settings.encrypted() {
             let digest = hex::encode(Sha256::digest(&request.body));
@@ -218,7 +221,7 @@ impl Session {
         if known != Tags::Unknown || failure.status() != Some(StatusCode::PRECONDITION_FAILED) {
             return Err(failure);
         }
-        if !self.head(key).await?.is_some_and(|object| object.version == version) {
+        if self.head(key).await?.is_none_or(|object| object.version != version) {
             return Err(failure);
         }
         let response = self.send(build(&Tags::Bare.write(version))?).await?;
