@@ -57,7 +57,7 @@ fn errno(error: &Error) -> Errno {
         ErrorKind::NameEncoding => Errno::EILSEQ,
         ErrorKind::Invalid => Errno::EINVAL,
         ErrorKind::ReadOnly => Errno::EROFS,
-        ErrorKind::Denied => Errno::EACCES,
+        ErrorKind::Denied | ErrorKind::Unauthenticated => Errno::EACCES,
         ErrorKind::NotPermitted => Errno::EPERM,
         ErrorKind::Unsupported => Errno::EOPNOTSUPP,
         ErrorKind::CrossDevice => Errno::EXDEV,

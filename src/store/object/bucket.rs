@@ -114,7 +114,7 @@ pub struct Object {
     /// When it was put.
     pub modified: SystemTime,
     /// What tells this version from every other: an ETag as the service writes it, or a generation. It is what
-    /// [`Condition::Version`] takes.
+    /// [`Condition::Version`] takes. Empty where a listing does not tell it.
     pub version: String,
     /// `None` where this answer does not carry them.
     pub headers: Option<Headers>,
