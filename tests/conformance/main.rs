@@ -77,6 +77,7 @@ conformance! {
     attrs_lmdb: "attrs(lmdb)", Commit::Auto;
     metadata_cache_memory: "metadata_cache(memory)", Commit::Auto;
     read_ahead_memory: "read_ahead(memory)", Commit::Auto;
+    block_cache_memory: "block_cache(memory)", Commit::Auto;
     network_memory: "network(memory)", Commit::Auto;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
