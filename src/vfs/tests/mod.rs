@@ -7,6 +7,7 @@ mod exchanging;
 mod failing;
 mod handles;
 mod racing;
+mod remote;
 mod space;
 
 use std::sync::Arc;
