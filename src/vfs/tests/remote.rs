@@ -35,6 +35,7 @@ impl Far {
             ttl: long,
             ttl_of_absence: Duration::ZERO,
             source: String::from("memory"),
+            exclusive_at_open: false,
             spool: Spool::at(state.path()),
         };
         Far { vfs: Vfs::new(Arc::new(cache), options), asked, store, _state: state }
