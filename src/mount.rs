@@ -116,7 +116,11 @@ impl Mount {
             keep_off_store(point.path(), path)?;
         }
         let fresh = path.map(|path| Fresh::look(path));
-        let shown = place.shown(point.path());
+        let mut shown = place.shown(point.path());
+        if let Some(endpoint) = &spec.service.endpoint {
+            // Buckets of one name on two servers are two.
+            shown = format!("{shown} at {endpoint}");
+        }
         let opening = opening(&spec, place, location);
         let (store, attributes) = open_store(&spec, place, &opening)?;
         let own_files = if place.is_in_place(point.path()) { place.driver.own_files } else { &[] };

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::bucket::{Body, Condition, Headers, Object};
 use super::journal::Entry;
-use super::reach::Reach;
+use super::reach::{LONG_WORK, Reach};
 use super::upload::{self, AT_ONCE, Unfinished};
 use crate::budget::{Budget, Purpose};
 use crate::env::{self, Deadline};
@@ -151,7 +151,7 @@ impl Ahead {
             }
         };
         let completed =
-            reach.wait_long(2, reach.bucket.complete(key, &upload.name, &tags, &upload.headers, condition));
+            reach.wait_long(LONG_WORK, reach.bucket.complete(key, &upload.name, &tags, &upload.headers, condition));
         match completed {
             Ok(object) => {
                 upload.entry.end();

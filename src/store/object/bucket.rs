@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::error::Result;
+use crate::store::api::Tag;
 
 /// A bucket (an Azure container) of one service.
 ///
@@ -122,6 +123,18 @@ pub struct Object {
     pub class: Option<String>,
     /// Whether it is archived, and must be restored before it can be read.
     pub archived: bool,
+}
+
+impl Object {
+    /// Its version, where the answer told one: some servers' listings do not.
+    pub fn known_version(&self) -> Option<&str> {
+        Some(self.version.as_str()).filter(|version| !version.is_empty())
+    }
+
+    /// The same, to come along with what is told of a name.
+    pub fn tag(&self) -> Option<Tag> {
+        self.known_version().and_then(|version| Tag::of(version.as_bytes()))
+    }
 }
 
 /// What an object carries besides its bytes, and what a copy must carry along.

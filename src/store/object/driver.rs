@@ -118,7 +118,8 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let abilities = bucket.abilities().clone();
     // Where listings do not carry them, attributes cost a request an entry, and are kept only where they are asked for.
     let style = style.filter(|_| abilities.listed_headers || opening.native_attributes);
-    let source = format!("{}://{location}", abilities.scheme);
+    let server = address.endpoint.as_deref().unwrap_or_default();
+    let source = format!("{}://{location} {server}", abilities.scheme);
     let names = Names::new(prefix, opening.separator.clone(), abilities.key_max);
     let honoured = honoured(&*bucket, &names, &address, opening)?;
     let reach = Arc::new(Reach {

@@ -127,7 +127,7 @@ impl Tree {
         renamed: Option<(&str, &Setting)>,
         shown: &Shown<'_>,
     ) -> Result<()> {
-        self.reach.wait_long(moves.len() as u64, async {
+        self.reach.wait_long(LONG_WORK * moves.len() as u64, async {
             let condition = if replace { Condition::Always } else { Condition::Absent };
             let copies = moves.iter().map(|(object, target)| {
                 let condition = condition.clone();
@@ -179,7 +179,7 @@ impl Tree {
         } else {
             let copy = Copy {
                 from: &object.key,
-                source_version: Some(&object.version),
+                source_version: object.known_version(),
                 to: target,
                 headers,
                 condition,
@@ -188,6 +188,7 @@ impl Tree {
         };
         let mut copied =
             copied.map_err(|e| e.context(format_args!("copying {:?} to {target:?}", object.key)))?;
+        (copied.key, copied.size) = (target.to_owned(), object.size);
         copied.headers = headers.cloned().or(copied.headers).or_else(|| object.headers.clone());
         self.reach.recent.put(&copied);
         Ok(())

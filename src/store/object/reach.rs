@@ -19,6 +19,13 @@ use crate::env::{self, Deadline};
 use crate::error::{Error, Result};
 use crate::store::attributes::Attributes;
 
+/// How much longer than the client's own deadline is waited.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How many times longer than others a request may take in which the server works by itself: copies, and making an object of
+/// its parts.
+pub(super) const LONG_WORK: u64 = 4;
+
 /// A bucket within reach.
 pub(super) struct Reach {
     pub bucket: Arc<dyn Bucket>,
@@ -47,15 +54,16 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Waits for what the bucket is asked, within the deadline of a request.
+    /// Waits for what the bucket is asked. The client holds each request to its deadline, and knows then whether it may
+    /// have been carried out; this wait is a little longer, so that its word comes first.
     pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        env::wait(Deadline::after(self.timeout), future)
+        self.wait_long(1, future)
     }
 
-    /// The same, for what takes many requests: each has its own deadline, and all together this one.
+    /// The same, for what may take as long as so many requests one after the other.
     pub(super) fn wait_long<T>(&self, requests: u64, future: impl Future<Output = Result<T>>) -> Result<T> {
         let factor = u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
-        env::wait(Deadline::after(self.timeout.saturating_mul(factor)), future)
+        env::wait(Deadline::after(self.timeout.saturating_mul(factor).saturating_add(GRACE)), future)
     }
 
     /// See the field.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::{Condition, Object};
 use super::journal::Entry;
+use super::reach::LONG_WORK;
 use super::tree::Tree;
 use super::upload::PIECE;
 use super::value::Opened;
@@ -128,7 +129,7 @@ impl Tree {
         let shown = self.reach.progress.begin(&renaming.from, &renaming.to, left.len());
         for object in &left {
             let target = renaming.to.clone() + &object.key[renaming.from.len()..];
-            match self.reach.wait_long(2, self.copy_one(object, &target, None, Condition::Absent)) {
+            match self.reach.wait_long(LONG_WORK, self.copy_one(object, &target, None, Condition::Absent)) {
                 Err(error) if error.kind() == ErrorKind::Exists => self.must_be_copy(object, &target)?,
                 outcome => outcome?,
             }

@@ -6,7 +6,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::bucket::{Abilities, Body, Condition, Headers, Object};
-use super::reach::Reach;
+use super::reach::{LONG_WORK, Reach};
 use crate::budget::{Budget, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -77,7 +77,7 @@ pub(super) fn in_parts(
         futures::stream::iter((0..parts).map(part)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
     });
     let outcome =
-        sent.and_then(|tags| reach.wait_long(2, bucket.complete(key, &upload, &tags, headers, condition)));
+        sent.and_then(|tags| reach.wait_long(LONG_WORK, bucket.complete(key, &upload, &tags, headers, condition)));
     match &outcome {
         // Whether the object is there is looked up by whoever asked; the parts may be needed no more, or they are.
         Err(error) if error.kind() == ErrorKind::Uncertain => {}
