@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Exclusive;
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::{Addressing, Commit, KeepAttributes};
+use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
 
 /// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a day.
 ///
@@ -87,6 +88,30 @@ pub fn parse_endpoint(text: &str) -> Result<String> {
     }
 }
 
+/// Reads when a file that is opened with `O_EXCL` is there for others.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_exclusive(text: &str) -> Result<Exclusive> {
+    match text {
+        "close" => Ok(Exclusive::Close),
+        "open" => Ok(Exclusive::Open),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("excl {text:?}: there are close and open"))),
+    }
+}
+
+/// Reads in whose words attributes are written.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_attrs_style(text: &str) -> Result<AttributeStyle> {
+    match text {
+        "s3fs" => Ok(AttributeStyle::S3fs),
+        "rclone" => Ok(AttributeStyle::Rclone),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("attrs-style {text:?}: there are s3fs and rclone"))),
+    }
+}
+
 /// Reads where a bucket's name stands in a request.
 ///
 /// # Errors
@@ -138,12 +163,12 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     parse_size("memory", text, budget::LEAST)
 }
 
-/// Reads what the disk cache may take: bytes, or with a suffix as in `10G`; at least 1M.
+/// Reads what the disk cache may take: bytes, or with a suffix as in `10G`; at least 16M.
 ///
 /// # Errors
 /// `Invalid`.
 pub fn parse_cache_size(text: &str) -> Result<u64> {
-    parse_size("cache-size", text, 1 << 20)
+    parse_size("cache-size", text, 16 << 20)
 }
 
 /// The suffixes of sizes, each 1,024 times the one before.

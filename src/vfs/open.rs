@@ -275,10 +275,11 @@ impl Vfs {
         let target = self.target_to_make(parent, name)?;
         if self.find_named(&target, parent, name)?.is_none() {
             let when = if mode.exclusive { When::Absent } else { When::Always };
+            self.store.seen_absent(&target.key);
             let made = Made { caller, parent, name, permissions };
             let attr = self.make_file(made, target, when, &names)?;
-            if !mode.write {
-                // Its closes have nothing to put.
+            if !mode.write || (mode.exclusive && self.options.exclusive_at_open) {
+                // Its closes have nothing to put, or somebody waits to see it.
                 self.put_made(made, attr.ino, &names)?;
             }
             // A handle that only writes cannot be mapped for writing. Past the pages, the kernel does not ask for

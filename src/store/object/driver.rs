@@ -20,7 +20,7 @@ use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
-use crate::store::driver::{Addressing, Driver, Location, Opening};
+use crate::store::driver::{Addressing, AttributeStyle, Driver, Location, Opening};
 
 /// What makes a bucket of one service of its address.
 type Connect = fn(&Address) -> Result<Arc<dyn Bucket>>;
@@ -53,9 +53,13 @@ pub static GCS: Driver = Driver {
 };
 
 fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
+    let style = match opening.service.attrs_style {
+        AttributeStyle::S3fs => Style::S3fs,
+        AttributeStyle::Rclone => Style::Rclone,
+    };
     let connect: Connect = |address| Ok(Arc::new(S3Bucket::new(address)?));
     if opening.location.as_deref().is_none_or(|location| !location.as_os_str().is_empty()) {
-        return open("s3", opening, connect, Some(Style::S3fs));
+        return open("s3", opening, connect, Some(style));
     }
     // No bucket is named: all of them.
     let service = S3Bucket::new(&of_bucket("", opening))?;
@@ -64,7 +68,7 @@ fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
     let list = move || env::wait(Deadline::after(timeout), super::s3::buckets(service.session()));
     let each = opening.clone();
     let open_one = move |bucket: &str| {
-        open("s3", &Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(Style::S3fs))
+        open("s3", &Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(style))
     };
     Ok(Arc::new(Account::new(caps, list, open_one)?))
 }
