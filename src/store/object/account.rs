@@ -20,12 +20,15 @@ const LIST_GOOD: Duration = Duration::from_secs(1);
 /// Names and times of buckets.
 pub(super) type Names = Vec<(String, SystemTime)>;
 
+/// Opens a bucket by its name.
+type Open = dyn Fn(&str) -> Result<Arc<dyn Store>> + Send + Sync;
+
 /// The buckets of one account. They are made and removed by the service's own tools.
 pub(super) struct Account {
     /// Lists the buckets.
     list: Box<dyn Fn() -> Result<Names> + Send + Sync>,
     /// Opens one.
-    open: Box<dyn Fn(&str) -> Result<Arc<dyn Store>> + Send + Sync>,
+    open: Box<Open>,
     opened: Mutex<HashMap<String, Arc<dyn Store>>>,
     listed: Mutex<Option<(Instant, Arc<Names>)>>,
     caps: Caps,

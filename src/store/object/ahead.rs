@@ -150,8 +150,10 @@ impl Ahead {
                 return None;
             }
         };
-        let completed =
-            reach.wait_long(LONG_WORK, reach.bucket.complete(key, &upload.name, &tags, &upload.headers, condition));
+        let completed = reach.wait_long(
+            LONG_WORK,
+            reach.bucket.complete(key, &upload.name, &tags, &upload.headers, condition),
+        );
         match completed {
             Ok(object) => {
                 upload.entry.end();

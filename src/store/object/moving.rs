@@ -5,6 +5,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
 use super::journal::Entry;
 use super::metadata::{self, Holder};
+use super::reach::LONG_WORK;
 use super::renaming::Shown;
 use super::tree::Tree;
 use super::upload::{self, Unfinished};

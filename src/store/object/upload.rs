@@ -76,8 +76,9 @@ pub(super) fn in_parts(
         };
         futures::stream::iter((0..parts).map(part)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
     });
-    let outcome =
-        sent.and_then(|tags| reach.wait_long(LONG_WORK, bucket.complete(key, &upload, &tags, headers, condition)));
+    let outcome = sent.and_then(|tags| {
+        reach.wait_long(LONG_WORK, bucket.complete(key, &upload, &tags, headers, condition))
+    });
     match &outcome {
         // Whether the object is there is looked up by whoever asked; the parts may be needed no more, or they are.
         Err(error) if error.kind() == ErrorKind::Uncertain => {}
