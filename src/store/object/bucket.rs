@@ -103,6 +103,8 @@ pub struct Abilities {
     pub starts_anywhere: bool,
     /// Whether parts can be ranges of objects.
     pub copies_parts: bool,
+    /// Characters that keys cannot have.
+    pub forbidden: &'static [char],
 }
 
 /// What is known of an object.

@@ -120,7 +120,7 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let style = style.filter(|_| abilities.listed_headers || opening.native_attributes);
     let server = address.endpoint.as_deref().unwrap_or_default();
     let source = format!("{}://{location} {server}", abilities.scheme);
-    let names = Names::new(prefix, opening.separator.clone(), abilities.key_max);
+    let names = Names::new(prefix, opening.separator.clone(), &abilities);
     let honoured = honoured(&*bucket, &names, &address, opening)?;
     let reach = Arc::new(Reach {
         names,

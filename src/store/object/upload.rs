@@ -95,12 +95,12 @@ pub(super) fn in_parts(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn parts_grow_before_they_run_out() {
-        let abilities = Abilities {
+    /// Those of S3.
+    pub(in crate::store::object) fn abilities() -> Abilities {
+        Abilities {
             scheme: "s3",
             listed_headers: false,
             metadata_max: 2048,
@@ -113,7 +113,13 @@ mod tests {
             batch: 1000,
             starts_anywhere: true,
             copies_parts: true,
-        };
+            forbidden: &[],
+        }
+    }
+
+    #[test]
+    fn parts_grow_before_they_run_out() {
+        let abilities = abilities();
         assert_eq!(part_length(1 << 30, &abilities), 8 << 20);
         for length in [79 << 30, 5 << 40, (5 << 40) - 1] {
             let part = part_length(length, &abilities);
