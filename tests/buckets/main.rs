@@ -19,5 +19,6 @@ mod foreign;
     reason = "shared with the mount suite, which uses all of it"
 )]
 mod harness;
+mod mounting;
 mod proxy;
 mod server;
