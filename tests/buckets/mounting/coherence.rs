@@ -59,6 +59,6 @@ on_every_bucket! {
         bucket.put("k", "by another program");
         crate::harness::refused(nix::libc::ESTALE, "the close", crate::harness::close(open));
         assert_eq!(bucket.get("k").unwrap(), b"by another program");
-        assert!(mount.place.kvfs_ok(["recover", "--list"]).contains('k') || mount.log().contains("kept"));
+        assert!(mount.place.kvfs_ok(["recover", "list"]).contains('k') || mount.log().contains("kept"));
     }
 }
