@@ -406,7 +406,7 @@ impl Filesystem for Door {
         self.count(Operation::Create);
         match self.vfs.create(caller(request), parent.0, name.as_bytes(), permissions, mode(flags)) {
             Ok((attr, opened)) => reply.created(
-                &self.vfs.ttl(),
+                &self.vfs.ttl_of(&attr),
                 &file_attr(&attr),
                 GENERATION,
                 FileHandle(opened.handle),

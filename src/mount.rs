@@ -397,6 +397,7 @@ impl Parts {
         if let Some(stamps) = &stamps {
             shown = stamps.clone();
         }
+        shown = stack::behind_network(shown, &spec);
         if !own_files.is_empty() {
             shown = Arc::new(OwnFiles::new(shown, own_files));
         }
@@ -408,6 +409,8 @@ impl Parts {
             directory_mode,
             read_only: spec.read_only || spec.snapshot || !shown.caps().write,
             timeout: spec.timeout,
+            ttl: spec.ttl,
+            ttl_of_absence: stack::ttl_of_absence(&spec, shown.caps()),
             source: source.clone(),
             spool: Spool::of_user(),
         };

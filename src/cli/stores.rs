@@ -50,6 +50,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let location = match driver.location {
         Location::None => driver.kind.to_owned(),
+        Location::Folder => format!("{}:FOLDER", driver.kind),
         Location::Bucket => format!("{}://bucket/prefix", driver.kind),
         Location::FolderInPlace => format!("{0}:FOLDER, or {0} in place", driver.kind),
     };

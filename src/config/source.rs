@@ -49,6 +49,11 @@ impl Source {
         if kind.contains('/') {
             return Ok(Source::Path(text.into()));
         }
+        if kind == "file"
+            && let Some(rest) = location.strip_prefix(b"//")
+        {
+            return local_folder(rest);
+        }
         if !is_known(&kind) {
             return Err(unknown_kind(&kind, text));
         }
@@ -74,8 +79,9 @@ impl Source {
     pub fn absolute(self, folder: &Path) -> Source {
         match self {
             Source::Kind { kind, location } => {
-                let is_path = store::driver(&kind).is_none_or(|driver| driver.location.is_path());
-                let absolute = |path: PathBuf| if is_path { join(folder, &path) } else { path };
+                let is_bucket =
+                    store::driver(&kind).is_some_and(|driver| driver.location == Location::Bucket);
+                let absolute = |path: PathBuf| if is_bucket { path } else { join(folder, &path) };
                 Source::Kind { kind, location: location.map(absolute) }
             }
             Source::Path(path) => Source::Path(join(folder, &path)),
@@ -169,7 +175,7 @@ impl Place {
         self.location.as_deref().ok_or_else(|| {
             let why = match self.driver.location {
                 Location::None => format!("{kind} has no place, and nothing to compact"),
-                Location::FolderInPlace => format!("which {kind}? Write {kind}:/path"),
+                Location::FolderInPlace | Location::Folder => format!("which {kind}? Write {kind}:/path"),
                 Location::Bucket => format!("which bucket? Write {kind}://bucket/prefix"),
             };
             Error::new(ErrorKind::Invalid, why)
@@ -239,6 +245,16 @@ fn bucket(kind: String, rest: &[u8]) -> Result<Source> {
     Ok(Source::Kind { kind, location: Some(OsString::from_vec(decoded).into()) })
 }
 
+/// The folder of `file:///folder`, or `file://localhost/folder`.
+fn local_folder(rest: &[u8]) -> Result<Source> {
+    let path = rest.strip_prefix(b"localhost").unwrap_or(rest);
+    if !path.starts_with(b"/") {
+        return Err(Error::new(ErrorKind::Invalid, "a folder of this machine is file:///path"));
+    }
+    let decoded: Vec<u8> = percent_encoding::percent_decode(path).collect();
+    Ok(Source::Kind { kind: "folder".to_owned(), location: Some(OsString::from_vec(decoded).into()) })
+}
+
 fn is_known(kind: &str) -> bool {
     DRIVERS.iter().any(|driver| driver.kind == kind)
 }
@@ -281,6 +297,22 @@ mod tests {
         for wrong in ["", "nosuch:x", "nosuch://u:secret@host", "memory:", "memory://x", "a:b"] {
             let error = parse(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{wrong:?}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn urls_are_percent_decoded_and_have_no_password() {
+        let location = |text: &str| match parse(text).unwrap() {
+            Source::Kind { kind, location } => (kind, location.unwrap().to_str().unwrap().to_owned()),
+            Source::Path(path) => panic!("{path:?}"),
+        };
+        assert_eq!(location("s3://b/a%20b//c%2F"), ("s3".into(), "b/a b//c/".into()));
+        assert_eq!(location("s3:b/a%20b"), ("s3".into(), "b/a%20b".into()));
+        assert_eq!(location("file:///a%20b"), ("folder".into(), "/a b".into()));
+        for wrong in ["s3://key:secret@b/x", "file://host/x", "memory://x"] {
+            let error = parse(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{wrong}");
             assert!(!error.to_string().contains("secret"));
         }
     }

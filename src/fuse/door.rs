@@ -49,14 +49,14 @@ impl Door {
 
     pub(super) fn entry(&self, outcome: Result<Attr>, reply: ReplyEntry) {
         match outcome {
-            Ok(attr) => reply.entry(&self.vfs.ttl(), &file_attr(&attr), GENERATION),
+            Ok(attr) => reply.entry(&self.vfs.ttl_of(&attr), &file_attr(&attr), GENERATION),
             Err(error) => reply.error(self.failed(&error)),
         }
     }
 
     pub(super) fn attr(&self, outcome: Result<Attr>, reply: ReplyAttr) {
         match outcome {
-            Ok(attr) => reply.attr(&self.vfs.ttl(), &file_attr(&attr)),
+            Ok(attr) => reply.attr(&self.vfs.ttl_of(&attr), &file_attr(&attr)),
             Err(error) => reply.error(self.failed(&error)),
         }
     }
@@ -97,7 +97,6 @@ impl Door {
 
     /// One reply of a listing, with the attributes of each name.
     pub(super) fn list_with_attributes(&self, handle: u64, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let ttl = self.vfs.ttl();
         let mut left = PLUS_MOST;
         let outcome = self.vfs.readdir(handle, offset, true, &mut |given| {
             if left == 0 {
@@ -106,7 +105,7 @@ impl Door {
             left -= 1;
             let name = OsStr::from_bytes(given.name);
             let (attr, ttl) = match given.attr {
-                Some(attr) => (file_attr(attr), ttl),
+                Some(attr) => (file_attr(attr), self.vfs.ttl_of(attr)),
                 // The dots: the kernel takes the type and the number from here, and nothing else.
                 None => (dot_attr(given.ino), Duration::ZERO),
             };

@@ -131,6 +131,8 @@ macro_rules! passes_on {
 
 pub mod attrs;
 pub mod fault;
+pub mod metadata_cache;
 
 pub mod own_files;
+pub mod remote;
 pub mod stamps;

@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use twox_hash::XxHash3_64;
 
+use crate::budget::Budget;
 use crate::config::source::Place;
 use crate::config::{MountSpec, Separator};
 use crate::env::Folders;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::attrs::Attrs;
+use crate::layer::metadata_cache::MetadataCache;
 use crate::layer::stamps::Stamps;
 use crate::store;
-use crate::store::api::{Caps, Store};
+use crate::store::api::{Caps, Pace, Store};
 use crate::store::driver::{Driver, KeepAttributes, Opening};
 use crate::store::home::Home;
 
@@ -96,6 +99,28 @@ pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Op
         service: spec.service.clone(),
         native_attributes: spec.attrs == KeepAttributes::Native,
     }
+}
+
+/// What lies over a store that takes long to answer: what it tells is remembered for a while.
+pub fn behind_network(store: Arc<dyn Store>, spec: &MountSpec) -> Arc<dyn Store> {
+    if store.caps().pace != Pace::Network {
+        return store;
+    }
+    if caches_metadata(spec, store.caps()) {
+        return Arc::new(MetadataCache::new(store, spec.ttl, Arc::clone(Budget::global())));
+    }
+    store
+}
+
+/// Whether what a store tells is remembered: where it takes long to answer, and does not tell of changes.
+fn caches_metadata(spec: &MountSpec, caps: &Caps) -> bool {
+    caps.pace == Pace::Network && !caps.watch && !spec.ttl.is_zero()
+}
+
+/// How long the kernel may keep it that there is nothing of a name. Where that is remembered here, it is asked for here:
+/// kept in both places, one after the other, it would be believed for twice the time.
+pub(super) fn ttl_of_absence(spec: &MountSpec, caps: &Caps) -> Duration {
+    if caches_metadata(spec, caps) { Duration::ZERO } else { spec.ttl }
 }
 
 /// A snapshot whose files keep the times of earlier ones (§5.5). Where what is needed for that cannot be had, a backup

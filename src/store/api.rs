@@ -424,6 +424,10 @@ pub struct Caps {
     pub branches: bool,
     /// Whether attributes are kept: [`Change::Set`] and [`Change::Make`] (§5.2).
     pub attributes: bool,
+    /// Whether it is a tree of directories, as a file system is: a key is a file or a directory and never both, a
+    /// directory stays when its last name goes, and each has a mode, an owner and times of its own. Three renames of one
+    /// [`Store::apply`] that exchange two keys by way of one that nobody uses are carried out at once.
+    pub folders: bool,
     /// Whether [`Store::watch`] works.
     pub watch: bool,
     /// Whether [`Store::snapshot`] works.

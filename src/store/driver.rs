@@ -43,6 +43,8 @@ pub enum Location {
     None,
     /// A folder or a file; without one the mount point is the store's folder ("in place").
     FolderInPlace,
+    /// A folder, always.
+    Folder,
     /// A bucket of a service and a prefix in it, as in `s3://bucket/prefix`.
     Bucket,
 }
@@ -50,7 +52,7 @@ pub enum Location {
 impl Location {
     /// Whether it is a path of this machine's file system.
     pub fn is_path(self) -> bool {
-        self == Location::FolderInPlace
+        matches!(self, Location::FolderInPlace | Location::Folder)
     }
 }
 

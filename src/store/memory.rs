@@ -46,6 +46,7 @@ fn caps() -> Caps {
         ordered: true,
         branches: true,
         attributes: false,
+        folders: false,
         // Nobody else can change it, so there is never anything to tell.
         watch: true,
         snapshot: true,

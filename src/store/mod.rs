@@ -6,6 +6,8 @@ pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;
 pub mod flat;
+#[cfg(feature = "folder")]
+pub mod folder;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
@@ -28,6 +30,8 @@ pub static DRIVERS: &[&Driver] = &[
     &lmdb::DRIVER,
     #[cfg(feature = "memory")]
     &memory::DRIVER,
+    #[cfg(feature = "folder")]
+    &folder::DRIVER,
     #[cfg(feature = "object")]
     &object::driver::S3,
 ];

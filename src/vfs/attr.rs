@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use twox_hash::{XxHash3_64, xxhash3_64};
 
@@ -37,6 +37,8 @@ pub struct Attr {
     pub mtime: SystemTime,
     /// Last change of content or attributes.
     pub ctime: SystemTime,
+    /// For how long they are good, where a layer told them from memory.
+    pub good_for: Option<Duration>,
 }
 
 /// What a buffer knows of its file.
@@ -154,6 +156,7 @@ impl Vfs {
             atime: self.started,
             mtime: modified,
             ctime: modified,
+            good_for: self.store.good_for(&place.key),
         }
     }
 

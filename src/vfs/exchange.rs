@@ -1,7 +1,7 @@
 //! Exchanging two names at once (`renameat2` with `RENAME_EXCHANGE`): files, directories, links, or one of each.
 //!
-//! A store has no word for it. Where it carries out several renames as one transaction, three of them by way of a key
-//! that nobody uses are an exchange, and nobody sees that key.
+//! A store has no word for it. Where it carries out several renames as one transaction, or is a tree of folders, three of
+//! them by way of a key that nobody uses are an exchange, and nobody sees that key.
 
 use smallvec::SmallVec;
 
@@ -107,9 +107,8 @@ impl Vfs {
             Rename::Copy | Rename::No => false,
         };
         let moved = [one, other].into_iter().filter(|side| side.in_store());
-        if !moved.into_iter().all(renames)
-            || (one.in_store() && other.in_store() && self.caps.atomic != Atomic::Batch)
-        {
+        let at_once = self.caps.atomic == Atomic::Batch || self.caps.folders;
+        if !moved.into_iter().all(renames) || (one.in_store() && other.in_store() && !at_once) {
             return Err(Error::new(ErrorKind::Invalid, "this store cannot exchange them at once"));
         }
         let (a, b) = (&one.target.key, &other.target.key);

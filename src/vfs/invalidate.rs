@@ -1,7 +1,7 @@
 //! Other programs' changes, told to the kernel from a thread of their own (§6.4), and how long the kernel may keep
 //! what it was told (§6.2).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -17,8 +17,6 @@ const FOREVER: Duration = Duration::from_secs(86_400);
 const WATCHED: Duration = Duration::from_secs(3_600);
 /// Where the store tells of changes and the kernel knows more than can be told of in time (§6.2).
 const CROWDED: Duration = Duration::from_millis(50);
-/// Where the store does not tell.
-const UNWATCHED: Duration = Duration::from_secs(1);
 /// How many inodes can be invalidated one by one within a few milliseconds.
 const TELLABLE: usize = 5_000;
 
@@ -29,16 +27,20 @@ pub struct Trust {
     watched: AtomicBool,
     /// Whether the kernel drops every name at one word (Linux 6.16 and later).
     epochs: AtomicBool,
-    ttl: AtomicU64,
+    /// Where the store does not tell.
+    ttl: Duration,
+    /// The same of absent names.
+    ttl_of_absence: Duration,
 }
 
 impl Trust {
-    pub(super) fn new(caps: &Caps) -> Trust {
+    pub(super) fn new(caps: &Caps, ttl: Duration, ttl_of_absence: Duration) -> Trust {
         Trust {
             immutable: caps.immutable,
             watched: AtomicBool::new(false),
             epochs: AtomicBool::new(true),
-            ttl: AtomicU64::new(UNWATCHED.as_millis() as u64),
+            ttl,
+            ttl_of_absence,
         }
     }
 
@@ -55,7 +57,8 @@ impl Trust {
     /// How long the kernel may keep it that there is nothing of a name. No inode stands for an absent name, so one
     /// by one they cannot be told of.
     pub fn ttl_of_absence(&self) -> Duration {
-        self.ttl(|| usize::MAX)
+        let watched = self.immutable || self.watched.load(Ordering::Relaxed);
+        if watched { self.ttl(|| usize::MAX) } else { self.ttl_of_absence }
     }
 
     /// How long the kernel may keep a name or an attribute while it knows this many inodes, which is asked for
@@ -64,7 +67,7 @@ impl Trust {
         if self.immutable {
             FOREVER
         } else if !self.watched.load(Ordering::Relaxed) {
-            Duration::from_millis(self.ttl.load(Ordering::Relaxed))
+            self.ttl
         } else if self.epochs.load(Ordering::Relaxed) || inodes() < TELLABLE {
             WATCHED
         } else {
@@ -133,11 +136,11 @@ impl Invalidator {
                 Invalidator { _watch: Some(watch), thread: Some(thread) }
             }
             (Err(error), _) => {
-                tracing::warn!("changes by other programs show after a second: {error}");
+                tracing::warn!("changes by other programs show after the time of --ttl: {error}");
                 none
             }
             (_, Err(error)) => {
-                tracing::warn!("changes by other programs show after a second: {error}");
+                tracing::warn!("changes by other programs show after the time of --ttl: {error}");
                 none
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Vfs;
 use super::attr::{Attr, hash_of, hash_of_value};
 use super::buffer::Buffer;
-use super::node::{Ino, Place, Step, What, number};
+use super::node::{Ino, Pages, Place, Step, What, number};
 use super::overlay::Shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
@@ -190,13 +190,16 @@ impl Vfs {
         if reading.len() != stat.size {
             return false;
         }
-        if self.table.lock().get(ino).is_some_and(|node| node.pages == Some(stat.modified)) {
+        if self.table.lock().get(ino).is_some_and(|node| node.pages == Some(Pages::of(stat))) {
             return true;
         }
-        let same = matches!(self.store.open(key), Ok(Some(now)) if same_content(reading, &*now));
+        let same = match &stat.version {
+            Some(version) => reading.version().is_ok_and(|reading| version.is(&reading)),
+            None => matches!(self.store.open(key), Ok(Some(now)) if same_content(reading, &*now)),
+        };
         if same && let Some(node) = self.table.lock().get_mut(ino) {
             // The pages are of this version too, which is not compared again.
-            node.pages = node.pages.map(|_| stat.modified);
+            node.pages = node.pages.map(|_| Pages::of(stat));
         }
         same
     }

@@ -88,6 +88,10 @@ pub struct Options {
     pub read_only: bool,
     /// The deadline of every request (§8.1).
     pub timeout: Duration,
+    /// How long the kernel may keep what a store told that does not tell of changes (§6.2).
+    pub ttl: Duration,
+    /// How long the kernel may keep it that there is nothing of a name, there.
+    pub ttl_of_absence: Duration,
     /// What to call the store in the spool and in errors, without secrets.
     pub source: String,
     /// Where bytes are kept that could not be put (§8.4).
@@ -130,7 +134,7 @@ impl Vfs {
     pub fn new(store: Arc<dyn Store>, options: Options) -> Arc<Vfs> {
         let caps = store.caps().clone();
         Arc::new(Vfs {
-            trust: invalidate::Trust::new(&caps),
+            trust: invalidate::Trust::new(&caps, options.ttl, options.ttl_of_absence),
             caps,
             store,
             options,
@@ -169,6 +173,11 @@ impl Vfs {
     /// How long the kernel may keep an attribute or a name (§6.2).
     pub fn ttl(&self) -> Duration {
         self.trust.ttl(|| self.table.lock().len())
+    }
+
+    /// The same of these attributes: what a layer told from memory is not as new as its answer.
+    pub fn ttl_of(&self, attr: &attr::Attr) -> Duration {
+        attr.good_for.map_or_else(|| self.ttl(), |good_for| good_for.min(self.ttl()))
     }
 
     /// Answers what `look` does; where it found nothing while something was being renamed, it looks again when that has

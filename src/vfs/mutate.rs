@@ -136,8 +136,8 @@ impl Vfs {
         })
     }
 
-    /// The owner and the permissions of something new, as far as they are not the mount's own; nothing where none are
-    /// kept.
+    /// The owner and the permissions of something new, as far as they are not what it has without being told: in a
+    /// store of folders all of them, else those that are not the mount's own; nothing where none are kept.
     fn setting_of_new(&self, made: Made<'_>, what: What) -> Setting {
         if !self.caps.attributes {
             return Setting::default();
@@ -150,10 +150,11 @@ impl Vfs {
             What::Symlink => (0o777, 0),
         };
         let permissions = made.permissions & 0o7777 | passed_on;
+        let told = self.caps.folders;
         Setting {
-            uid: (made.caller.uid != self.options.uid).then_some(made.caller.uid),
-            gid: (gid != self.options.gid).then_some(gid),
-            mode: (permissions != usual).then_some(permissions),
+            uid: (told || made.caller.uid != self.options.uid).then_some(made.caller.uid),
+            gid: (told || gid != self.options.gid).then_some(gid),
+            mode: (told || permissions != usual).then_some(permissions),
             ..Setting::default()
         }
     }

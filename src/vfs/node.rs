@@ -76,6 +76,22 @@ pub struct Nameless {
     pub xattrs: Xattrs,
 }
 
+/// What tells the version that the kernel's pages are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    modified: SystemTime,
+    /// A hash of the version, where versions are told: there is one of these for each inode, and times may be coarse.
+    version: u64,
+}
+
+impl Pages {
+    /// Pages of the version that `stat` is of.
+    pub fn of(stat: &Stat) -> Pages {
+        let version = stat.version.map_or(0, |version| XxHash3_64::oneshot(version.as_bytes()));
+        Pages { modified: stat.modified, version }
+    }
+}
+
 /// One inode.
 pub struct Node {
     /// The directory it hangs in; the root is its own parent.
@@ -106,8 +122,8 @@ pub struct Node {
     pub puts: u64,
     /// The size that the kernel was told last, in bytes.
     pub told: u64,
-    /// Which version the kernel's pages of this file are from, by its time of change.
-    pub pages: Option<SystemTime>,
+    /// Which version the kernel's pages of this file are from.
+    pub pages: Option<Pages>,
     /// The version that open handles read, while there are any.
     pub reading: Option<Weak<dyn Value>>,
 }

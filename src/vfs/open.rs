@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -10,11 +10,11 @@ use super::attr::Attr;
 use super::handle::Handle;
 use super::lookup::Shared;
 use super::mutate::Made;
-use super::node::{Ino, Place, What};
+use super::node::{Ino, Pages, Place, What};
 use super::{Caller, Vfs};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::{Kind, Stat, When};
+use crate::store::api::{Stat, When};
 use crate::store::attributes::Attributes;
 
 /// What the kernel is told of an opened file.
@@ -109,13 +109,8 @@ impl Vfs {
                 return Err(ErrorKind::Stale.into());
             }
         } else {
-            // The time first, so that pages are never taken for newer than they are.
-            let stat = self.stat(&place)?;
-            let found = self.store.open(&place.key)?.map(Shared::from);
-            let (Some(stat), Some(found)) = (stat, found) else {
-                return Err(self.vanished(caller));
-            };
-            let admitted = self.admit(caller, ino, &place, found, stat.modified)?;
+            let Some((stat, found)) = self.newest(&place)? else { return Err(self.vanished(caller)) };
+            let admitted = self.admit(caller, ino, &place, found, &stat)?;
             (opened.keep, opened.direct) = (admitted.keep, admitted.direct);
             attributes = stat.file;
             value = Some(admitted.value);
@@ -132,6 +127,24 @@ impl Vfs {
         opened.handle = self.new_handle(caller, ino, mode, value, opened.direct);
         self.sent_back.lock().remove(&caller.pid);
         Ok(opened)
+    }
+
+    /// The value there is now, and what is told of it; `None` where one of them is not there. Both are of one version,
+    /// where versions are told: what is told from memory may be of an older one, but not twice.
+    fn newest(&self, place: &Place) -> Result<Option<(Stat, Shared)>> {
+        let mut outdated = None;
+        for _ in 0..2 {
+            // The time first, so that pages are never taken for newer than they are.
+            let stat = self.stat(place)?;
+            let found = self.store.open(&place.key)?.map(Shared::from);
+            let (Some(stat), Some(found)) = (stat, found) else { return Ok(None) };
+            if stat.version.is_none_or(|version| found.version().is_ok_and(|found| version.is(&found))) {
+                return Ok(Some((stat, found)));
+            }
+            // It changes faster than it can be looked at: no pages are of this version.
+            outdated = Some((Stat { modified: env::now(), version: None, ..stat }, found));
+        }
+        Ok(outdated)
     }
 
     /// Opens an inode whose name went to another file, or to none. Mostly that happened between the kernel's lookup and
@@ -182,14 +195,7 @@ impl Vfs {
 
     /// Decides how a version may be read through this inode: whether the kernel's pages are of it, and whether it
     /// must bypass them. `Stale` sends the kernel back to look the name up, once.
-    fn admit(
-        &self,
-        caller: Caller,
-        ino: Ino,
-        place: &Place,
-        found: Shared,
-        modified: SystemTime,
-    ) -> Result<Admitted> {
+    fn admit(&self, caller: Caller, ino: Ino, place: &Place, found: Shared, stat: &Stat) -> Result<Admitted> {
         let (reading, told) = {
             let table = self.table.lock();
             let node = table.get(ino).ok_or(ErrorKind::Stale)?;
@@ -198,7 +204,7 @@ impl Vfs {
         let same_as_open = match &reading {
             None => true,
             Some(reading) => {
-                let stat = Stat::plain(Kind::Leaf, found.len(), modified);
+                let stat = Stat { size: found.len(), ..*stat };
                 self.shows_same(ino, &place.key, &**reading, &stat)
             }
         };
@@ -212,8 +218,8 @@ impl Vfs {
             // The kernel came back and the value changed once more: this handle reads past the pages.
             return Ok(Admitted { value: found, keep: false, direct: true });
         }
-        let keep = node.pages == Some(modified);
-        node.pages = Some(modified);
+        let keep = node.pages == Some(Pages::of(stat));
+        node.pages = Some(Pages::of(stat));
         // One value for all handles: it is known as long as any of them reads it.
         let value = reading.unwrap_or(found);
         node.reading = Some(Arc::downgrade(&value));

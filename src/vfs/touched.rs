@@ -14,7 +14,7 @@ impl Vfs {
     pub(super) fn touch_directory(&self, directory: &Key) {
         let full = {
             let mut overlay = self.overlay.write();
-            let full = self.caps.attributes && overlay.touched_count() >= TOUCHED_MOST;
+            let full = self.records_touched() && overlay.touched_count() >= TOUCHED_MOST;
             if !full {
                 overlay.touch(directory, env::now());
             }
@@ -28,12 +28,18 @@ impl Vfs {
         }
     }
 
+    /// Whether the times of directories are to be set. A store of folders does so itself, and what another program
+    /// changed there meanwhile must not look older than it is.
+    fn records_touched(&self) -> bool {
+        self.caps.attributes && !self.caps.folders
+    }
+
     /// Records the times of directories that were changed.
     ///
     /// # Errors
     /// The store's; nothing is forgotten then.
     pub(super) fn record_touched(&self) -> Result<()> {
-        if !self.caps.attributes || self.is_read_only() {
+        if !self.records_touched() || self.is_read_only() {
             return Ok(());
         }
         let all = self.overlay.read().all_touched();

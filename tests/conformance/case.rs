@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use kvfs::budget::{Budget, LEAST};
 use kvfs::error::{ErrorKind, Result};
 use kvfs::key::{Key, Segment};
 use kvfs::layer::attrs::Attrs;
+use kvfs::layer::metadata_cache::MetadataCache;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
 use kvfs::store::driver;
@@ -19,18 +22,35 @@ pub struct Case {
     driver: &'static Driver,
     opening: Opening,
     folder: TempDir,
-    /// Whether its attributes are kept in a sidecar.
-    attributes: bool,
+    layer: Layer,
 }
 
-/// Opens a store, with a sidecar where that is wanted.
-fn open(driver: &Driver, opening: &Opening, attributes: bool) -> Arc<dyn Store> {
+/// What lies over the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    None,
+    Attrs,
+    MetadataCache,
+}
+
+/// The layers, by their names in front of a kind: `attrs(lmdb)`.
+const LAYERS: &[(&str, Layer)] = &[("attrs", Layer::Attrs), ("metadata_cache", Layer::MetadataCache)];
+
+/// Opens a store, with a layer over it where that is wanted.
+fn open(driver: &Driver, opening: &Opening, layer: Layer) -> Arc<dyn Store> {
     let store = (driver.open)(opening).unwrap();
-    if !attributes {
-        return store;
+    match layer {
+        Layer::None => store,
+        Layer::Attrs => {
+            let home = (driver.sidecar)(opening).unwrap().unwrap();
+            Arc::new(Attrs::new(store, home, opening.separator.clone()).unwrap())
+        }
+        Layer::MetadataCache => {
+            // A time that no test outlasts: what is not forgotten by its own changes is seen.
+            let ttl = Duration::from_secs(3600);
+            Arc::new(MetadataCache::new(store, ttl, Budget::new(LEAST)))
+        }
     }
-    let home = (driver.sidecar)(opening).unwrap().unwrap();
-    Arc::new(Attrs::new(store, home, opening.separator.clone()).unwrap())
 }
 
 /// A key of these segments.
@@ -41,6 +61,23 @@ pub fn key<const N: usize>(segments: [&[u8]; N]) -> Key {
 /// A key of text, cut at slashes: `a//b` has an empty segment in the middle.
 pub fn path(path: &str) -> Key {
     Key::of(path.split('/').map(str::as_bytes))
+}
+
+/// A key of so many bytes, cut into names of at most 255 bytes where no name is longer.
+pub fn long_key(case: &Case, length: usize) -> Key {
+    if !case.caps().folders {
+        return key([&vec![b'k'; length]]);
+    }
+    let mut left = length;
+    let mut key = Key::root();
+    while left > 0 {
+        // No name is left without bytes, nor with a slash alone.
+        let name = if left == 256 { 100 } else { left.min(255) };
+        key.push(Segment::plain(&vec![b'k'; name]));
+        left -= name;
+        left = left.saturating_sub(1);
+    }
+    key
 }
 
 /// All bytes of an open value.
@@ -56,13 +93,16 @@ pub fn failure<T>(result: Result<T>) -> Option<ErrorKind> {
 }
 
 impl Case {
-    /// Opens an empty store, if this build has its kind; `attrs(KIND)` is one with attributes.
+    /// Opens an empty store, if this build has its kind; `attrs(KIND)` is one with attributes, and so on.
     pub fn open(kind: &str, commit: Commit) -> Option<Case> {
-        let plain = kind.strip_prefix("attrs(").and_then(|kind| kind.strip_suffix(')'));
-        Case::open_with(plain.unwrap_or(kind), commit, plain.is_some())
+        let (name, plain) =
+            kind.strip_suffix(')').and_then(|kind| kind.split_once('(')).unwrap_or(("", kind));
+        let layer = LAYERS.iter().find(|(layer, _)| *layer == name).map_or(Layer::None, |(_, layer)| *layer);
+        assert_eq!(layer == Layer::None, name.is_empty(), "no layer is called {name}");
+        Case::open_with(plain, commit, layer)
     }
 
-    fn open_with(kind: &str, commit: Commit, attributes: bool) -> Option<Case> {
+    fn open_with(kind: &str, commit: Commit, layer: Layer) -> Option<Case> {
         kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
         let Some(driver) = driver(kind) else {
             eprintln!("skipped: this build has no store of kind {kind}");
@@ -74,8 +114,8 @@ impl Case {
             commit,
             ..Opening::default()
         };
-        let store = open(driver, &opening, attributes);
-        Some(Case { store, driver, opening, folder, attributes })
+        let store = open(driver, &opening, layer);
+        Some(Case { store, driver, opening, folder, layer })
     }
 
     pub fn caps(&self) -> &Caps {
@@ -84,7 +124,20 @@ impl Case {
 
     /// Another store of the same kind, empty.
     pub fn another(&self) -> Case {
-        Case::open_with(self.driver.kind, self.opening.commit, self.attributes).unwrap()
+        Case::open_with(self.driver.kind, self.opening.commit, self.layer).unwrap()
+    }
+
+    /// Those that can be in this store together: where a key is a file or a directory, the first of the two.
+    pub fn possible(&self, keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+        let mut possible: Vec<Key> = Vec::new();
+        for key in keys {
+            let meets = |other: &Key| *other != key && (other.starts_with(&key) || key.starts_with(other));
+            let folders = self.caps().folders;
+            if !folders || (self.store.check_key(&key).is_ok() && !possible.iter().any(meets)) {
+                possible.push(key);
+            }
+        }
+        possible
     }
 
     /// Whether what is put is still there when the store is opened again.
@@ -94,13 +147,13 @@ impl Case {
 
     /// Closes the store and opens it again, changed as `change` says.
     pub fn reopened(self, change: impl FnOnce(&mut Opening)) -> Case {
-        let Case { store, driver, mut opening, folder, attributes } = self;
+        let Case { store, driver, mut opening, folder, layer } = self;
         store.sync().unwrap();
         store.close().unwrap();
         drop(store);
         change(&mut opening);
-        let store = open(driver, &opening, attributes);
-        Case { store, driver, opening, folder, attributes }
+        let store = open(driver, &opening, layer);
+        Case { store, driver, opening, folder, layer }
     }
 
     /// Whether the store has a place for the key whose one segment has no bytes.

@@ -75,6 +75,9 @@ conformance! {
     memory: "memory", Commit::Auto;
     attrs_memory: "attrs(memory)", Commit::Auto;
     attrs_lmdb: "attrs(lmdb)", Commit::Auto;
+    metadata_cache_memory: "metadata_cache(memory)", Commit::Auto;
+    folder: "folder", Commit::Auto;
+    folder_durable: "folder", Commit::Durable;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
     lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));

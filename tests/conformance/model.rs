@@ -100,7 +100,7 @@ struct Run {
 impl Run {
     fn new(case: Case) -> Run {
         let made = case.caps().attributes.then(BTreeSet::new);
-        let reference = Reference { made, ..Reference::default() };
+        let reference = Reference { made, folders: case.caps().folders, ..Reference::default() };
         Run { case, reference, open: Vec::new(), listings: Vec::new() }
     }
 

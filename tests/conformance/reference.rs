@@ -1,5 +1,6 @@
 //! What a flat store is, in the plainest words: values by key, and a key that ends in an empty segment is a marker
-//! where its value is empty. With attributes, directories are made beside the values.
+//! where its value is empty. With attributes, directories are made beside the values. Where it is a tree of folders, a
+//! key is a value or a directory, and directories are made on the way to a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ pub struct Reference {
     pub values: BTreeMap<Key, Vec<u8>>,
     /// Directories that were made, and those above them; `None` where a marker is made instead.
     pub made: Option<BTreeSet<Key>>,
+    /// Whether it is a tree of folders.
+    pub folders: bool,
 }
 
 fn marker(dir: &Key) -> Key {
@@ -68,17 +71,47 @@ impl Reference {
             .collect()
     }
 
+    /// What a tree of folders says of a name that is to be made.
+    fn check_folders(&self, key: &Key) -> Outcome {
+        if self.folders && key.segments().any(|segment| segment.bytes.is_empty()) {
+            return Err(ErrorKind::NameEncoding);
+        }
+        let below_a_value = |value: &Key| key.len() > value.len() && key.starts_with(value);
+        if self.folders && self.values.keys().any(below_a_value) {
+            return Err(ErrorKind::NotDirectory);
+        }
+        Ok(())
+    }
+
+    /// The directories above a name are made.
+    fn make_above(&mut self, key: &Key) {
+        if let (true, Some(made), Some(above)) = (self.folders, &mut self.made, key.parent()) {
+            add(made, above);
+        }
+    }
+
     pub fn put(&mut self, key: &Key, value: &[u8], absent: bool) -> Outcome {
+        self.check_folders(key)?;
+        if self.folders && self.kind(key) == Some(Kind::Branch) {
+            return Err(if absent { ErrorKind::Exists } else { ErrorKind::IsDirectory });
+        }
         if absent && self.values.contains_key(key) {
             return Err(ErrorKind::Exists);
         }
         self.values.insert(key.clone(), value.to_vec());
+        self.make_above(key);
         Ok(())
     }
 
     pub fn rename(&mut self, from: &Key, to: &Key, tree: bool, replace: bool) -> Outcome {
+        if self.folders && to.segments().any(|segment| segment.bytes.is_empty()) {
+            return Err(ErrorKind::NameEncoding);
+        }
         if from == to || (tree && to.starts_with(from)) {
             return Err(ErrorKind::Invalid);
+        }
+        if self.folders {
+            self.check_folder_rename(from, to, tree, replace)?;
         }
         if tree && replace && self.inside(to) {
             return Err(ErrorKind::NotEmpty);
@@ -101,6 +134,7 @@ impl Reference {
             return Err(ErrorKind::NotFound);
         }
         self.rename_made(from, to, tree, &names);
+        self.make_above(to);
         for old in moved {
             let mut new = to.clone();
             old.below(from.len()).segments().for_each(|segment| new.push(segment));
@@ -109,6 +143,22 @@ impl Reference {
             }
         }
         Ok(())
+    }
+
+    /// As `rename` of a file system has it.
+    fn check_folder_rename(&self, from: &Key, to: &Key, tree: bool, replace: bool) -> Outcome {
+        let source = self.kind(from).filter(|kind| tree || *kind == Kind::Leaf);
+        let source = source.ok_or(ErrorKind::NotFound)?;
+        self.check_folders(to)?;
+        match (source, self.kind(to)) {
+            (_, None) => Ok(()),
+            (_, Some(_)) if !replace => Err(ErrorKind::Exists),
+            (_, Some(_)) if from.starts_with(to) => Err(ErrorKind::NotEmpty),
+            (Kind::Leaf, Some(Kind::Branch)) => Err(ErrorKind::IsDirectory),
+            (Kind::Branch, Some(Kind::Leaf)) => Err(ErrorKind::NotDirectory),
+            (Kind::Branch, Some(_)) if self.inside(to) => Err(ErrorKind::NotEmpty),
+            _ => Ok(()),
+        }
     }
 
     fn rename_made(&mut self, from: &Key, to: &Key, tree: bool, names: &[Key]) {
@@ -123,6 +173,7 @@ impl Reference {
     }
 
     pub fn make(&mut self, dir: &Key) -> Outcome {
+        self.check_folders(dir)?;
         if self.kind(dir).is_some() {
             return Err(ErrorKind::Exists);
         }

@@ -58,6 +58,8 @@ pub fn options() -> Options {
         directory_mode: 0o755,
         read_only: false,
         timeout: Duration::from_secs(5),
+        ttl: Duration::from_secs(1),
+        ttl_of_absence: Duration::from_secs(1),
         source: String::from("memory"),
         spool: Spool::at(std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))),
     }

@@ -18,6 +18,7 @@ fn store(separator: Option<&[u8]>) -> Flat<Memory> {
         ordered: true,
         branches: true,
         attributes: false,
+        folders: false,
         watch: false,
         snapshot: true,
         atomic: Atomic::Batch,

@@ -87,6 +87,7 @@ fn caps() -> Caps {
         ordered: true,
         branches: true,
         attributes: false,
+        folders: false,
         watch: true,
         snapshot: true,
         atomic: Atomic::Batch,

@@ -82,6 +82,11 @@ impl Tree {
 
     /// Puts an object: in one request, in parts, or by what was sent of it already.
     fn put_raw(&self, raw: &str, body: &Payload, headers: &Headers, condition: &Condition) -> Result<()> {
+        let honoured = match condition {
+            Condition::Absent => self.reach.honoured.absent,
+            _ => self.reach.honoured.version,
+        };
+        let condition = &self.reach.wait(self.looked_up(raw, condition.clone(), honoured))?;
         if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
             return self.settle_sent(raw, body, headers, sent);
         }
@@ -201,7 +206,10 @@ impl Tree {
         };
         // Repeated where its answer was lost: what is gone stays gone, and what somebody put meanwhile is guarded by
         // the condition where there is one.
-        let outcome = self.reach.wait(self.reach.bucket.delete(&raw, &condition(when)));
+        let outcome = self.reach.wait(async {
+            let condition = self.looked_up(&raw, condition(when), self.reach.honoured.delete).await?;
+            self.reach.bucket.delete(&raw, &condition).await
+        });
         self.reach.recent.lost(&raw);
         outcome.map_err(|e| Reach::about(&raw, e))
     }

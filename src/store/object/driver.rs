@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::bucket::{Abilities, Bucket};
+use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::Style;
 use super::names::Names;
 use super::reach::Reach;
 use super::s3::S3 as S3Bucket;
 use super::tree::Tree;
-use crate::env;
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
 use crate::store::driver::{Addressing, Driver, Location, Opening};
 
@@ -49,6 +51,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         ordered: true,
         branches: true,
         attributes: false,
+        folders: false,
         watch: false,
         snapshot: false,
         atomic: Atomic::Key,
@@ -72,9 +75,12 @@ fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc
     // Where listings do not carry them, attributes cost a request an entry, and are kept only where they are asked for.
     let style = style.filter(|_| abilities.listed_headers || opening.native_attributes);
     let source = format!("{}://{location}", abilities.scheme);
+    let names = Names::new(prefix, opening.separator.clone(), abilities.key_max);
+    let honoured = honoured(&*bucket, &names, &address, opening)?;
     let reach = Arc::new(Reach {
-        names: Names::new(prefix, opening.separator.clone(), abilities.key_max),
+        names,
         style,
+        honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
         journal: Journal::of(&source),
@@ -90,6 +96,30 @@ fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc
     let tree = Tree { reach, caps };
     tree.check()?;
     Ok(Arc::new(tree))
+}
+
+/// Which conditions the server honours: all that the services' own do; of others it is found out.
+fn honoured(bucket: &dyn Bucket, names: &Names, address: &Address, opening: &Opening) -> Result<Honoured> {
+    if address.endpoint.is_none() {
+        return Ok(Honoured::ALL);
+    }
+    if opening.read_only {
+        return Ok(Honoured::NONE);
+    }
+    let key = names.fitting(&Key::of([format!(".kvfs-probe-{:016x}", rand_word()).as_bytes()]))?;
+    match env::wait(Deadline::after(opening.timeout), Honoured::probe(bucket, &key)) {
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            tracing::warn!("which conditions the server honours is not known: writing is denied ({error})");
+            Ok(Honoured::NONE)
+        }
+        outcome => outcome,
+    }
+}
+
+/// A word that no other mount has.
+fn rand_word() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Caps {

@@ -12,6 +12,7 @@
 //! | `pages` | listings, fetched ahead |
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
+//! | `honoured`, `conditions` | which conditions a server honours, and what is done about others |
 //! | `ahead` | objects that are sent while they are written |
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
@@ -21,7 +22,9 @@ mod ahead;
 pub mod bucket;
 mod change;
 pub mod client;
+mod conditions;
 pub mod driver;
+mod honoured;
 mod journal;
 pub mod metadata;
 mod moving;

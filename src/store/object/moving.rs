@@ -44,7 +44,8 @@ impl Tree {
         if moves.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {from:?}")));
         }
-        if !replace && (has_value || tree) && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
+        // A value on its way there is guarded by the copy's condition.
+        if !replace && tree && !has_value && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
             return Err(Error::new(ErrorKind::Exists, format!("{target:?} is there already")));
         }
         // A file's new attributes go with its copy; a directory's are those of its marker.
@@ -157,6 +158,7 @@ impl Tree {
         condition: Condition,
     ) -> Result<()> {
         let bucket = &self.reach.bucket;
+        let condition = self.looked_up(target, condition, self.reach.honoured.copy_absent).await?;
         let copied = if object.size > bucket.abilities().copy_max {
             self.copy_in_parts(object, target, headers, condition).await
         } else {
@@ -237,6 +239,7 @@ impl Tree {
         self.reach.wait_long(objects.len() as u64, async {
             if let [object] = objects[..] {
                 let condition = Condition::Version(object.version.clone());
+                let condition = self.looked_up(&object.key, condition, self.reach.honoured.delete).await?;
                 return bucket.delete(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
             }
             for batch in objects.chunks(bucket.abilities().batch.max(AT_ONCE)) {

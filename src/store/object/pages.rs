@@ -14,7 +14,7 @@ use super::reach::Reach;
 use super::tree::Told;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::Value;
+use crate::store::api::{Tag, Value};
 use crate::store::flat::{Edit, Found, Kv, Step};
 
 /// Entries that are asked for in one page: the most that S3 gives.
@@ -134,19 +134,19 @@ impl Below {
         Ok(Some(page))
     }
 
-    /// Notes the attributes of an item, by its name.
+    /// Notes what an item tells besides size and time, by its name.
     fn tell(&self, item: &Item) {
-        if self.reach.style.is_none() {
-            return;
-        }
-        let name = item.key()[self.prefix.len()..].as_bytes();
-        let name = name.strip_suffix(self.reach.names.separator().as_bytes()).unwrap_or(name);
+        let name = &item.key().as_bytes()[self.prefix.len()..];
         match item {
             Item::Object(object) => {
-                self.told.lock().entry(name.to_vec()).or_default().0 = self.reach.attributes(object);
+                let mut told = self.told.lock();
+                let told = told.entry(name.to_vec()).or_default();
+                told.file = self.reach.attributes(object);
+                told.version = Tag::of(object.version.as_bytes());
             }
             Item::Prefix(_, Some(marker)) => {
-                self.told.lock().entry(name.to_vec()).or_default().1 = self.reach.attributes(marker);
+                let name = name.strip_suffix(self.reach.names.separator().as_bytes()).unwrap_or(name);
+                self.told.lock().entry(name.to_vec()).or_default().directory = self.reach.attributes(marker);
             }
             Item::Prefix(_, None) => {}
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::ahead::Ahead;
 use super::bucket::{Bucket, Object};
+use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::{self, Style};
 use super::names::Names;
@@ -23,6 +24,8 @@ pub(super) struct Reach {
     pub style: Option<Style>,
     /// Objects as this mount saw or put them last.
     pub recent: Recent,
+    /// Which conditions the server honours.
+    pub honoured: Honoured,
     /// Uploads that run ahead of their puts.
     pub ahead: Ahead,
     /// Uploads that are under way.

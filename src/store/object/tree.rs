@@ -15,7 +15,7 @@ use super::value::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::Payload;
-use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Value, Version};
+use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Tag, Value, Version};
 use crate::store::attributes::{Attributes, Xattrs};
 use crate::store::flat;
 
@@ -105,6 +105,7 @@ impl Store for Tree {
         };
         let modified = object.as_ref().or(marker.as_ref()).map_or(self.reach.opened, |found| found.modified);
         let mut stat = Stat::plain(kind, object.as_ref().map_or(0, |object| object.size), modified);
+        stat.version = object.as_ref().and_then(|object| Tag::of(object.version.as_bytes()));
         stat.file = object.map(|object| self.reach.attributes(&object)).unwrap_or_default();
         stat.directory = marker.map(|marker| self.reach.attributes(&marker)).unwrap_or_default();
         Ok(Some(stat))
@@ -125,8 +126,10 @@ impl Store for Tree {
         let prefix = below.prefix.clone().into_bytes();
         let directory = flat::Directory { kv: &below, separator, prefix, key_max };
         flat::list(&directory, from, &mut |mut entry| {
-            if let Some((file, directory)) = below.told.lock().get(entry.segment.bytes) {
-                (entry.stat.file, entry.stat.directory) = (*file, *directory);
+            if let Some(told) = below.told.lock().get(entry.segment.bytes) {
+                entry.stat.file = told.file;
+                entry.stat.directory = told.directory;
+                entry.stat.version = told.version;
             }
             each(entry)
         })
@@ -162,6 +165,15 @@ impl Store for Tree {
         match found {
             Some(object) => Ok(Some(Box::new(Opened::of(&self.reach, &object)?))),
             None => Ok(None),
+        }
+    }
+
+    fn open_told(&self, key: &Key, stat: &Stat) -> Result<Option<Box<dyn Value>>> {
+        match (self.reach.names.existing(key), &stat.version) {
+            (Some(raw), Some(version)) => {
+                Ok(Some(Box::new(Opened::told(&self.reach, raw, stat.size, version))))
+            }
+            _ => self.open(key),
         }
     }
 
@@ -202,9 +214,24 @@ impl Store for Tree {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let requests = self.reach.bucket.requests();
         let shown = requests.iter().map(|(operation, count)| format!("{operation} {count}"));
-        vec![("requests", shown.collect::<Vec<_>>().join(", "))]
+        let conditions = match self.reach.honoured.missing() {
+            None => "honoured".to_owned(),
+            Some(missing) => format!("not honoured by this server, and looked up before: {missing}"),
+        };
+        vec![("conditions", conditions), ("requests", shown.collect::<Vec<_>>().join(", "))]
     }
 }
 
-/// Attributes of a name's file and of its directory, as listings tell them.
-pub(super) type Told = HashMap<Vec<u8>, (Attributes, Attributes)>;
+/// What listings tell of names besides size and time.
+pub(super) type Told = HashMap<Vec<u8>, ToldOf>;
+
+/// What a listing tells of one name besides size and time.
+#[derive(Default)]
+pub(super) struct ToldOf {
+    /// Of its file.
+    pub file: Attributes,
+    /// Of its directory.
+    pub directory: Attributes,
+    /// Of its file.
+    pub version: Option<Tag>,
+}

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use super::bucket::Object;
 use super::reach::Reach;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::{Value, Version};
+use crate::store::api::{Tag, Value, Version};
 
 /// One version of one object.
 pub(super) struct Opened {
@@ -32,6 +32,12 @@ impl Opened {
             size: object.size,
             version: object.version.clone(),
         })
+    }
+
+    /// Opens the version that was told a moment ago; the first read shows whether it is there still.
+    pub(super) fn told(reach: &Arc<Reach>, key: String, size: u64, version: &Tag) -> Opened {
+        let version = String::from_utf8_lossy(version.as_bytes()).into_owned();
+        Opened { reach: Arc::clone(reach), key, size, version }
     }
 
     fn fetch(&self, start: u64, end: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
