@@ -20,5 +20,27 @@ mod foreign;
 )]
 mod harness;
 mod mounting;
+mod place;
 mod proxy;
 mod server;
+
+// The conformance suite, which finds its stores by `place`.
+#[path = "../conformance/case.rs"]
+mod case;
+#[path = "../conformance/changes.rs"]
+mod changes;
+#[path = "../conformance/listing.rs"]
+mod listing;
+#[path = "../conformance/model.rs"]
+mod model;
+#[path = "../conformance/reference.rs"]
+mod reference;
+#[path = "../conformance/suite.rs"]
+mod suite;
+#[path = "../conformance/values.rs"]
+mod values;
+
+suite::conformance! {
+    ceph: "ceph", Commit::Auto;
+    moto: "moto", Commit::Auto;
+}
