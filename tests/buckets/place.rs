@@ -14,7 +14,7 @@ pub fn find(kind: &str, _folder: &Path) -> Option<(&'static Driver, Opening)> {
     let service =
         Service::ALL.into_iter().find(|service| format!("{service:?}").eq_ignore_ascii_case(kind))?;
     let bucket = Bucket::new(service);
-    let source = bucket.source("below/a prefix").into_string().unwrap();
+    let source = bucket.source("").into_string().unwrap();
     let (scheme, location) = source.split_once("://").unwrap();
     let options = bucket.options(&service.server().url);
     let reached = Reached {

@@ -117,8 +117,13 @@ pub fn nasty_keys_are_kept_as_they_are(case: &Case) {
         b"\x80",
         "\u{1F5DD}".as_bytes(),
     ];
+    // Servers of buckets differ in which control characters they take; `tests/buckets` knows what each one does.
+    let possible = |name: &&&[u8]| !case.is_remote() || !name.iter().any(u8::is_ascii_control);
     let keys = case.possible(
-        nasty.iter().flat_map(|name| [key([name]), key([b"dir", name]), key([b"dir", name, b"x"])]),
+        nasty
+            .iter()
+            .filter(possible)
+            .flat_map(|name| [key([name]), key([b"dir", name]), key([b"dir", name, b"x"])]),
     );
     for key in &keys {
         case.put(key, format!("{key:?}").as_bytes());
@@ -190,7 +195,8 @@ pub fn readers_beside_writers_see_whole_values(case: &Case) {
 
 /// §5.5, to the coarsest clock that files have here.
 pub fn a_value_is_as_new_as_its_last_change(case: &Case) {
-    let before: SystemTime = env::now() - Duration::from_millis(20);
+    let coarsest = if case.is_remote() { Duration::from_secs(1) } else { Duration::from_millis(20) };
+    let before: SystemTime = env::now() - coarsest;
     case.put(&path("a/b"), b"v");
     let value = case.store.stat(&path("a/b")).unwrap().unwrap();
     assert!(value.modified >= before, "{:?} < {before:?}", value.modified);
