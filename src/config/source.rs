@@ -65,7 +65,7 @@ impl Source {
             }
             return bucket(kind, rest);
         }
-        if location.is_empty() {
+        if location.is_empty() && !is_bucket {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("{kind}: names no place; write {kind}:/path"),

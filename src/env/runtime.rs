@@ -13,12 +13,15 @@ static RUNTIME: OnceLock<Result<Runtime>> = OnceLock::new();
 
 /// Threads that drive connections: their work is copying bytes and TLS.
 const THREADS: usize = 4;
+/// Threads for work that waits, such as fetching ahead; they are made when they are needed, and end when they are not.
+const BLOCKING_THREADS: usize = 64;
 
 fn runtime() -> Result<&'static Runtime> {
     let runtime = RUNTIME.get_or_init(|| {
         Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("kvfs-network")
+            .max_blocking_threads(BLOCKING_THREADS)
             .enable_all()
             .build()
             .map_err(|e| Error::io("the network's threads", &e))
@@ -45,6 +48,15 @@ pub fn wait<T>(deadline: Deadline, future: impl Future<Output = Result<T>>) -> R
 /// The system's, when the runtime cannot start.
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<JoinHandle<T>> {
     Ok(runtime()?.spawn(future))
+}
+
+/// Does something that waits, on a thread beside everything else.
+///
+/// # Errors
+/// The system's, when the runtime cannot start.
+pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) -> Result<()> {
+    drop(runtime()?.spawn_blocking(work));
+    Ok(())
 }
 
 #[cfg(test)]

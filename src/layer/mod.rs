@@ -134,5 +134,6 @@ pub mod fault;
 pub mod metadata_cache;
 
 pub mod own_files;
+pub mod read_ahead;
 pub mod remote;
 pub mod stamps;

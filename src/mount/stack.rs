@@ -13,6 +13,7 @@ use crate::env::Folders;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::attrs::Attrs;
 use crate::layer::metadata_cache::MetadataCache;
+use crate::layer::read_ahead::ReadAhead;
 use crate::layer::stamps::Stamps;
 use crate::store;
 use crate::store::api::{Caps, Pace, Store};
@@ -101,15 +102,19 @@ pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Op
     }
 }
 
-/// What lies over a store that takes long to answer: what it tells is remembered for a while.
-pub fn behind_network(store: Arc<dyn Store>, spec: &MountSpec) -> Arc<dyn Store> {
+/// What lies over a store that takes long to answer: its values are read ahead, and what it tells is remembered for a
+/// while.
+pub(super) fn behind_network(store: Arc<dyn Store>, spec: &MountSpec) -> Arc<dyn Store> {
     if store.caps().pace != Pace::Network {
         return store;
     }
+    let budget = Budget::global();
+    let store = Arc::new(ReadAhead::new(store, Arc::clone(budget), spec.timeout));
     if caches_metadata(spec, store.caps()) {
-        return Arc::new(MetadataCache::new(store, spec.ttl, Arc::clone(Budget::global())));
+        Arc::new(MetadataCache::new(store, spec.ttl, Arc::clone(budget)))
+    } else {
+        store
     }
-    store
 }
 
 /// Whether what a store tells is remembered: where it takes long to answer, and does not tell of changes.

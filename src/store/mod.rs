@@ -34,6 +34,10 @@ pub static DRIVERS: &[&Driver] = &[
     &folder::DRIVER,
     #[cfg(feature = "object")]
     &object::driver::S3,
+    #[cfg(feature = "object")]
+    &object::driver::AZURE,
+    #[cfg(feature = "object")]
+    &object::driver::GCS,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

@@ -10,6 +10,8 @@ use kvfs::error::{ErrorKind, Result};
 use kvfs::key::{Key, Segment};
 use kvfs::layer::attrs::Attrs;
 use kvfs::layer::metadata_cache::MetadataCache;
+use kvfs::layer::read_ahead::ReadAhead;
+use kvfs::layer::remote::Remote;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Caps, Change, Cursor, Kind, Pace, Stat, Store, Value, When};
 use kvfs::store::driver::{Commit, Driver, Location, Opening};
@@ -33,10 +35,18 @@ enum Layer {
     None,
     Attrs,
     MetadataCache,
+    ReadAhead,
+    /// All that lies over a store behind a network, which tells versions along.
+    Network,
 }
 
 /// The layers, by their names in front of a kind: `attrs(lmdb)`.
-const LAYERS: &[(&str, Layer)] = &[("attrs", Layer::Attrs), ("metadata_cache", Layer::MetadataCache)];
+const LAYERS: &[(&str, Layer)] = &[
+    ("attrs", Layer::Attrs),
+    ("metadata_cache", Layer::MetadataCache),
+    ("read_ahead", Layer::ReadAhead),
+    ("network", Layer::Network),
+];
 
 /// Opens a store, with a layer over it where that is wanted.
 fn open(driver: &Driver, opening: &Opening, layer: Layer) -> Arc<dyn Store> {
@@ -51,6 +61,12 @@ fn open(driver: &Driver, opening: &Opening, layer: Layer) -> Arc<dyn Store> {
             // A time that no test outlasts: what is not forgotten by its own changes is seen.
             let ttl = Duration::from_secs(3600);
             Arc::new(MetadataCache::new(store, ttl, Budget::new(LEAST)))
+        }
+        Layer::ReadAhead => Arc::new(ReadAhead::new(store, Budget::new(LEAST), opening.timeout)),
+        Layer::Network => {
+            let budget = Budget::new(LEAST);
+            let ahead = ReadAhead::new(Arc::new(Remote::new(store)), budget.clone(), opening.timeout);
+            Arc::new(MetadataCache::new(Arc::new(ahead), Duration::from_secs(3600), budget))
         }
     }
 }

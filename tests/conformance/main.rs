@@ -22,6 +22,8 @@ conformance! {
     metadata_cache_memory: "metadata_cache(memory)", Commit::Auto;
     folder: "folder", Commit::Auto;
     folder_durable: "folder", Commit::Durable;
+    read_ahead_memory: "read_ahead(memory)", Commit::Auto;
+    network_memory: "network(memory)", Commit::Auto;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
     lmdb_within: "lmdb", Commit::Within(std::time::Duration::from_millis(20));

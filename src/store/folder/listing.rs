@@ -67,8 +67,7 @@ impl Listings {
         };
         let mut directory = directory.lock();
         directory.go_to(mark).map_err(|errno| failure(dir, errno))?;
-        loop {
-            let Some(name) = directory.next().map_err(|errno| failure(dir, errno))? else { break };
+        while let Some(name) = directory.next().map_err(|errno| failure(dir, errno))? {
             let stat = directory.stat(&name).map_err(|errno| failure(dir, errno))?;
             if let Some(stat) = stat
                 && each(Entry { segment: Segment::plain(&name.bytes), stat }).is_break()

@@ -29,6 +29,11 @@ pub(super) fn has_xattrs(found: &rustix::fs::Stat) -> bool {
     matches!(native_type(found), Native::RegularFile | Native::Directory)
 }
 
+/// The kernel's nanoseconds have another type on each kind of machine.
+pub(super) fn nanoseconds(of: impl TryInto<u64>) -> u64 {
+    of.try_into().unwrap_or(0)
+}
+
 fn moment(seconds: i64, nanoseconds: u64) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let second = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
@@ -37,7 +42,7 @@ fn moment(seconds: i64, nanoseconds: u64) -> SystemTime {
 
 /// What is known of it. The time of the last change is `ctime`, which nobody can set.
 pub(super) fn stat(found: &rustix::fs::Stat) -> Stat {
-    let changed = moment(found.st_ctime, u64::from(found.st_ctime_nsec));
+    let changed = moment(found.st_ctime, nanoseconds(found.st_ctime_nsec));
     let file_type = match native_type(found) {
         Native::Symlink => FileType::Symlink,
         Native::Fifo => FileType::Fifo,
@@ -50,8 +55,8 @@ pub(super) fn stat(found: &rustix::fs::Stat) -> Stat {
         mode: Some(mode),
         uid: Some(found.st_uid),
         gid: Some(found.st_gid),
-        atime: Some(moment(found.st_atime, u64::from(found.st_atime_nsec))),
-        mtime: Some(moment(found.st_mtime, u64::from(found.st_mtime_nsec))),
+        atime: Some(moment(found.st_atime, nanoseconds(found.st_atime_nsec))),
+        mtime: Some(moment(found.st_mtime, nanoseconds(found.st_mtime_nsec))),
         ctime: Some(changed),
         ino: None,
     };

@@ -27,7 +27,7 @@ impl Stamp {
             device: found.st_dev,
             inode: found.st_ino,
             size: found.st_size,
-            modified: (found.st_mtime, found.st_mtime_nsec.into()),
+            modified: (found.st_mtime, super::node::nanoseconds(found.st_mtime_nsec)),
         }
     }
 

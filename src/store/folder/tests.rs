@@ -249,9 +249,9 @@ fn promise_1_8_deep_paths_are_walked_in_pieces() {
 #[test]
 fn a_folder_that_is_not_there_is_made_only_where_that_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let location = Some(folder.path().join("a/b"));
-    let opening = Opening { location: location.clone(), create: false, ..Opening::default() };
+    let location = folder.path().join("a/b");
+    let opening = Opening { location: Some(location.clone()), create: false, ..Opening::default() };
     assert_eq!(kind(super::open(&opening).map(drop)), Some(ErrorKind::NotFound));
     super::open(&Opening { create: true, ..opening }).unwrap();
-    assert!(location.unwrap().is_dir());
+    assert!(location.is_dir());
 }

@@ -8,6 +8,8 @@ mod counters;
 mod failure;
 mod request;
 mod response;
+#[cfg(test)]
+pub(super) mod script;
 mod signing;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use super::account::Account;
 use super::address::Address;
+use super::azure::Azure;
 use super::bucket::{Abilities, Bucket};
+use super::gcs::Gcs;
 use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::Style;
@@ -26,9 +30,44 @@ pub static S3: Driver = Driver {
     kind: "s3",
     about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
     caps: || caps("s3", 5 << 40),
-    open: |opening| open(opening, |address| Ok(Arc::new(S3Bucket::new(address)?)), Some(Style::S3fs)),
+    open: open_s3,
     ..BUCKET
 };
+
+/// `az` for the list of stores.
+pub static AZURE: Driver = Driver {
+    kind: "az",
+    about: "containers of Azure Blob storage: az://account/container/prefix",
+    caps: || Caps { attributes: true, ..caps("az", 190 << 40) },
+    open: |opening| open("az", opening, |address| Ok(Arc::new(Azure::new(address)?)), Some(Style::Azure)),
+    ..BUCKET
+};
+
+/// `gs` for the list of stores.
+pub static GCS: Driver = Driver {
+    kind: "gs",
+    about: "buckets of Google Cloud Storage",
+    caps: || Caps { attributes: true, ..caps("gs", 5 << 40) },
+    open: |opening| open("gs", opening, |address| Ok(Arc::new(Gcs::new(address)?)), Some(Style::Gcs)),
+    ..BUCKET
+};
+
+fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
+    let connect: Connect = |address| Ok(Arc::new(S3Bucket::new(address)?));
+    if opening.location.as_deref().is_none_or(|location| !location.as_os_str().is_empty()) {
+        return open("s3", opening, connect, Some(Style::S3fs));
+    }
+    // No bucket is named: all of them.
+    let service = S3Bucket::new(&of_bucket("", opening))?;
+    let caps = mount_caps(service.abilities(), opening, opening.native_attributes);
+    let timeout = opening.timeout;
+    let list = move || env::wait(Deadline::after(timeout), super::s3::buckets(service.session()));
+    let each = opening.clone();
+    let open_one = move |bucket: &str| {
+        open("s3", &Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(Style::S3fs))
+    };
+    Ok(Arc::new(Account::new(caps, list, open_one)?))
+}
 
 /// What all of them have in common.
 const BUCKET: Driver = Driver {
@@ -63,13 +102,13 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
 }
 
 /// Opens a bucket. `style`: in whose words its attributes are kept, where it keeps them.
-fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc<dyn Store>> {
+fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc<dyn Store>> {
     let location = opening
         .location
         .as_deref()
         .and_then(Path::to_str)
         .ok_or_else(|| Error::new(ErrorKind::Invalid, "the name of a bucket and its prefix are UTF-8"))?;
-    let (address, prefix) = address(location, opening)?;
+    let (address, prefix) = address(kind, location, opening)?;
     let bucket = connect(&address)?;
     let abilities = bucket.abilities().clone();
     // Where listings do not carry them, attributes cost a request an entry, and are kept only where they are asked for.
@@ -80,6 +119,7 @@ fn open(opening: &Opening, connect: Connect, style: Option<Style>) -> Result<Arc
     let reach = Arc::new(Reach {
         names,
         style,
+        listing_denied: AtomicBool::new(false),
         honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
@@ -134,13 +174,29 @@ fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Cap
 }
 
 /// The bucket of `bucket/prefix`, and the prefix.
-fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str)> {
-    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+fn address<'l>(kind: &str, location: &'l str, opening: &Opening) -> Result<(Address, &'l str)> {
+    let (account, rest) = if kind == "az" {
+        let parts = location.split_once('/').filter(|(account, _)| !account.is_empty());
+        let (account, rest) = parts.unwrap_or(("", ""));
+        (Some(account.to_owned()), rest)
+    } else {
+        (None, location)
+    };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, "which bucket? Write s3://bucket/prefix"));
+        let which = if kind == "az" {
+            "az://account/container/prefix"
+        } else {
+            "s3://bucket/prefix, gs://bucket/prefix"
+        };
+        return Err(Error::new(ErrorKind::Invalid, format!("which bucket? Write {which}")));
     }
+    Ok((Address { account, ..of_bucket(bucket, opening) }, prefix))
+}
+
+fn of_bucket(bucket: &str, opening: &Opening) -> Address {
     let service = &opening.service;
-    let address = Address {
+    Address {
         bucket: bucket.to_owned(),
         account: None,
         endpoint: service.endpoint.clone(),
@@ -149,8 +205,7 @@ fn address<'l>(location: &'l str, opening: &Opening) -> Result<(Address, &'l str
         path_style: service.addressing.map(|addressing| addressing == Addressing::Path),
         anonymous: service.anonymous,
         timeout: opening.timeout,
-    };
-    Ok((address, prefix))
+    }
 }
 
 /// Aborts what daemons of this machine left behind that were killed.

@@ -2,8 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `account` | all buckets of somebody, each a directory |
 //! | `address` | where a bucket is, and how it is reached |
 //! | `bucket` | what one service can be asked: the trait that each implements |
+//! | `s3`, `gcs`, `azure` | the three services; `endpoint`: a server that is named |
 //! | `driver` | the services as kinds of store |
 //! | `client` | the HTTP client of all services |
 //! | `metadata` | attributes in the words of objects' metadata |
@@ -17,13 +19,17 @@
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
 
+mod account;
 pub mod address;
 mod ahead;
+pub mod azure;
 pub mod bucket;
 mod change;
 pub mod client;
 mod conditions;
 pub mod driver;
+pub mod endpoint;
+pub mod gcs;
 mod honoured;
 mod journal;
 pub mod metadata;
@@ -33,6 +39,8 @@ mod pages;
 mod reach;
 mod recent;
 pub mod s3;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod upload;
 mod value;

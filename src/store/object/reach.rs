@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::ahead::Ahead;
@@ -24,6 +25,8 @@ pub(super) struct Reach {
     pub style: Option<Style>,
     /// Objects as this mount saw or put them last.
     pub recent: Recent,
+    /// Whether listing is denied, so that only whole paths can be opened.
+    pub listing_denied: AtomicBool,
     /// Which conditions the server honours.
     pub honoured: Honoured,
     /// Uploads that run ahead of their puts.
@@ -47,6 +50,11 @@ impl Reach {
     pub(super) fn wait_long<T>(&self, requests: u64, future: impl Future<Output = Result<T>>) -> Result<T> {
         let factor = u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
         env::wait(Deadline::after(self.timeout.saturating_mul(factor)), future)
+    }
+
+    /// See the field.
+    pub(super) fn listing_denied(&self) -> bool {
+        self.listing_denied.load(Ordering::Relaxed)
     }
 
     /// What an object's headers tell of it.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -30,7 +31,11 @@ impl Tree {
     async fn first_below(&self, prefix: Option<&str>) -> Result<Option<Object>> {
         let Some(prefix) = prefix else { return Ok(None) };
         let listing = Listing { prefix, delimiter: None, token: None, after: None, most: 1 };
-        Ok(self.reach.bucket.list(&listing).await?.objects.into_iter().next())
+        match self.reach.bucket.list(&listing).await {
+            // Who may read and not list sees what he names (and the mount said so).
+            Err(error) if error.kind() == ErrorKind::Denied && self.reach.listing_denied() => Ok(None),
+            page => Ok(page?.objects.into_iter().next()),
+        }
     }
 
     /// The object at a key, remembered with its headers.
@@ -61,6 +66,7 @@ impl Tree {
         let prefix = self.reach.names.below(&Key::root());
         match self.reach.wait(self.first_below(prefix.as_deref())) {
             Err(error) if error.kind() == ErrorKind::Denied => {
+                self.reach.listing_denied.store(true, Ordering::Relaxed);
                 tracing::warn!("listing is denied: only whole paths can be opened ({error})");
                 Ok(())
             }
@@ -218,7 +224,11 @@ impl Store for Tree {
             None => "honoured".to_owned(),
             Some(missing) => format!("not honoured by this server, and looked up before: {missing}"),
         };
-        vec![("conditions", conditions), ("requests", shown.collect::<Vec<_>>().join(", "))]
+        let denied =
+            self.reach.listing_denied().then(|| ("listing", "denied: whole paths can be opened".to_owned()));
+        let mut facts = vec![("conditions", conditions), ("requests", shown.collect::<Vec<_>>().join(", "))];
+        facts.extend(denied);
+        facts
     }
 }
 

@@ -1,7 +1,5 @@
 //! The client against a server that answers by a script, byte for byte.
 
-mod server;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,9 +9,9 @@ use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
 
+use super::script::{Answer, Server};
 use super::*;
 use crate::env;
-use server::{Answer, Server};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// For what is to be given up.

@@ -1,10 +1,11 @@
-//! ListBuckets: what `s3://` alone shows.
+//! Buckets as such: ListBuckets, which `s3://` alone shows, CreateBucket, DeleteBucket.
 
 use std::time::SystemTime;
 
 use http::Method;
 
 use super::session::Session;
+use super::settings::USUAL_REGION;
 use super::xml;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,4 +37,42 @@ pub async fn buckets(session: &Session) -> Result<Vec<(String, SystemTime)>> {
         }
     }
     Ok(found)
+}
+
+/// Makes the session's bucket, in its region.
+///
+/// # Errors
+/// `Exists`: it has an owner already, who may be whoever asks; `Denied`; `Invalid`: the service wants another name.
+pub async fn make_bucket(session: &Session) -> Result<()> {
+    let mut request = session.request("CreateBucket", Method::PUT, "");
+    let region = session.region();
+    if region != USUAL_REGION {
+        let region = xml::escape(&region);
+        let body = format!(
+            "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>{region}\
+             </LocationConstraint></CreateBucketConfiguration>"
+        );
+        request = request.body(body.into());
+    }
+    match session.send(request).await {
+        Ok(_) => Ok(()),
+        Err(failure) if matches!(failure.code(), "BucketAlreadyExists" | "BucketAlreadyOwnedByYou") => {
+            Err(Error::new(ErrorKind::Exists, failure.to_string()))
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Removes the session's bucket.
+///
+/// # Errors
+/// `NotEmpty`; `NotFound`; `Denied`.
+pub async fn remove_bucket(session: &Session) -> Result<()> {
+    match session.send(session.request("DeleteBucket", Method::DELETE, "")).await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.code() == "BucketNotEmpty" => {
+            Err(Error::new(ErrorKind::NotEmpty, failure.to_string()))
+        }
+        Err(failure) => Err(failure.into()),
+    }
 }

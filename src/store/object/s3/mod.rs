@@ -1,17 +1,22 @@
 //! S3 over its REST interface: Amazon's, and every server that speaks it.
 //!
 //! - `settings`: endpoint, region and style of addresses, from the address, the environment and the profile.
+//! - `credentials`, `profile`: who asks.
 //! - `session`: the client with its credentials; finds the bucket's region; the form of ETags that the server takes.
 //! - `objects`, `listing`, `deletes`, `uploads`: the requests.
 //! - `headers`, `xml`: what goes into them and comes out.
 
 mod buckets;
+mod credentials;
 mod deletes;
 mod headers;
 mod listing;
 mod objects;
+mod profile;
 mod session;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod words;
 mod xml;
@@ -24,7 +29,7 @@ use super::bucket::{
 };
 use crate::error::{Error, Result};
 
-pub use buckets::buckets;
+pub use buckets::{buckets, make_bucket, remove_bucket};
 pub use session::Session;
 
 /// One bucket of an S3 service.
@@ -40,6 +45,14 @@ impl S3 {
     /// `Invalid`: the endpoint, the profile or the certificates that are named are wrong.
     pub fn new(address: &Address) -> Result<S3> {
         Ok(S3 { session: Session::new(address)?, abilities: abilities() })
+    }
+
+    /// The same with these keys in place of what the environment has: for programs that embed kvfs, and for tests.
+    ///
+    /// # Errors
+    /// As for [`S3::new`].
+    pub fn with_keys(address: &Address, id: &str, secret: &str) -> Result<S3> {
+        Ok(S3 { session: Session::with_keys(address, id, secret)?, abilities: abilities() })
     }
 
     /// The session, for what is not about one bucket.

@@ -133,6 +133,12 @@ impl Session {
         let (status, head) = (response.status, response.headers.clone());
         let text = response.text().await.map_err(|error| lost(&error))?;
         let done = finished(&what, status, &head, &text)?;
+        if let Some(version) = copy.source_version {
+            // Of an object that was put at once the ETag is the content's.
+            if headers::version(&done.etag) != version {
+                self.still_has(copy.from, version).await?;
+            }
+        }
         Ok(Object {
             key: copy.to.to_owned(),
             size: 0,
@@ -158,7 +164,7 @@ impl Session {
         let build = |tag: &str| {
             let mut request = request.clone();
             if copy.source_version.is_some() {
-                request = request.header("x-amz-copy-source-if-match", tag)?;
+                request = self.of_version(request, tag)?;
             }
             if let Some(target) = target {
                 let tag = if tag.starts_with('"') { format!("\"{target}\"") } else { target.to_owned() };
@@ -188,6 +194,24 @@ impl Session {
             }
         };
         sent.map_err(|failure| conditional(failure, condition))
+    }
+
+    /// Makes a copy one of the source's version alone. Ceph calls the header otherwise than Amazon.
+    pub(super) fn of_version(&self, request: Request, tag: &str) -> Result<Request> {
+        let request = request.header("x-amz-copy-source-if-match", tag)?;
+        if self.is_amazon() { Ok(request) } else { request.header("x-amz-copy-if-match", tag) }
+    }
+
+    /// Whether what was copied was this version of `key`: some servers do not look. What still has it had it.
+    ///
+    /// # Errors
+    /// `Stale`: it was another one, perhaps.
+    pub(super) async fn still_has(&self, key: &str, version: &str) -> Result<()> {
+        if self.is_amazon() || self.head(key).await?.is_some_and(|object| object.version == version) {
+            return Ok(());
+        }
+        let sentence = format!("{}: it was changed while it was copied", self.subject(key));
+        Err(Error::new(ErrorKind::Stale, sentence))
     }
 
     /// An object of this bucket as the source of a copy.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
-use reqsign::Signer;
-use reqsign::aws::{Credential, DefaultCredentialProvider, RequestSigner};
+use reqsign::aws::{Credential, RequestSigner, StaticCredentialProvider};
+use reqsign::{ProvideCredential, Signer};
 use sha2::{Digest, Sha256};
 
+use super::credentials::Ways;
 use super::listing::Plus;
 use super::settings::{Settings, USUAL_REGION};
 use super::xml;
@@ -56,10 +57,24 @@ impl Region {
 impl Session {
     pub(super) fn new(address: &Address) -> Result<Session> {
         let settings = Settings::new(address)?;
+        let profile = settings.profile.clone();
+        Session::build(address, settings, move || Ways::new(profile.clone()))
+    }
+
+    pub(super) fn with_keys(address: &Address, id: &str, secret: &str) -> Result<Session> {
+        let (id, secret) = (id.to_owned(), secret.to_owned());
+        Session::build(address, Settings::new(address)?, move || StaticCredentialProvider::new(&id, &secret))
+    }
+
+    fn build<P: ProvideCredential<Credential = Credential>>(
+        address: &Address,
+        settings: Settings,
+        credentials: impl Fn() -> P + Send + Sync + 'static,
+    ) -> Result<Session> {
         let transport = Transport::new(address.timeout, &Trust { bundle: settings.bundle.clone() })?;
         let name = settings.region.clone().unwrap_or_else(|| USUAL_REGION.to_owned());
         let name = Arc::new(Mutex::new(name));
-        let chain = (!address.anonymous).then(|| Arc::new(chain(&transport, &settings, name.clone())));
+        let chain = (!address.anonymous).then(|| Arc::new(chain(&transport, credentials, name.clone())));
         let signing: Arc<dyn Sign> = match &chain {
             Some(chain) => chain.clone(),
             None => Arc::new(Anonymous),
@@ -83,6 +98,11 @@ impl Session {
     /// A key as people write it.
     pub(super) fn subject(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.settings.bucket())
+    }
+
+    /// The region that requests are signed for now.
+    pub(super) fn region(&self) -> String {
+        self.region.get()
     }
 
     pub(super) fn bucket(&self) -> &str {
@@ -230,17 +250,14 @@ impl Tags {
     }
 }
 
-fn chain(transport: &Transport, settings: &Settings, region: Arc<Mutex<String>>) -> Chain<Credential> {
-    let (transport, profile) = (transport.clone(), settings.profile.clone());
-    let make = move || {
-        let credentials = DefaultCredentialProvider::builder();
-        // Who names a profile means it, even where the environment has keys.
-        let credentials = match &profile {
-            Some(profile) => credentials.no_env().with_profile(profile),
-            None => credentials,
-        };
-        Signer::new(context(&transport), credentials.build(), RequestSigner::new("s3", &region.lock()))
-    };
+fn chain<P: ProvideCredential<Credential = Credential>>(
+    transport: &Transport,
+    credentials: impl Fn() -> P + Send + Sync + 'static,
+    region: Arc<Mutex<String>>,
+) -> Chain<Credential> {
+    let transport = transport.clone();
+    let make =
+        move || Signer::new(context(&transport), credentials(), RequestSigner::new("s3", &region.lock()));
     Chain::new(make, NO_CREDENTIALS)
 }
 

@@ -1,10 +1,10 @@
 //! Where a bucket is served, and by whose word: the address first, then the environment, then the profile.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use http::Uri;
 
+use super::profile::Profile;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::address::Address;
@@ -58,7 +58,7 @@ impl Endpoint {
 
 impl Settings {
     pub(super) fn new(address: &Address) -> Result<Settings> {
-        let profile = Profile::load(address.profile.as_deref())?;
+        let profile = Profile::load(address.profile.as_deref(), &env::variable)?;
         let endpoint = address
             .endpoint
             .clone()
@@ -116,72 +116,6 @@ impl Settings {
     }
 }
 
-/// A profile of `~/.aws/config`.
-#[derive(Debug, Default)]
-struct Profile(BTreeMap<String, String>);
-
-impl Profile {
-    /// Reads the profile that is named, or the environment's; that one may be missing.
-    fn load(named: Option<&str>) -> Result<Profile> {
-        let name = named
-            .map(str::to_owned)
-            .or_else(|| env::variable("AWS_PROFILE"))
-            .unwrap_or_else(|| "default".to_owned());
-        let file = |variable: &str, usual: &str| {
-            env::variable(variable)
-                .map(PathBuf::from)
-                .or_else(|| env::variable("HOME").map(|home| PathBuf::from(home).join(".aws").join(usual)))
-                .and_then(|path| std::fs::read_to_string(path).ok())
-        };
-        let config = file("AWS_CONFIG_FILE", "config").and_then(|text| section(&text, &name, true));
-        let credentials =
-            file("AWS_SHARED_CREDENTIALS_FILE", "credentials").and_then(|text| section(&text, &name, false));
-        if named.is_some() && config.is_none() && credentials.is_none() {
-            let sentence = format!("no profile {name:?} in ~/.aws/config and ~/.aws/credentials");
-            return Err(Error::new(ErrorKind::Invalid, sentence));
-        }
-        Ok(Profile(config.unwrap_or_default()))
-    }
-
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).filter(|value| !value.is_empty()).cloned()
-    }
-}
-
-/// The pairs of one profile: in `config` all but the default are called `[profile NAME]`. Settings nested below another
-/// (`s3 =`) count as the profile's own where it does not set them itself.
-fn section(text: &str, name: &str, config: bool) -> Option<BTreeMap<String, String>> {
-    let mut found: Option<BTreeMap<String, String>> = None;
-    let mut inside = false;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if let Some(header) = trimmed.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            let header = header.trim();
-            let title = match header.strip_prefix("profile") {
-                Some(title) if config && title.starts_with([' ', '\t']) => title.trim().trim_matches('"'),
-                _ if config && header != "default" => "",
-                _ => header,
-            };
-            inside = title == name;
-            if inside {
-                found.get_or_insert_default();
-            }
-        } else if let (true, Some((key, value))) = (inside, trimmed.split_once('='))
-            && !trimmed.starts_with(['#', ';'])
-        {
-            let nested = line.starts_with([' ', '\t']);
-            let (key, value) = (key.trim().to_ascii_lowercase(), value.trim().to_owned());
-            let pairs = found.get_or_insert_default();
-            if nested {
-                pairs.entry(key).or_insert(value);
-            } else {
-                pairs.insert(key, value);
-            }
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,19 +147,5 @@ mod tests {
         for wrong in ["h:9000", "ftp://h", "", "https://user:secret@h", "/x"] {
             assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_profile_is_found_in_either_file() {
-        let config = "[default]\nregion = eu-west-1\n[profile two]\n# region = no\nregion=eu-west-2\ns3 =\n  region = x\n  \
-                      endpoint_url = http://h\n[three]\nregion = z\n";
-        let get =
-            |name: &str, key: &str| section(config, name, true).and_then(|pairs| pairs.get(key).cloned());
-        assert_eq!(get("default", "region").as_deref(), Some("eu-west-1"));
-        assert_eq!(get("two", "region").as_deref(), Some("eu-west-2"));
-        assert_eq!(get("two", "endpoint_url").as_deref(), Some("http://h"));
-        assert_eq!(get("three", "region"), None);
-        assert!(section(config, "three", false).is_some());
-        assert!(section(config, "four", true).is_none());
     }
 }

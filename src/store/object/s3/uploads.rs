@@ -57,7 +57,7 @@ impl Session {
             )?;
         let request = repeatable(request);
         let what = request.to_string();
-        let build = |tag: &str| request.clone().header("x-amz-copy-source-if-match", tag);
+        let build = |tag: &str| self.of_version(request.clone(), tag);
         let sent = self.send_tagged(range.key, range.version, build).await;
         let response = sent.map_err(|failure| match failure.code() {
             "NoSuchUpload" => failure.into(),
@@ -66,6 +66,7 @@ impl Session {
         let (status, head) = (response.status, response.headers.clone());
         let text = response.text().await.map_err(|error| lost(&error))?;
         let done = finished(&what, status, &head, &text)?;
+        self.still_has(range.key, range.version).await?;
         Ok(Tag { etag: headers::version(&done.etag), size: range.end - range.start }.write())
     }
 
@@ -92,14 +93,27 @@ impl Session {
                 (ErrorKind::Stale, Condition::Absent) => Error::new(ErrorKind::Exists, error.to_string()),
                 _ => error,
             })?;
+        let version = headers::version(&done.etag);
+        if version.is_empty() {
+            return self.completed(key, size).await;
+        }
         Ok(Object {
             key: key.to_owned(),
             size,
             modified: headers::date(&head),
-            version: headers::version(&done.etag),
+            version,
             headers: None,
             class: None,
             archived: false,
+        })
+    }
+
+    /// What was put together just now, asked for: Ceph does not say what version it is.
+    async fn completed(&self, key: &str, size: u64) -> Result<Object> {
+        let found = self.head(key).await.map_err(|error| lost(&error))?;
+        found.filter(|object| object.size == size).ok_or_else(|| {
+            let sentence = format!("{}: it was changed as soon as it was put together", self.subject(key));
+            Error::new(ErrorKind::Uncertain, sentence)
         })
     }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// What is answered to one request.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(in crate::store::object) enum Answer {
     /// These bytes, and the connection stays.
     Full(&'static str),
     /// A status and a body, and the connection stays.
@@ -25,18 +25,18 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    pub(super) fn ok(body: &'static str) -> Answer {
+    pub(in crate::store::object) fn ok(body: &'static str) -> Answer {
         Answer::Status(200, body)
     }
 
-    pub(super) fn status(status: u16, body: &'static str) -> Answer {
+    pub(in crate::store::object) fn status(status: u16, body: &'static str) -> Answer {
         Answer::Status(status, body)
     }
 }
 
 /// Ends when it is dropped.
-pub(super) struct Server {
-    pub(super) origin: String,
+pub(in crate::store::object) struct Server {
+    pub(in crate::store::object) origin: String,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 impl Server {
-    pub(super) fn new(answers: impl IntoIterator<Item = Answer>) -> Server {
+    pub(in crate::store::object) fn new(answers: impl IntoIterator<Item = Answer>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let shared =
@@ -77,12 +77,12 @@ impl Server {
     }
 
     /// The heads of the requests so far, headers in lower case.
-    pub(super) fn seen(&self) -> Vec<String> {
+    pub(in crate::store::object) fn seen(&self) -> Vec<String> {
         self.shared.heads.lock().clone()
     }
 
     /// Lets nobody in any longer.
-    pub(super) fn close(mut self) {
+    pub(in crate::store::object) fn close(mut self) {
         self.end();
     }
 
