@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use runtime::{spawn, spawn_blocking, wait};
+pub use runtime::{another_runtime, spawn, spawn_blocking, wait};
 
 /// The wall clock.
 #[allow(clippy::disallowed_methods)]

@@ -112,7 +112,7 @@ impl Mount {
     ) -> Result<(Parts, Session)> {
         let location = place.location_for(point.path());
         let path = location.as_ref().filter(|_| place.driver.location.is_path());
-        for path in path.into_iter().chain(&spec.load).chain(&spec.save) {
+        for path in path.into_iter().chain(&spec.load).chain(&spec.save).chain(&spec.cache) {
             keep_off_store(point.path(), path)?;
         }
         let fresh = path.map(|path| Fresh::look(path));
@@ -397,7 +397,9 @@ impl Parts {
         if let Some(stamps) = &stamps {
             shown = stamps.clone();
         }
-        shown = stack::behind_network(shown, &spec);
+        shown = stack::behind_network(shown, &spec, &source)?;
+        // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
+        let store = if spec.snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {
             shown = Arc::new(OwnFiles::new(shown, own_files));
         }

@@ -68,10 +68,13 @@ pub struct MountFlags {
     memory: Option<u64>,
 
     /// Keep blocks of what is read from a remote store in this folder, for later reads and later mounts
+    ///
+    /// Readable by its owner alone, checked when they are read back, and never taken for another version's. Each store
+    /// has a folder of its own in it. What is wrong with it fails no read.
     #[arg(long, value_name = "DIR", help_heading = "What is kept here")]
     cache: Option<PathBuf>,
 
-    /// What these blocks may take [default: 10G]
+    /// What the blocks of one store may take on disk; at least 16M [default: 10G]
     #[arg(long, value_name = "SIZE", value_parser = parse_cache_size, help_heading = "What is kept here")]
     cache_size: Option<u64>,
 

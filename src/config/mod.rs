@@ -298,7 +298,7 @@ mod tests {
     fn options_of_mount_8_are_taken() {
         let mut spec = spec();
         spec.apply_options(
-            "rw,nosuid,_netdev,x-systemd.automount,,ro,check,commit=50ms,timeout=5s,allow-other,attrs=none,ttl=0s,memory=1G,cache=c,cache-size=5M",
+            "rw,nosuid,_netdev,x-systemd.automount,,ro,check,commit=50ms,timeout=5s,allow-other,attrs=none,ttl=0s,memory=1G,cache=c,cache-size=50M",
         )
         .unwrap();
         spec.apply_options(r"uid=7,gid=8,umask=027,separator=\,,noexec,load=a\,b").unwrap();
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(spec.timeout, Duration::from_secs(5));
         assert_eq!(spec.attrs, KeepAttributes::None);
         assert_eq!((spec.ttl, spec.memory), (Duration::ZERO, 1 << 30));
-        assert_eq!((spec.cache.clone(), spec.cache_size), (Some("c".into()), 5 << 20));
+        assert_eq!((spec.cache.clone(), spec.cache_size), (Some("c".into()), 50 << 20));
         assert_eq!((spec.uid, spec.gid, spec.modes()), (Some(7), Some(8), (0o640, 0o750)));
         assert_eq!(spec.separator, Some(Separator::Bytes(b",".to_vec())));
         assert_eq!(spec.load, Some("a,b".into()));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{MountSpec, join, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount_table;
+use crate::store::api::Pace;
 use crate::store::driver::{Driver, Location, Service};
 use crate::store::{self, DRIVERS};
 
@@ -212,6 +213,9 @@ impl Place {
             }
             _ if !placeless && (spec.load.is_some() || spec.save.is_some()) => {
                 format!("--load and --save are for stores without a place; {kind} keeps its keys itself")
+            }
+            _ if spec.cache.is_some() && (self.driver.caps)().pace != Pace::Network => {
+                format!("--cache is for stores behind a network; {kind} is here")
             }
             _ if placeless && spec.check => format!("{kind} has no place, and nothing to check"),
             _ => return Ok(()),

@@ -138,12 +138,12 @@ pub fn parse_memory(text: &str) -> Result<u64> {
     parse_size("memory", text, budget::LEAST)
 }
 
-/// Reads what the disk cache may take: bytes, or with a suffix as in `10G`; at least 1M.
+/// Reads what the disk cache may take: bytes, or with a suffix as in `10G`; at least 16M.
 ///
 /// # Errors
 /// `Invalid`.
 pub fn parse_cache_size(text: &str) -> Result<u64> {
-    parse_size("cache-size", text, 1 << 20)
+    parse_size("cache-size", text, 16 << 20)
 }
 
 /// The suffixes of sizes, each 1,024 times the one before.

@@ -50,6 +50,20 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     Ok(runtime()?.spawn(future))
 }
 
+/// A runtime of its own, for work that others wait for with all threads of [`spawn_blocking`].
+///
+/// # Errors
+/// The system's.
+pub fn another_runtime(name: &str, blocking_threads: usize) -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(blocking_threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("the threads of a cache", &e))
+}
+
 /// Does something that waits, on a thread beside everything else.
 ///
 /// # Errors

@@ -122,7 +122,19 @@ impl Attrs {
 }
 
 impl Store for Attrs {
-    passes_on!(check_key, value_max, raw_key, version_of, foreign_changes, era, resume, watch, usage);
+    passes_on!(
+        check_key,
+        value_max,
+        raw_key,
+        version_of,
+        foreign_changes,
+        era,
+        resume,
+        watch,
+        usage,
+        seen_absent,
+        written_so_far
+    );
 
     fn caps(&self) -> &Caps {
         &self.caps

@@ -150,8 +150,22 @@ impl Value for Counted {
 
 impl Store for Faulty {
     passes_on!(
-        caps, xattrs, check_key, value_max, raw_key, version_of, era, resume, watch, snapshot, usage,
-        compact, facts, close
+        caps,
+        xattrs,
+        check_key,
+        value_max,
+        raw_key,
+        version_of,
+        era,
+        resume,
+        watch,
+        snapshot,
+        usage,
+        compact,
+        facts,
+        close,
+        seen_absent,
+        written_so_far
     );
 
     fn foreign_changes(&self) -> Option<u64> {

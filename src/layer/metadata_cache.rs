@@ -217,7 +217,9 @@ impl Store for MetadataCache {
         snapshot,
         usage,
         compact,
-        close
+        close,
+        seen_absent,
+        written_so_far
     );
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {

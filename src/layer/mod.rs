@@ -90,6 +90,12 @@ macro_rules! passes_on {
         }
     };
     (@ sync) => { fn sync(&self) -> $crate::error::Result<()> { self.store.sync() } };
+    (@ written_so_far) => {
+        fn written_so_far(&self, key: &$crate::key::Key, body: &$crate::payload::Payload) {
+            self.store.written_so_far(key, body)
+        }
+    };
+    (@ seen_absent) => { fn seen_absent(&self, key: &$crate::key::Key) { self.store.seen_absent(key) } };
     (@ sync_key) => {
         fn sync_key(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.sync_key(key) }
     };
@@ -129,7 +135,18 @@ macro_rules! passes_on {
     (@ close) => { fn close(&self) -> $crate::error::Result<()> { self.store.close() } };
 }
 
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::error::Result;
+#[cfg(not(feature = "object"))]
+use crate::error::{Error, ErrorKind};
+use crate::store::api::Store;
+
 pub mod attrs;
+#[cfg(feature = "object")]
+pub mod block_cache;
 pub mod fault;
 pub mod metadata_cache;
 
@@ -137,3 +154,22 @@ pub mod own_files;
 pub mod read_ahead;
 pub mod remote;
 pub mod stamps;
+
+/// `store` with a [`block_cache`] of at most `size` bytes in `folder`; `identity` tells the store from every other.
+///
+/// # Errors
+/// The folder's; `Unsupported` where this build has none.
+pub fn with_blocks(
+    store: Arc<dyn Store>,
+    identity: &str,
+    folder: &Path,
+    size: u64,
+) -> Result<Arc<dyn Store>> {
+    #[cfg(feature = "object")]
+    return Ok(Arc::new(block_cache::BlockCache::new(store, identity, folder, size, Budget::global())?));
+    #[cfg(not(feature = "object"))]
+    {
+        let _ = (store, identity, folder, size, Budget::global());
+        Err(Error::new(ErrorKind::Unsupported, "this build keeps no blocks on disk: leave out --cache"))
+    }
+}

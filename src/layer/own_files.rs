@@ -64,6 +64,8 @@ impl Store for OwnFiles {
         compact,
         facts,
         close,
+        seen_absent,
+        written_so_far
     );
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {

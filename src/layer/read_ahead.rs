@@ -341,7 +341,9 @@ impl Store for ReadAhead {
         snapshot,
         usage,
         compact,
-        close
+        close,
+        seen_absent,
+        written_so_far
     );
 
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {

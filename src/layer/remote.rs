@@ -158,7 +158,9 @@ impl Store for Remote {
         usage,
         compact,
         facts,
-        close
+        close,
+        seen_absent,
+        written_so_far
     );
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {

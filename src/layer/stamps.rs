@@ -197,6 +197,8 @@ impl Store for Stamps {
         usage,
         compact,
         close,
+        seen_absent,
+        written_so_far
     );
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {

@@ -11,6 +11,7 @@ use crate::config::source::Place;
 use crate::config::{MountSpec, Separator};
 use crate::env::Folders;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer;
 use crate::layer::attrs::Attrs;
 use crate::layer::metadata_cache::MetadataCache;
 use crate::layer::read_ahead::ReadAhead;
@@ -102,19 +103,29 @@ pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Op
     }
 }
 
-/// What lies over a store that takes long to answer: its values are read ahead, and what it tells is remembered for a
-/// while.
-pub(super) fn behind_network(store: Arc<dyn Store>, spec: &MountSpec) -> Arc<dyn Store> {
+/// What lies over a store that takes long to answer: its values are read ahead, kept on disk where that is wanted, and
+/// what it tells is remembered for a while. `source` tells it from every other.
+///
+/// # Errors
+/// The folder's that blocks are to be kept in.
+pub(super) fn behind_network(
+    mut store: Arc<dyn Store>,
+    spec: &MountSpec,
+    source: &str,
+) -> Result<Arc<dyn Store>> {
     if store.caps().pace != Pace::Network {
-        return store;
+        return Ok(store);
+    }
+    if let Some(folder) = &spec.cache {
+        store = layer::with_blocks(store, source, folder, spec.cache_size)?;
     }
     let budget = Budget::global();
     let store = Arc::new(ReadAhead::new(store, Arc::clone(budget), spec.timeout));
-    if caches_metadata(spec, store.caps()) {
+    Ok(if caches_metadata(spec, store.caps()) {
         Arc::new(MetadataCache::new(store, spec.ttl, Arc::clone(budget)))
     } else {
         store
-    }
+    })
 }
 
 /// Whether what a store tells is remembered: where it takes long to answer, and does not tell of changes.

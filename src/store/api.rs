@@ -91,6 +91,12 @@ pub trait Store: Send + Sync + 'static {
         let _ = (key, body);
     }
 
+    /// Somebody is about to put `key`, who has seen that it has no value: what a put over a value has to ask before, it
+    /// need not ask.
+    fn seen_absent(&self, key: &Key) {
+        let _ = key;
+    }
+
     /// Carries out all `changes` in order: in one transaction where [`Caps::atomic`] says so. Returns when they
     /// are accepted: every program that uses the store sees them, or will before it can look (§4.4).
     ///

@@ -1,4 +1,5 @@
-//! The stores, by kind. The only `#[cfg(feature)]` lines of the tree are here.
+//! The stores, by kind. The only `#[cfg(feature)]` lines of the tree are here (and in `layer/mod.rs`, for the block
+//! cache).
 
 pub mod api;
 pub mod attributes;

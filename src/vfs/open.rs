@@ -275,6 +275,7 @@ impl Vfs {
         let target = self.target_to_make(parent, name)?;
         if self.find_named(&target, parent, name)?.is_none() {
             let when = if mode.exclusive { When::Absent } else { When::Always };
+            self.store.seen_absent(&target.key);
             let made = Made { caller, parent, name, permissions };
             let attr = self.make_file(made, target, when, &names)?;
             if !mode.write {

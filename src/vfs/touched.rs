@@ -6,7 +6,7 @@ use super::overlay::TOUCHED_MOST;
 use crate::env;
 use crate::error::{ErrorKind, Result};
 use crate::key::Key;
-use crate::store::api::Change;
+use crate::store::api::{Change, Pace};
 use crate::store::attributes::Setting;
 
 impl Vfs {
@@ -29,9 +29,10 @@ impl Vfs {
     }
 
     /// Whether the times of directories are to be set. A store of folders does so itself, and what another program
-    /// changed there meanwhile must not look older than it is.
+    /// changed there meanwhile must not look older than it is. In a bucket each would cost a request, and a marker where
+    /// nobody made one (§2.2).
     fn records_touched(&self) -> bool {
-        self.caps.attributes && !self.caps.folders
+        self.caps.attributes && !self.caps.folders && self.caps.pace != Pace::Network
     }
 
     /// Records the times of directories that were changed.

@@ -52,7 +52,7 @@ struct OneTime {
 }
 
 impl Store for OneTime {
-    passes_on!(caps, open, apply, usage);
+    passes_on!(caps, open, apply, usage, seen_absent, written_so_far);
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         Ok(self.store.stat(key)?.map(|stat| Stat { modified: self.modified, ..stat }))

@@ -184,6 +184,12 @@ impl Store for Account {
         }
     }
 
+    fn seen_absent(&self, key: &Key) {
+        if let Ok(Place::Inside(store, key)) = self.place(key) {
+            store.seen_absent(&key);
+        }
+    }
+
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         let Some(first) = changes.first() else { return Ok(()) };
         let (store, _) = self.inside(key_of(first))?;

@@ -66,6 +66,9 @@ impl Tree {
 
     /// The headers of an object, which whatever replaces its bytes keeps; `None` where there is no object.
     pub(super) fn headers_now(&self, raw: &str) -> Result<Option<Headers>> {
+        if self.reach.recent.was_absent(raw) {
+            return Ok(None);
+        }
         if let Some(headers) = self.reach.recent.object(raw).and_then(|known| known.headers) {
             return Ok(Some(headers));
         }

@@ -2,10 +2,12 @@
 //! keeps their headers.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::bucket::Object;
+use crate::env;
 
 /// So many objects are remembered.
 const MOST: usize = 16 << 10;
@@ -14,7 +16,12 @@ const MOST: usize = 16 << 10;
 #[derive(Default)]
 pub(super) struct Recent {
     seen: Mutex<Seen>,
+    /// Keys that are about to be made, and since when.
+    absent: Mutex<HashMap<String, Instant>>,
 }
+
+/// A file that is made is put within this time, or asks again.
+const ABSENT_GOOD: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Seen {
@@ -58,6 +65,22 @@ impl Recent {
     /// The version that this mount put last; others may have put more since.
     pub(super) fn version_put(&self, key: &str) -> Option<String> {
         self.seen.lock().puts.get(key).cloned()
+    }
+
+    /// Whoever is about to put `key` has seen that there is nothing.
+    pub(super) fn seen_absent(&self, key: String) {
+        let mut absent = self.absent.lock();
+        if absent.len() >= MOST {
+            absent.retain(|_, since| since.elapsed() < ABSENT_GOOD);
+        }
+        if absent.len() < MOST {
+            absent.insert(key, env::instant());
+        }
+    }
+
+    /// Whether there was nothing at `key` when it was seen last; told once.
+    pub(super) fn was_absent(&self, key: &str) -> bool {
+        self.absent.lock().remove(key).is_some_and(|since| since.elapsed() < ABSENT_GOOD)
     }
 
     /// What was seen or put last.

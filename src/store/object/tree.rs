@@ -198,6 +198,12 @@ impl Store for Tree {
         }
     }
 
+    fn seen_absent(&self, key: &Key) {
+        if let Some(raw) = self.reach.names.existing(key) {
+            self.reach.recent.seen_absent(raw);
+        }
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         self.reach.names.fitting(key).map(drop)
     }
