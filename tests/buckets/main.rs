@@ -9,7 +9,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
 mod bucket;
+mod faults;
 mod foreign;
 #[path = "../mount/harness/mod.rs"]
 #[allow(
@@ -19,9 +21,11 @@ mod foreign;
     reason = "shared with the mount suite, which uses all of it"
 )]
 mod harness;
+mod interoperation;
 mod mounting;
 mod place;
 mod proxy;
+mod requests;
 mod server;
 
 // The conformance suite, which finds its stores by `place`.
@@ -43,4 +47,6 @@ mod values;
 suite::conformance! {
     ceph: "ceph", Commit::Auto;
     moto: "moto", Commit::Auto;
+    azure: "azure", Commit::Auto;
+    google: "google", Commit::Auto;
 }

@@ -8,7 +8,7 @@ use kvfs::key::{Segment, Word};
 use kvfs::payload::Payload;
 use kvfs::store::api::{Change, Kind, When};
 
-use crate::case::{Case, bytes_of, failure, key, long_key, path};
+use crate::case::{Case, failure, key, long_key, path};
 
 pub fn what_is_put_is_read_back(case: &Case) {
     for value in [&b""[..], b"v", &[0; 4096], &[0xFF; 100_000]] {

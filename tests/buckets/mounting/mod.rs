@@ -30,6 +30,14 @@ macro_rules! on_every_bucket {
             fn moto() {
                 on(crate::server::Service::Moto);
             }
+            #[test]
+            fn azure() {
+                on(crate::server::Service::Azure);
+            }
+            #[test]
+            fn google() {
+                on(crate::server::Service::Google);
+            }
         }
     )*};
 }
