@@ -106,12 +106,9 @@ impl Bucket {
 
     /// Gives everything that is started in `place` from now on the credentials of this bucket's service.
     pub fn authorise(&self, place: &Place) {
-        place.export("AWS_ACCESS_KEY_ID", "kvfs");
-        place.export("AWS_SECRET_ACCESS_KEY", "kvfssecret");
-        place.export("AWS_REGION", "us-east-1");
-        place.export("AWS_EC2_METADATA_DISABLED", "true");
-        place.export("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1");
-        place.export("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY);
+        for (name, value) in CREDENTIALS {
+            place.export(name, *value);
+        }
     }
 
     /// Mounts all of it on `data` in `place`.
@@ -138,9 +135,18 @@ impl Bucket {
     }
 }
 
-/// Microsoft's published development key.
-const AZURE_KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// What every client of the servers looks for in its environment. Azure's key is the one that Microsoft publishes.
+pub const CREDENTIALS: &[(&str, &str)] = &[
+    ("AWS_ACCESS_KEY_ID", "kvfs"),
+    ("AWS_SECRET_ACCESS_KEY", "kvfssecret"),
+    ("AWS_REGION", "us-east-1"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1"),
+    (
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    ),
+];
 
 /// What every server does alike when it is asked by other clients: the harness itself.
 #[test]

@@ -9,7 +9,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod bad_input;
 mod bucket;
+mod faults;
 mod foreign;
 #[path = "../mount/harness/mod.rs"]
 #[allow(
@@ -19,5 +21,32 @@ mod foreign;
     reason = "shared with the mount suite, which uses all of it"
 )]
 mod harness;
+mod interoperation;
+mod mounting;
+mod place;
 mod proxy;
+mod requests;
 mod server;
+
+// The conformance suite, which finds its stores by `place`.
+#[path = "../conformance/case.rs"]
+mod case;
+#[path = "../conformance/changes.rs"]
+mod changes;
+#[path = "../conformance/listing.rs"]
+mod listing;
+#[path = "../conformance/model.rs"]
+mod model;
+#[path = "../conformance/reference.rs"]
+mod reference;
+#[path = "../conformance/suite.rs"]
+mod suite;
+#[path = "../conformance/values.rs"]
+mod values;
+
+suite::conformance! {
+    ceph: "ceph", Commit::Auto;
+    moto: "moto", Commit::Auto;
+    azure: "azure", Commit::Auto;
+    google: "google", Commit::Auto;
+}

@@ -15,14 +15,16 @@ use kvfs::layer::read_ahead::ReadAhead;
 use kvfs::layer::remote::Remote;
 use kvfs::layer::with_blocks;
 use kvfs::payload::Payload;
-use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
-use kvfs::store::driver;
+use kvfs::store::api::{Caps, Change, Cursor, Kind, Pace, Stat, Store, Value, When};
 use kvfs::store::driver::{Commit, Driver, Location, Opening};
 use tempfile::TempDir;
+
+use crate::place;
 
 /// An empty store of one kind.
 pub struct Case {
     pub store: Arc<dyn Store>,
+    kind: String,
     driver: &'static Driver,
     opening: Opening,
     folder: TempDir,
@@ -128,18 +130,14 @@ impl Case {
 
     fn open_with(kind: &str, commit: Commit, layer: Layer) -> Option<Case> {
         kvfs::env::Folders::keep_below(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")));
-        let Some(driver) = driver(kind) else {
+        let folder = tempfile::tempdir().unwrap();
+        let Some((driver, opening)) = place::find(kind, folder.path()) else {
             eprintln!("skipped: this build has no store of kind {kind}");
             return None;
         };
-        let folder = tempfile::tempdir().unwrap();
-        let opening = Opening {
-            location: (driver.location != Location::None).then(|| folder.path().to_owned()),
-            commit,
-            ..Opening::default()
-        };
+        let opening = Opening { commit, ..opening };
         let store = open(driver, &opening, layer, folder.path());
-        Some(Case { store, driver, opening, folder, layer })
+        Some(Case { store, kind: kind.to_owned(), driver, opening, folder, layer })
     }
 
     pub fn caps(&self) -> &Caps {
@@ -148,7 +146,25 @@ impl Case {
 
     /// Another store of the same kind, empty.
     pub fn another(&self) -> Case {
-        Case::open_with(self.driver.kind, self.opening.commit, self.layer).unwrap()
+        Case::open_with(&self.kind, self.opening.commit, self.layer).unwrap()
+    }
+
+    /// Whether it is asked over a network: each question takes long, so the tests ask fewer, and it need not keep a version
+    /// that is read while another program replaces it (§3.1).
+    pub fn is_remote(&self) -> bool {
+        self.caps().pace == Pace::Network
+    }
+
+    /// All bytes of an open value; `None` where a remote store says that this version has gone.
+    pub fn bytes_still(&self, value: &dyn Value) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match value.read(0, value.len(), &mut |piece| bytes.extend_from_slice(piece)) {
+            Err(error) if self.is_remote() && error.kind() == ErrorKind::Stale => None,
+            read => {
+                read.unwrap();
+                Some(bytes)
+            }
+        }
     }
 
     /// Those that can be in this store together: where a key is a file or a directory, the first of the two.
@@ -156,8 +172,7 @@ impl Case {
         let mut possible: Vec<Key> = Vec::new();
         for key in keys {
             let meets = |other: &Key| *other != key && (other.starts_with(&key) || key.starts_with(other));
-            let folders = self.caps().folders;
-            if !folders || (self.store.check_key(&key).is_ok() && !possible.iter().any(meets)) {
+            if self.store.check_key(&key).is_ok() && (!self.caps().folders || !possible.iter().any(meets)) {
                 possible.push(key);
             }
         }
@@ -171,13 +186,13 @@ impl Case {
 
     /// Closes the store and opens it again, changed as `change` says.
     pub fn reopened(self, change: impl FnOnce(&mut Opening)) -> Case {
-        let Case { store, driver, mut opening, folder, layer } = self;
+        let Case { store, kind, driver, mut opening, folder, layer } = self;
         store.sync().unwrap();
         store.close().unwrap();
         drop(store);
         change(&mut opening);
         let store = open(driver, &opening, layer, folder.path());
-        Case { store, driver, opening, folder, layer }
+        Case { store, kind, driver, opening, folder, layer }
     }
 
     /// Whether the store has a place for the key whose one segment has no bytes.
@@ -229,7 +244,9 @@ impl Case {
     }
 
     pub fn value(&self, key: &Key) -> Option<Vec<u8>> {
-        self.store.open(key).unwrap().map(|value| bytes_of(&*value))
+        // As the Vfs does: what was replaced between the open and the read is opened again.
+        let again = |value: Box<dyn Value>| self.bytes_still(&*value).or_else(|| self.value(key));
+        self.store.open(key).unwrap().and_then(again)
     }
 
     /// The next `count` entries of a listing.

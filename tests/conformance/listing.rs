@@ -122,15 +122,16 @@ pub fn an_empty_marker_is_not_listed_and_a_full_one_is(case: &Case) {
     assert_eq!(case.value(&path("a/")).unwrap(), b"full");
 }
 
-pub fn ten_thousand_keys_are_listed_once_each(case: &Case) {
+pub fn many_keys_are_listed_once_each(case: &Case) {
     // Three names a number, so that pages of any even size end between a value and what is below it.
     let ends = ["", "!", "!!", "/below"];
-    let keys: Vec<_> = (0..2500).flat_map(|n| ends.map(|end| path(&format!("{n:05}{end}")))).collect();
+    let count = if case.is_remote() { 600 } else { 2500 };
+    let keys: Vec<_> = (0..count).flat_map(|n| ends.map(|end| path(&format!("{n:05}{end}")))).collect();
     let folders = case.caps().folders;
     let keys: Vec<_> = keys.into_iter().filter(|key| !folders || key.len() == 1).collect();
     case.put_all(&keys, b"x");
     let entries = case.entries(&Key::root());
-    assert_eq!(entries.len(), 7500);
+    assert_eq!(entries.len(), 3 * count);
     for (name, stat) in entries {
         let kind = if name.len() == 5 && !folders { Kind::Both } else { Kind::Leaf };
         assert_eq!(stat.kind, kind, "{}", name.escape_ascii());

@@ -8,7 +8,7 @@ use kvfs::key::{Segment, Word};
 use kvfs::payload::Payload;
 use kvfs::store::api::{Change, Kind, When};
 
-use crate::case::{Case, bytes_of, failure, key, long_key, path};
+use crate::case::{Case, failure, key, long_key, path};
 
 pub fn what_is_put_is_read_back(case: &Case) {
     for value in [&b""[..], b"v", &[0; 4096], &[0xFF; 100_000]] {
@@ -47,8 +47,8 @@ pub fn an_open_value_stays_as_it_was(case: &Case) {
         let new = case.store.open(&path("k")).unwrap().unwrap();
         case.delete(&path("k"));
         (0..20).for_each(|n| case.put(&path(&format!("other{n}")), &vec![b'x'; size / 8]));
-        assert!(bytes_of(&*open) == old, "of {size} bytes");
-        assert_eq!(bytes_of(&*new), vec![b'n'; size + 1]);
+        assert!(case.bytes_still(&*open).is_none_or(|bytes| bytes == old), "of {size} bytes");
+        assert!(case.bytes_still(&*new).is_none_or(|bytes| bytes == vec![b'n'; size + 1]));
         assert!(case.store.open(&path("k")).unwrap().is_none());
     }
 }
@@ -76,12 +76,17 @@ pub fn a_large_value_is_one_version_in_any_order(case: &Case) {
     let large = path("large");
     case.store.apply(&mut [Change::Put { key: &large, body: &body, when: When::Always }]).unwrap();
     let value = case.store.open(&large).unwrap().unwrap();
-    case.put(&large, b"small");
+    // A remote store may tell instead that the version has gone.
+    if !case.is_remote() {
+        case.put(&large, b"small");
+    }
     for start in (0..bytes.len()).rev().step_by(700_001) {
         let mut read = Vec::new();
         value.read(start as u64, 1 << 20, &mut |piece| read.extend_from_slice(piece)).unwrap();
         assert!(read == bytes[start..bytes.len().min(start + (1 << 20))], "from {start}");
     }
+    case.put(&large, b"small");
+    assert!(case.bytes_still(&*value).is_none_or(|still| still == bytes), "a mixture");
 }
 
 /// §4.8.
@@ -112,8 +117,13 @@ pub fn nasty_keys_are_kept_as_they_are(case: &Case) {
         b"\x80",
         "\u{1F5DD}".as_bytes(),
     ];
+    // Servers of buckets differ in which control characters they take; `tests/buckets` knows what each one does.
+    let possible = |name: &&&[u8]| !case.is_remote() || !name.iter().any(u8::is_ascii_control);
     let keys = case.possible(
-        nasty.iter().flat_map(|name| [key([name]), key([b"dir", name]), key([b"dir", name, b"x"])]),
+        nasty
+            .iter()
+            .filter(possible)
+            .flat_map(|name| [key([name]), key([b"dir", name]), key([b"dir", name, b"x"])]),
     );
     for key in &keys {
         case.put(key, format!("{key:?}").as_bytes());
@@ -185,7 +195,8 @@ pub fn readers_beside_writers_see_whole_values(case: &Case) {
 
 /// §5.5, to the coarsest clock that files have here.
 pub fn a_value_is_as_new_as_its_last_change(case: &Case) {
-    let before: SystemTime = env::now() - Duration::from_millis(20);
+    let coarsest = if case.is_remote() { Duration::from_secs(1) } else { Duration::from_millis(20) };
+    let before: SystemTime = env::now() - coarsest;
     case.put(&path("a/b"), b"v");
     let value = case.store.stat(&path("a/b")).unwrap().unwrap();
     assert!(value.modified >= before, "{:?} < {before:?}", value.modified);

@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn keys_stand_behind_the_prefix_and_must_be_text() {
-        let abilities = |forbidden| Abilities { key_max: 12, forbidden, ..super::super::upload::tests::abilities() };
+        let abilities =
+            |forbidden| Abilities { key_max: 12, forbidden, ..super::super::upload::tests::abilities() };
         let names = Names::new("p", Some(b"/".to_vec()), &abilities(&[]));
         let key = |segments: &[&[u8]]| Key::of(segments.iter().copied());
         assert_eq!(names.existing(&key(&[b"a", b"b"])).as_deref(), Some("p/a/b"));

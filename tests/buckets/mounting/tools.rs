@@ -1,0 +1,73 @@
+//! Ordinary tools in a mounted bucket, each checked by what another client sees of its objects.
+
+use super::on_every_bucket;
+
+on_every_bucket! {
+    /// §4.2: when `close` returns, everybody sees the object; a copy and a move are the same bytes under another key.
+    fn promise_4_2_coreutils_write_objects_that_others_read(bucket, mount) {
+        mount.bash("echo hello >a; cat a");
+        assert_eq!(bucket.get("a").unwrap(), b"hello\n");
+        mount.bash("mkdir -p dir/deep; cp a dir/deep/b; test \"$(cat dir/deep/b)\" = hello");
+        assert_eq!(bucket.get("dir/deep/b").unwrap(), b"hello\n");
+        mount.bash("mv dir/deep/b dir/c; test ! -e dir/deep/b");
+        assert_eq!((bucket.get("dir/deep/b"), bucket.get("dir/c").unwrap()), (None, b"hello\n".to_vec()));
+        mount.bash("rm a; test ! -e a; ! cat a 2>/dev/null");
+        assert_eq!(bucket.get("a"), None);
+    }
+
+    /// §4.5: a directory moves with all that is in it, by copies on the server.
+    fn promise_4_5_a_directory_is_moved_whole(bucket, mount) {
+        for n in 0..25 {
+            bucket.put(&format!("old/{}/{n}", n % 3), format!("{n}"));
+        }
+        mount.bash("mv old new; test ! -e old; test \"$(find new -type f | wc -l)\" = 25; rm -r new/0");
+        let mut keys = bucket.keys();
+        keys.retain(|key| !key.ends_with('/'));
+        assert_eq!(keys.len(), 16, "{keys:?}");
+        assert!(keys.iter().all(|key| key.starts_with("new/") && !key.starts_with("new/0/")));
+        assert_eq!(bucket.get("new/1/4").unwrap(), b"4");
+    }
+
+    /// §4.1, on objects: appends, writes in the middle, cuts, holes.
+    fn promise_4_1_an_object_is_changed_in_place(bucket, mount) {
+        bucket.put("log", "one\n");
+        mount.bash("echo two >>log; printf 'ONE' | dd of=log conv=notrunc status=none");
+        assert_eq!(bucket.get("log").unwrap(), b"ONE\ntwo\n");
+        mount.bash("truncate -s 4 log; truncate -s 10 grown; printf end >>grown; sed -i s/ONE/1/ log");
+        assert_eq!(bucket.get("log").unwrap(), b"1\n");
+        assert_eq!(bucket.get("grown").unwrap(), b"\0\0\0\0\0\0\0\0\0\0end");
+    }
+
+    /// Editors save by a new file and a rename, or by a rename and a new file.
+    fn editors_save(bucket, mount) {
+        bucket.put("notes", "first line\n");
+        mount.bash("vim -es -u NONE -c '%s/first/second/' -c 'wq' notes </dev/null");
+        assert_eq!(bucket.get("notes").unwrap(), b"second line\n");
+        mount.bash("echo more >new; mv new notes");
+        assert_eq!(bucket.get("notes").unwrap(), b"more\n");
+        assert_eq!(bucket.keys(), ["notes"]);
+    }
+
+    /// What other clients wrote is found and packed; what is unpacked and synchronised, others find.
+    fn archives_and_searches(bucket, mount) {
+        for n in 0..40 {
+            bucket.put(&format!("in/{}/{n}", n % 4), format!("line of {n}\nneedle {n}\n"));
+        }
+        assert_eq!(mount.bash("grep -r needle in | wc -l").trim(), "40");
+        assert_eq!(mount.bash("grep -rl 'needle 17$' in").trim(), "in/1/17");
+        mount.bash("tar cf $OUTSIDE/all.tar in; mkdir out; tar xf $OUTSIDE/all.tar --touch --no-same-owner -C out");
+        mount.bash("diff -r in out/in; mkdir $OUTSIDE/copy; rsync -r in/ $OUTSIDE/copy; diff -r in $OUTSIDE/copy");
+        mount.bash("echo changed >$OUTSIDE/copy/1/17; rsync -r --checksum $OUTSIDE/copy/ in");
+        assert_eq!(bucket.get("in/1/17").unwrap(), b"changed\n");
+        assert_eq!(bucket.get("out/in/3/39").unwrap(), b"line of 39\nneedle 39\n");
+    }
+
+    /// §2.2, §2.4: a directory that was made is there after a remount, and so is its emptiness.
+    fn promise_2_2_a_made_directory_is_a_marker(bucket, mount) {
+        mount.bash("mkdir made made/in; rmdir made/in; test -d made");
+        assert_eq!(bucket.keys(), ["made/"]);
+        mount.remount();
+        mount.bash("test -d made; test -z \"$(ls -A made)\"; touch made/file; ! rmdir made 2>/dev/null; rm made/file; rmdir made");
+        assert_eq!(bucket.keys(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,143 @@
+//! How many requests each operation costs, counted by the proxy: the table of docs/requests.md, which this keeps true.
+
+use std::fs;
+use std::path::Path;
+
+use crate::bucket::Bucket;
+use crate::harness::{Mount, put, watched};
+use crate::proxy::Proxy;
+use crate::server::{Service, repository};
+
+/// One row: what is done, how a folder is prepared for it by another client, and by which call.
+struct Row {
+    what: &'static str,
+    /// Whether the folder is listed before, within the TTL.
+    listed: bool,
+    act: fn(&Path),
+    /// At most so many requests (the goals); `u64::MAX` where there is none.
+    goal: u64,
+}
+
+const SMALL: &[u8] = b"4096 bytes or fewer";
+
+const ROWS: &[Row] = &[
+    Row { what: "list 100 files, with sizes and times", listed: false, act: |dir| names(dir), goal: 1 },
+    Row { what: "`stat`", listed: true, act: |dir| drop(fs::metadata(dir.join("50")).unwrap()), goal: 0 },
+    Row {
+        what: "read a small file",
+        listed: true,
+        act: |dir| drop(fs::read(dir.join("51")).unwrap()),
+        goal: 1,
+    },
+    Row {
+        what: "create a small file",
+        listed: true,
+        act: |dir| put(dir.join("new"), SMALL).unwrap(),
+        goal: 1,
+    },
+    Row {
+        what: "replace a small file",
+        listed: true,
+        act: |dir| put(dir.join("52"), SMALL).unwrap(),
+        goal: u64::MAX,
+    },
+    Row { what: "append to a small file", listed: true, act: |dir| append(&dir.join("53")), goal: u64::MAX },
+    Row { what: "`rm`", listed: true, act: |dir| fs::remove_file(dir.join("54")).unwrap(), goal: 1 },
+    Row {
+        what: "`mv` of a file",
+        listed: true,
+        act: |dir| fs::rename(dir.join("55"), dir.join("moved")).unwrap(),
+        goal: u64::MAX,
+    },
+    Row {
+        what: "`mkdir`",
+        listed: true,
+        act: |dir| fs::create_dir(dir.join("made")).unwrap(),
+        goal: u64::MAX,
+    },
+    Row { what: "`stat`", listed: false, act: |dir| drop(fs::metadata(dir.join("60")).unwrap()), goal: 2 },
+    Row {
+        what: "read a small file",
+        listed: false,
+        act: |dir| drop(fs::read(dir.join("61")).unwrap()),
+        goal: 3,
+    },
+    Row {
+        what: "create a small file",
+        listed: false,
+        act: |dir| put(dir.join("new"), SMALL).unwrap(),
+        goal: 3,
+    },
+    Row { what: "`rm`", listed: false, act: |dir| fs::remove_file(dir.join("64")).unwrap(), goal: 3 },
+    Row {
+        what: "write 64 MiB",
+        listed: true,
+        act: |dir| put(dir.join("large"), &vec![b'x'; 64 << 20]).unwrap(),
+        goal: u64::MAX,
+    },
+];
+
+fn names(dir: &Path) {
+    assert_eq!(fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap()).count(), 100);
+}
+
+fn append(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::options().append(true).open(path).unwrap();
+    file.write_all(SMALL).unwrap();
+    crate::harness::close(file).unwrap();
+}
+
+/// The requests of one row on a mount that knows nothing of its folder, but for the listing.
+fn measure(bucket: &Bucket, mount: &Mount, proxy: &Proxy, number: usize, row: &Row) -> String {
+    let dir = format!("dir{number}");
+    for n in 0..100 {
+        bucket.put(&format!("{dir}/{n}"), SMALL);
+    }
+    let dir = mount.at(dir);
+    // The folder itself is known in any case: somebody walked into it.
+    assert!(dir.is_dir());
+    if row.listed {
+        names(&dir);
+    }
+    proxy.forget();
+    (row.act)(&dir);
+    let counts = proxy.counts();
+    let total: u64 = counts.values().sum();
+    assert!(total <= row.goal, "{} ({:?}): {:?}", row.what, bucket.service, proxy.requests());
+    let counts: Vec<String> =
+        counts.iter().map(|(operation, count)| format!("{count} {operation}")).collect();
+    if counts.is_empty() { "0".to_owned() } else { counts.join(", ") }
+}
+
+/// Every service, in a column of its own.
+#[test]
+fn the_table_of_the_docs_is_what_is_counted() {
+    let services = [Service::Moto, Service::Google, Service::Azure];
+    services.iter().for_each(|service| drop(service.server()));
+    watched(crate::harness::LIMIT * 2, move |place| {
+        let mut columns = Vec::new();
+        for service in services {
+            let bucket = Bucket::new(service);
+            let proxy = bucket.proxy();
+            // A time that a busy machine does not outlast.
+            let mut mount = bucket.mount_through(place, &proxy, &["--ttl", "10m"]);
+            let column: Vec<String> = ROWS
+                .iter()
+                .enumerate()
+                .map(|(number, row)| measure(&bucket, &mount, &proxy, number, row))
+                .collect();
+            mount.unmount();
+            columns.push(column);
+        }
+        let mut table =
+            String::from("| what | folder listed | S3 | Google | Azure |\n|---|---|---|---|---|\n");
+        for (n, row) in ROWS.iter().enumerate() {
+            let cells: Vec<&str> = columns.iter().map(|column| &*column[n]).collect();
+            let listed = if row.listed { "yes" } else { "no" };
+            table.push_str(&format!("| {} | {listed} | {} |\n", row.what, cells.join(" | ")));
+        }
+        let docs = fs::read_to_string(repository("docs/requests.md")).unwrap_or_default();
+        assert!(docs.contains(&table), "docs/requests.md is to have this table:\n{table}");
+    });
+}
