@@ -187,7 +187,7 @@ impl Mount {
         let flushed = in_thread("flush", move || vfs.flush(Deadline::after(time)))?;
         flushed.recv_timeout(time).unwrap_or_else(|_| {
             let put_under_way = self.vfs.report().dirty > 0;
-            let more = if put_under_way { self.spec.timeout + END_MARGIN } else { Duration::ZERO };
+            let more = if put_under_way { self.spec.timeout + END_MARGIN } else { CLOSE_MIN };
             flushed.recv_timeout(more).unwrap_or_else(|_| {
                 let sentence = format!("{} does not commit in time", self.shown);
                 Err(Error::new(ErrorKind::TimedOut, sentence))

@@ -116,8 +116,8 @@ struct Listing<'a> {
     dir: &'a Key,
     with: With,
     page: Page,
-    /// What was found out about entries whose times were in doubt.
-    settled: HashMap<Key, Attributes>,
+    /// What was found out about entries whose times were in doubt, and what they were before that.
+    settled: HashMap<Key, (Stat, Attributes)>,
 }
 
 type Each<'e> = dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'e;
@@ -349,10 +349,12 @@ impl Listing<'_> {
         if self.with == With::Type {
             self.attrs.add_numbers(&key, &mut stat)?;
         } else if !self.attrs.add_attributes(&key, &mut stat, Doubt::Tell)? {
-            // Looked at once, it is given: also where the next change has come already.
-            match self.settled.get(&key) {
-                Some(settled) => stat.file = *settled,
-                None => return Ok(Some(Left::Doubt)),
+            // Looked at once, it is given: also where the next change has come already, but then without the times, which
+            // are of the bytes before.
+            let Some((seen, settled)) = self.settled.get(&key) else { return Ok(Some(Left::Doubt)) };
+            stat.file = *settled;
+            if (seen.size, seen.modified) != (stat.size, stat.modified) {
+                (stat.file.mtime, stat.file.ctime) = (None, None);
             }
         }
         if each(Entry { stat, ..entry }).is_break() {
@@ -374,9 +376,10 @@ impl Listing<'_> {
             if ahead.len() < AHEAD { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         self.settled.clear();
-        for (key, mut stat) in ahead {
+        for (key, seen) in ahead {
+            let mut stat = seen;
             self.attrs.add_attributes(&key, &mut stat, Doubt::Compare)?;
-            self.settled.insert(key, stat.file);
+            self.settled.insert(key, (seen, stat.file));
         }
         Ok(())
     }

@@ -222,6 +222,9 @@ impl Tree {
         if key.is_root() {
             return Err(Error::new(ErrorKind::Exists, "the root is there already"));
         }
+        if !self.caps.branches {
+            return Err(Error::new(ErrorKind::Unsupported, "directories cannot be made without a separator"));
+        }
         let raw = self.reach.names.fitting_marker(key)?;
         if self.is_there(key)? {
             return Err(Error::new(ErrorKind::Exists, format!("{raw:?} is there already")));

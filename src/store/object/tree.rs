@@ -95,13 +95,25 @@ impl Store for Tree {
         if key.is_root() {
             return self.stat_root().map(Some);
         }
-        let Some(raw) = self.reach.names.existing(key) else { return Ok(None) };
-        let below = self.reach.names.below(key);
+        let (raw, below) = (self.reach.names.existing(key), self.reach.names.below(key));
         // Questions asked at once: the value of `a`, whether there is anything below `a/`, and what its marker says.
-        let (object, first, marker) = self.reach.wait(async {
+        let asked = self.reach.wait(async {
             let below = below.as_deref();
-            futures::try_join!(self.look(&raw), self.first_below(below), self.look_marker(below))
-        })?;
+            let value = async {
+                match &raw {
+                    Some(raw) => self.look(raw).await,
+                    None => Ok(None),
+                }
+            };
+            futures::try_join!(value, self.first_below(below), self.look_marker(below))
+        });
+        let (object, first, marker) = match asked {
+            // Who may not list is denied what is not there, too: what is not a file may be a directory on the way to one.
+            Err(error) if error.kind() == ErrorKind::Denied && self.reach.listing_denied() => {
+                return Ok(Some(Stat::plain(Kind::Branch, 0, self.reach.opened)));
+            }
+            asked => asked?,
+        };
         let marker = marker.or_else(|| first.clone().filter(|first| Some(&first.key) == below.as_ref()));
         let kind = match (&object, &first) {
             (None, None) => return Ok(None),
