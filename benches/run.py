@@ -3,7 +3,7 @@
     scripts/bench [--quick] [--keep] [--only WORK ...] [--without-kvfs]
 
 Every piece of work is repeated, the subjects taking turns within each repeat, so that what disturbs the machine
-disturbs all of them; the medians count. The numbers of a complete run go to benches/results, its plots to docs.
+disturbs all of them; the medians count. The numbers go to benches/results, the plots of a complete run to docs.
 """
 
 import argparse
@@ -255,15 +255,17 @@ def main():
         "measurements": run.measurements,
     }
     print(goals.table(result))
-    if arguments.only != WORKS or arguments.without_kvfs:
+    if arguments.without_kvfs:
         return
     identity = hashlib.sha256(json.dumps(result["machine"], sort_keys=True).encode()).hexdigest()[:8]
-    name = f"{result['date']}-{identity}{'-quick' * arguments.quick}.json"
+    parts = "" if arguments.only == WORKS else "-" + "-".join(arguments.only)
+    name = f"{result['date']}-{identity}{parts}{'-quick' * arguments.quick}.json"
     path = ROOT / "benches" / "results" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"Numbers kept in {path.relative_to(ROOT)}")
-    plot.write(result, ROOT / "docs")
+    if not parts:
+        plot.write(result, ROOT / "docs")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// The caller or the daemon lacks the right.
     Denied,
+    /// The store does not know who asks: credentials are missing, wrong or expired.
+    Unauthenticated,
     /// Nobody may do this here.
     NotPermitted,
     /// The store can never do this.

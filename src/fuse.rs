@@ -57,7 +57,7 @@ fn errno(error: &Error) -> Errno {
         ErrorKind::NameEncoding => Errno::EILSEQ,
         ErrorKind::Invalid => Errno::EINVAL,
         ErrorKind::ReadOnly => Errno::EROFS,
-        ErrorKind::Denied => Errno::EACCES,
+        ErrorKind::Denied | ErrorKind::Unauthenticated => Errno::EACCES,
         ErrorKind::NotPermitted => Errno::EPERM,
         ErrorKind::Unsupported => Errno::EOPNOTSUPP,
         ErrorKind::CrossDevice => Errno::EXDEV,
@@ -218,7 +218,7 @@ impl Filesystem for Door {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.count(Operation::Open);
-        if self.vfs.trust.is_immutable() {
+        if self.vfs.trust.opens_by_itself() {
             // The kernel then opens by itself and reads what it has without asking.
             return reply.error(Errno::ENOSYS);
         }

@@ -11,8 +11,8 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
-use crate::config::MountSpec;
 use crate::config::source::Place;
+use crate::config::{Exclusive, MountSpec};
 use crate::device::{self, Device, MountFlags, Unmount};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
@@ -116,7 +116,11 @@ impl Mount {
             keep_off_store(point.path(), path)?;
         }
         let fresh = path.map(|path| Fresh::look(path));
-        let shown = place.shown(point.path());
+        let mut shown = place.shown(point.path());
+        if let Some(endpoint) = &spec.service.endpoint {
+            // Buckets of one name on two servers are two.
+            shown = format!("{shown} at {endpoint}");
+        }
         let opening = opening(&spec, place, location);
         let (store, attributes) = open_store(&spec, place, &opening)?;
         let own_files = if place.is_in_place(point.path()) { place.driver.own_files } else { &[] };
@@ -414,6 +418,7 @@ impl Parts {
             ttl: spec.ttl,
             ttl_of_absence: stack::ttl_of_absence(&spec, shown.caps()),
             source: source.clone(),
+            exclusive_at_open: spec.exclusive == Exclusive::Open,
             spool: Spool::of_user(),
         };
         Ok(Parts { spec, shown: source, vfs: Vfs::new(shown, options), store, stamps, attributes })

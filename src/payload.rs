@@ -252,7 +252,10 @@ impl Payload {
             let wanted = end.max(2 * permitted).min(MEMORY_MAX) - permitted;
             match (Budget::global().try_take(Purpose::Written, wanted), &mut self.permit) {
                 (None, _) => {}
-                (Some(more), Some(permit)) => return Ok(permit.add(more)),
+                (Some(more), Some(permit)) => {
+                    permit.add(more);
+                    return Ok(());
+                }
                 (more, permit) => {
                     *permit = more;
                     return Ok(());

@@ -8,13 +8,13 @@ use clap::{ArgAction, Args};
 
 use super::Failure;
 use crate::config::text::{
-    parse_addressing, parse_attrs, parse_cache_size, parse_commit, parse_endpoint, parse_memory,
-    parse_timeout, parse_ttl, parse_umask,
+    parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
+    parse_exclusive, parse_memory, parse_timeout, parse_ttl, parse_umask,
 };
-use crate::config::{MountSpec, Separator, Source};
+use crate::config::{Exclusive, MountSpec, Separator, Source};
 use crate::error::Error;
 use crate::logging;
-use crate::store::driver::{Addressing, Commit, KeepAttributes};
+use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
 
 /// What a mount can be told.
 #[derive(Debug, Args)]
@@ -48,6 +48,10 @@ pub struct MountFlags {
     /// fsync, `kvfs sync` and `kvfs unmount` wait for everything, always.
     #[arg(long, value_name = "WHEN", value_parser = parse_commit, help_heading = "When it is stored")]
     commit: Option<Commit>,
+
+    /// When a file made with O_EXCL is there for others: close or open (empty: for lock files) [default: close]
+    #[arg(long, value_name = "WHEN", value_parser = parse_exclusive, help_heading = "When it is stored")]
+    excl: Option<Exclusive>,
 
     /// How long a request to the store may take [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_timeout, help_heading = "When it is stored")]
@@ -101,6 +105,10 @@ pub struct MountFlags {
     /// Where the bucket's name goes: path or virtual (in the host's name) [default: path with --endpoint]
     #[arg(long, value_name = "WHERE", value_parser = parse_addressing, help_heading = "How a service is reached")]
     addressing: Option<Addressing>,
+
+    /// In whose words attributes are written to S3: s3fs or rclone; all are read [default: s3fs]
+    #[arg(long, value_name = "STYLE", value_parser = parse_attrs_style, help_heading = "How a service is reached")]
+    attrs_style: Option<AttributeStyle>,
 
     /// Ask without credentials: a public bucket
     #[arg(long, help_heading = "How a service is reached")]
@@ -177,6 +185,8 @@ impl MountFlags {
         service.profile = self.profile.or(service.profile.take());
         service.addressing = self.addressing.or(service.addressing);
         service.anonymous |= self.anonymous;
+        service.attrs_style = self.attrs_style.unwrap_or(service.attrs_style);
+        spec.exclusive = self.excl.unwrap_or(spec.exclusive);
         Ok(spec.absolute(&working_folder()?))
     }
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use self::separator::Separator;
 pub use self::source::Source;
 use self::text::{
-    parse_addressing, parse_attrs, parse_cache_size, parse_commit, parse_endpoint, parse_memory,
-    parse_number, parse_timeout, parse_ttl, parse_umask,
+    parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
+    parse_exclusive, parse_memory, parse_number, parse_timeout, parse_ttl, parse_umask,
 };
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +27,17 @@ pub const UMASK: u32 = 0o022;
 pub const TTL: Duration = Duration::from_secs(1);
 /// What the disk cache of blocks may take where the user names no size, in bytes.
 pub const CACHE_SIZE: u64 = 10 << 30;
+
+/// When a file that is opened with `O_EXCL` is there for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exclusive {
+    /// At its close: who comes second learns it there.
+    #[default]
+    Close,
+    /// At its open, empty: for lock files.
+    Open,
+}
 
 /// One mount, complete: nothing below this reads the command line or the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +102,9 @@ pub struct MountSpec {
     /// A file to copy a `memory` store to when it is unmounted.
     #[serde(default, with = "text::optional_path")]
     pub save: Option<PathBuf>,
+    /// When a file that must not exist is there for others.
+    #[serde(default)]
+    pub exclusive: Exclusive,
     /// How the store's service is reached.
     #[serde(default)]
     pub service: Service,
@@ -155,6 +169,8 @@ const OPTIONS: &[&str] = &[
     "umask=",
     "load=",
     "save=",
+    "excl=",
+    "attrs-style=",
     "endpoint=",
     "region=",
     "profile=",
@@ -186,6 +202,7 @@ impl MountSpec {
             umask: None,
             load: None,
             save: None,
+            exclusive: Exclusive::default(),
             service: Service::default(),
         }
     }
@@ -226,6 +243,8 @@ impl MountSpec {
             ("umask", Some(value)) => self.umask = Some(parse_umask(value)?),
             ("load", Some(value)) => self.load = Some(value.into()),
             ("save", Some(value)) => self.save = Some(value.into()),
+            ("excl", Some(value)) => self.exclusive = parse_exclusive(value)?,
+            ("attrs_style", Some(value)) => self.service.attrs_style = parse_attrs_style(value)?,
             ("endpoint", Some(value)) => self.service.endpoint = Some(parse_endpoint(value)?),
             ("region", Some(value)) => self.service.region = Some(value.to_owned()),
             ("profile", Some(value)) => self.service.profile = Some(value.to_owned()),

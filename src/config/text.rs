@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Exclusive;
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::driver::{Addressing, Commit, KeepAttributes};
+use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
 
 /// Reads `auto`, `close`, `durable` or a time such as `50ms`, at most a day.
 ///
@@ -84,6 +85,30 @@ pub fn parse_endpoint(text: &str) -> Result<String> {
             ErrorKind::Invalid,
             "an endpoint is http://HOST:PORT or https://HOST:PORT, without a user or a password",
         )),
+    }
+}
+
+/// Reads when a file that is opened with `O_EXCL` is there for others.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_exclusive(text: &str) -> Result<Exclusive> {
+    match text {
+        "close" => Ok(Exclusive::Close),
+        "open" => Ok(Exclusive::Open),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("excl {text:?}: there are close and open"))),
+    }
+}
+
+/// Reads in whose words attributes are written.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_attrs_style(text: &str) -> Result<AttributeStyle> {
+    match text {
+        "s3fs" => Ok(AttributeStyle::S3fs),
+        "rclone" => Ok(AttributeStyle::Rclone),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("attrs-style {text:?}: there are s3fs and rclone"))),
     }
 }
 

@@ -60,26 +60,22 @@ impl Remote {
         Ok(value.map(|value| value.version()).transpose()?.and_then(|version| Tag::of(&version.0)))
     }
 
-    fn list_with_versions(
-        &self,
-        dir: &Key,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
-        list: &mut dyn FnMut(&mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()>,
-        ahead: &mut dyn FnMut(&mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()>,
-    ) -> Result<()> {
+    /// The versions of what a listing will tell: found out before it, since nothing is asked from inside it.
+    fn versions(&self, dir: &Key, from: &Cursor) -> Result<HashMap<Key, Option<Tag>>> {
         self.asked.list.fetch_add(1, Ordering::Relaxed);
         let mut keys = Vec::new();
-        ahead(&mut |entry| {
+        self.store.list(dir, &mut from.clone(), &mut |entry| {
             keys.push(dir.child(entry.segment));
             ControlFlow::Continue(())
         })?;
-        let versions: HashMap<Key, Option<Tag>> =
-            keys.into_iter().map(|key| Ok((key.clone(), self.version(&key)?))).collect::<Result<_>>()?;
-        list(&mut |entry| {
-            let version = versions.get(&dir.child(entry.segment)).copied().flatten();
-            each(Entry { stat: Stat { version, ..entry.stat }, ..entry })
-        })
+        keys.into_iter().map(|key| Ok((key.clone(), self.version(&key)?))).collect()
     }
+}
+
+/// An entry with its version.
+fn versioned<'e>(dir: &Key, entry: Entry<'e>, versions: &HashMap<Key, Option<Tag>>) -> Entry<'e> {
+    let version = versions.get(&dir.child(entry.segment)).copied().flatten();
+    Entry { stat: Stat { version, ..entry.stat }, ..entry }
 }
 
 /// A value whose reads are counted.
@@ -175,10 +171,8 @@ impl Store for Remote {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut ahead = from.clone();
-        self.list_with_versions(dir, each, &mut |each| self.store.list(dir, from, each), &mut |each| {
-            self.store.list(dir, &mut ahead, each)
-        })
+        let versions = self.versions(dir, from)?;
+        self.store.list(dir, from, &mut |entry| each(versioned(dir, entry, &versions)))
     }
 
     fn list_with_attributes(
@@ -187,11 +181,8 @@ impl Store for Remote {
         from: &mut Cursor,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut ahead = from.clone();
-        let mut list = |each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>| {
-            self.store.list_with_attributes(dir, from, each)
-        };
-        self.list_with_versions(dir, each, &mut list, &mut |each| self.store.list(dir, &mut ahead, each))
+        let versions = self.versions(dir, from)?;
+        self.store.list_with_attributes(dir, from, &mut |entry| each(versioned(dir, entry, &versions)))
     }
 
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {

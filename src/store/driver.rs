@@ -71,6 +71,19 @@ pub struct Service {
     pub addressing: Option<Addressing>,
     /// Whether requests go without credentials.
     pub anonymous: bool,
+    /// In whose words attributes are written, where there are several (S3).
+    pub attrs_style: AttributeStyle,
+}
+
+/// In whose words attributes are written to S3; all are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttributeStyle {
+    /// Those of s3fs.
+    #[default]
+    S3fs,
+    /// Those of rclone.
+    Rclone,
 }
 
 /// Where a bucket's name stands in a request.

@@ -9,7 +9,7 @@ use super::Vfs;
 use super::node::{Ino, Table};
 use crate::key::Key;
 use crate::name;
-use crate::store::api::{Caps, Event, Tell, Watch};
+use crate::store::api::{Caps, Event, Pace, Tell, Watch};
 
 /// What is never changed by anyone may be kept for a day.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -24,6 +24,8 @@ const TELLABLE: usize = 5_000;
 #[derive(Debug)]
 pub struct Trust {
     immutable: bool,
+    /// Whether opening costs more than the kernel's word for it.
+    far: bool,
     watched: AtomicBool,
     /// Whether the kernel drops every name at one word (Linux 6.16 and later).
     epochs: AtomicBool,
@@ -37,6 +39,7 @@ impl Trust {
     pub(super) fn new(caps: &Caps, ttl: Duration, ttl_of_absence: Duration) -> Trust {
         Trust {
             immutable: caps.immutable,
+            far: caps.pace == Pace::Network,
             watched: AtomicBool::new(false),
             epochs: AtomicBool::new(true),
             ttl,
@@ -47,6 +50,12 @@ impl Trust {
     /// Whether nothing ever changes.
     pub fn is_immutable(&self) -> bool {
         self.immutable
+    }
+
+    /// Whether the kernel opens files by itself, so that each read stands alone. Not where a value is read ahead: that
+    /// is known by its handle.
+    pub fn opens_by_itself(&self) -> bool {
+        self.immutable && !self.far
     }
 
     /// Says whether the kernel drops every name at one word.

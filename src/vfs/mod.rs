@@ -94,6 +94,9 @@ pub struct Options {
     pub ttl_of_absence: Duration,
     /// What to call the store in the spool and in errors, without secrets.
     pub source: String,
+    /// Whether a file that must not exist is put, empty, when it is opened, and not first when it is closed: for lock
+    /// files.
+    pub exclusive_at_open: bool,
     /// Where bytes are kept that could not be put (§8.4).
     pub spool: Spool,
 }

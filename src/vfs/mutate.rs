@@ -61,6 +61,9 @@ impl Vfs {
                 "a name of this type is a directory: mkdir makes one",
             ));
         }
+        if target.step == Step::Value && self.caps.folders {
+            return Err(Error::new(ErrorKind::Invalid, "a directory of this store has no value of its own"));
+        }
         Ok(())
     }
 

@@ -278,8 +278,8 @@ impl Vfs {
             self.store.seen_absent(&target.key);
             let made = Made { caller, parent, name, permissions };
             let attr = self.make_file(made, target, when, &names)?;
-            if !mode.write {
-                // Its closes have nothing to put.
+            if !mode.write || (mode.exclusive && self.options.exclusive_at_open) {
+                // Its closes have nothing to put, or somebody waits to see it.
                 self.put_made(made, attr.ino, &names)?;
             }
             // A handle that only writes cannot be mapped for writing. Past the pages, the kernel does not ask for

@@ -31,14 +31,14 @@ fn wrong_keys_are_told() {
         }
         let wrong_secret = S3::with_keys(&place.address, "kvfs", "other").unwrap();
         let told = wait(wrong_secret.list(&WHOLE)).unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::Denied);
+        assert_eq!(told.kind(), ErrorKind::Unauthenticated);
         assert!(
             told.to_string().contains("SignatureDoesNotMatch") && told.to_string().contains("profile"),
             "{told}"
         );
         let nobody = S3::with_keys(&place.address, "nobody", "other").unwrap();
         let told = wait(nobody.list(&WHOLE)).unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::Denied);
+        assert_eq!(told.kind(), ErrorKind::Unauthenticated);
         assert!(told.to_string().contains("InvalidAccessKeyId"), "{told}");
         assert_eq!(wait(nobody.head("k")).unwrap_err().kind(), ErrorKind::Denied);
         let anonymous = S3::new(&Address { anonymous: true, ..place.address.clone() }).unwrap();

@@ -54,6 +54,7 @@ fn an_unknown_kind_lists_the_known_ones() {
         refused(place, &["./nothing", "m"], &["nothing", "No such file"]);
         refused(place, &["memory:./x", "m"], &["memory", "no place"]);
         refused(place, &["memory:", "m"], &["memory"]);
+        refused(place, &["--cache", "c", "memory", "m"], &["--cache", "memory"]);
         refused(place, &["", "m"], &["memory"]);
     });
 }

@@ -25,7 +25,7 @@ fn help_of_every_command_has_a_usage_and_fits_a_terminal() {
 #[test]
 fn wrong_usage_is_exit_code_2() {
     watched(LIMIT, |place| {
-        let wrong: [&[&str]; 14] = [
+        let wrong: [&[&str]; 17] = [
             &[],
             &["no-such-command"],
             &["mount"],
@@ -34,6 +34,9 @@ fn wrong_usage_is_exit_code_2() {
             &["mount", "--commit", "soon", "memory", "m"],
             &["mount", "--timeout", "0s", "memory", "m"],
             &["mount", "--umask", "9", "memory", "m"],
+            &["mount", "--ttl", "soon", "memory", "m"],
+            &["mount", "--memory", "1M", "memory", "m"],
+            &["mount", "--cache-size", "9X", "memory", "m"],
             &["mount", "--separator", "", "memory", "m"],
             &["mount", "-o", "ro,sideways", "memory", "m"],
             &["mount", "nosuchkind:x", "m"],

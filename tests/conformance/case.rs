@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use kvfs::layer::attrs::Attrs;
 use kvfs::layer::metadata_cache::MetadataCache;
 use kvfs::layer::read_ahead::ReadAhead;
 use kvfs::layer::remote::Remote;
+use kvfs::layer::with_blocks;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Caps, Change, Cursor, Kind, Pace, Stat, Store, Value, When};
 use kvfs::store::driver::{Commit, Driver, Location, Opening};
@@ -36,7 +38,8 @@ enum Layer {
     Attrs,
     MetadataCache,
     ReadAhead,
-    /// All that lies over a store behind a network, which tells versions along.
+    Blocks,
+    /// What lies over a store behind a network, which tells versions along.
     Network,
 }
 
@@ -45,11 +48,13 @@ const LAYERS: &[(&str, Layer)] = &[
     ("attrs", Layer::Attrs),
     ("metadata_cache", Layer::MetadataCache),
     ("read_ahead", Layer::ReadAhead),
+    #[cfg(feature = "object")]
+    ("block_cache", Layer::Blocks),
     ("network", Layer::Network),
 ];
 
 /// Opens a store, with a layer over it where that is wanted.
-fn open(driver: &Driver, opening: &Opening, layer: Layer) -> Arc<dyn Store> {
+fn open(driver: &Driver, opening: &Opening, layer: Layer, folder: &Path) -> Arc<dyn Store> {
     let store = (driver.open)(opening).unwrap();
     match layer {
         Layer::None => store,
@@ -63,6 +68,9 @@ fn open(driver: &Driver, opening: &Opening, layer: Layer) -> Arc<dyn Store> {
             Arc::new(MetadataCache::new(store, ttl, Budget::new(LEAST)))
         }
         Layer::ReadAhead => Arc::new(ReadAhead::new(store, Budget::new(LEAST), opening.timeout)),
+        Layer::Blocks => {
+            with_blocks(Arc::new(Remote::new(store)), "case", &folder.join("cache"), 16 << 20).unwrap()
+        }
         Layer::Network => {
             let budget = Budget::new(LEAST);
             let ahead = ReadAhead::new(Arc::new(Remote::new(store)), budget.clone(), opening.timeout);
@@ -128,7 +136,7 @@ impl Case {
             return None;
         };
         let opening = Opening { commit, ..opening };
-        let store = open(driver, &opening, layer);
+        let store = open(driver, &opening, layer, folder.path());
         Some(Case { store, kind: kind.to_owned(), driver, opening, folder, layer })
     }
 
@@ -183,7 +191,7 @@ impl Case {
         store.close().unwrap();
         drop(store);
         change(&mut opening);
-        let store = open(driver, &opening, layer);
+        let store = open(driver, &opening, layer, folder.path());
         Case { store, kind, driver, opening, folder, layer }
     }
 

@@ -61,6 +61,7 @@ pub fn options() -> Options {
         ttl: Duration::from_secs(1),
         ttl_of_absence: Duration::from_secs(1),
         source: String::from("memory"),
+        exclusive_at_open: false,
         spool: Spool::at(std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))),
     }
 }

@@ -1,7 +1,8 @@
 //! Blocks of values in a folder, by foyer: bounded, evicted when it is full, checksummed, there again after a restart.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 const FILES: u64 = 128;
 /// Such a file has at least and at most so many bytes.
 const FILE_SIZES: (u64, u64) = (1 << 20, 1 << 30);
+/// Less room than this is not worth a cache, in bytes.
+const LEAST: u64 = 4 << 20;
 /// Threads that read and write the folder. They are not those of other waits: who reads ahead waits for them.
 const THREADS: usize = 4;
 /// A disk that takes longer than this to answer is not asked again.
@@ -31,10 +34,13 @@ const OPENING: Duration = Duration::from_secs(60);
 /// A block that was found.
 pub(super) type Block = HybridCacheEntry<Vec<u8>, Vec<u8>>;
 
+type Cache = HybridCache<Vec<u8>, Vec<u8>>;
+
 /// The blocks in one folder. Nothing that is wrong with it is an error of who reads: then there is no block.
 pub(super) struct Blocks {
-    cache: HybridCache<Vec<u8>, Vec<u8>>,
-    /// Whether the disk did not answer, or it was closed, so that it is not asked any more.
+    /// There until it drops.
+    cache: Option<Cache>,
+    /// Whether it was closed, or its disk is full or does not answer: it is not used any more.
     given_up: AtomicBool,
     /// Blocks found.
     pub hits: AtomicU64,
@@ -68,31 +74,34 @@ impl Blocks {
         // Two queues of a third of this each, and what was found last.
         let memory = budget.total() / 64 * 5;
         let permit = budget.try_take(Purpose::ReadAhead, memory);
-        let cache = env::wait(Deadline::after(OPENING), build(folder, size, memory as usize))?;
+        let size = size.min(room_for(folder)?);
+        let cache = Some(env::wait(Deadline::after(OPENING), build(folder, size, memory as usize))?);
         let (given_up, hits, misses, failures) = Default::default();
         Ok(Blocks { cache, given_up, hits, misses, failures, _permit: permit, _lock: lock })
     }
 
     /// Whether there is such a block, perhaps.
     pub fn has(&self, key: &Vec<u8>) -> bool {
-        self.cache.contains(key)
+        self.guarded(|cache| cache.contains(key)).unwrap_or(false)
     }
 
     /// The block of this key and length.
     pub fn get(&self, key: &Vec<u8>, length: usize) -> Option<Block> {
-        if self.given_up.load(Ordering::Relaxed) || !self.cache.contains(key) {
+        if !self.has(key) {
             self.misses.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let found = env::wait(Deadline::after(PATIENCE), async {
-            self.cache.get(key).await.map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
+        let found = self.guarded(|cache| {
+            env::wait(Deadline::after(PATIENCE), async {
+                cache.get(key).await.map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
+            })
         });
-        let found = found.unwrap_or_else(|error| {
+        let found = found.unwrap_or(Ok(None)).unwrap_or_else(|error| {
             self.failures.fetch_add(1, Ordering::Relaxed);
-            if error.kind() == ErrorKind::TimedOut && !self.given_up.swap(true, Ordering::Relaxed) {
-                tracing::warn!("the disk of the cache does not answer: it is not used any more");
-            }
             tracing::debug!("the cache cannot be read: {error}");
+            if error.kind() == ErrorKind::TimedOut {
+                self.give_up("its disk does not answer");
+            }
             None
         });
         let found = found.filter(|block| block.value().len() == length);
@@ -103,20 +112,36 @@ impl Blocks {
 
     /// Keeps a block, where there is room in the queue to the disk.
     pub fn put(&self, key: Vec<u8>, block: Vec<u8>) {
-        if !self.given_up.load(Ordering::Relaxed) {
-            drop(self.cache.insert(key, block));
+        drop(self.guarded(|cache| cache.insert(key, block)));
+    }
+
+    /// Asks the cache, as long as it works: it asserts that its disk takes what it writes, and is not whole any more
+    /// where that fails.
+    fn guarded<T>(&self, ask: impl FnOnce(&Cache) -> T) -> Option<T> {
+        let cache = self.cache.as_ref().filter(|_| !self.given_up.load(Ordering::Relaxed))?;
+        let answer = catch_unwind(AssertUnwindSafe(|| ask(cache)));
+        if answer.is_err() {
+            self.give_up("it failed: its disk may be full");
+        }
+        answer.ok()
+    }
+
+    fn give_up(&self, why: &str) {
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("the cache is not used any more: {why}");
         }
     }
 
     /// Writes what is on its way to the disk, as far as there is time; nothing is kept any more from then on.
     pub fn close(&self) {
-        if self.given_up.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let closed = env::wait(Deadline::after(PATIENCE), async {
-            self.cache.close().await.map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
+        let closed = self.guarded(|cache| {
+            env::wait(Deadline::after(PATIENCE), async {
+                cache.close().await.map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
+            })
         });
-        if let Err(error) = closed {
+        self.given_up.store(true, Ordering::Relaxed);
+        if let Some(Err(error)) = closed {
             tracing::warn!("some of the cache is not kept for the next mount: {error}");
         }
     }
@@ -137,10 +162,32 @@ impl Blocks {
 impl Drop for Blocks {
     fn drop(&mut self) {
         self.close();
+        let cache = self.cache.take();
+        // It closes itself once more, and may assert what does not hold.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(cache))));
     }
 }
 
-async fn build(folder: &Path, size: u64, memory: usize) -> Result<HybridCache<Vec<u8>, Vec<u8>>> {
+/// What the disk has for the blocks in a folder, in bytes: what they have, and most of what is free.
+///
+/// # Errors
+/// `NoSpace` where that is next to nothing.
+fn room_for(folder: &Path) -> Result<u64> {
+    let failed = |error: &std::io::Error| Error::io(folder.display(), error);
+    let disk = nix::sys::statvfs::statvfs(folder).map_err(|errno| failed(&errno.into()))?;
+    let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+    let files = fs::read_dir(folder).map_err(|e| failed(&e))?;
+    let had: u64 = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.blocks() * 512)).sum();
+    match had + free / 10 * 9 {
+        room if room >= LEAST => Ok(room),
+        _ => Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("the disk of {} has no room for a cache", folder.display()),
+        )),
+    }
+}
+
+async fn build(folder: &Path, size: u64, memory: usize) -> Result<Cache> {
     let failed = |error: foyer::Error| {
         Error::new(ErrorKind::Io, format!("the cache in {} cannot be used: {error}", folder.display()))
     };

@@ -24,7 +24,7 @@ fn key(name: &str) -> Key {
 }
 
 fn bytes(length: u64, seed: u64) -> Vec<u8> {
-    (0..length).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(seed) >> 32) as u8).collect()
+    (0..length).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8 ^ seed as u8).collect()
 }
 
 fn store() -> Arc<dyn Store> {

@@ -69,7 +69,7 @@ impl Rig {
 #[test]
 fn reading_in_order_runs_ahead_further_and_further() {
     let rig = Rig::new(SOON);
-    let all = bytes(40 * MIB, 1);
+    let all = bytes(24 * MIB, 1);
     rig.put("a", &all);
     let value = rig.open("a");
     let mut sizes = Vec::new();
@@ -81,7 +81,7 @@ fn reading_in_order_runs_ahead_further_and_further() {
         sizes.push(rig.asked.bytes());
     }
     // Each byte is asked for once, and the requests grow.
-    assert_eq!(rig.asked.bytes(), 40 * MIB);
+    assert_eq!(rig.asked.bytes(), 24 * MIB);
     let requests = rig.asked.reads.lock().len();
     assert!(requests < 60, "{requests}");
     assert!(rig.asked.reads.lock().iter().any(|(_, size)| *size >= 2 * MIB));
@@ -110,12 +110,12 @@ fn small_reads_in_order_are_few_requests() {
 #[test]
 fn random_reads_fetch_at_most_32_times_what_is_asked_for() {
     let rig = Rig::new(SOON);
-    let all = bytes(64 * MIB, 3);
+    let all = bytes(16 * MIB, 3);
     rig.put("a", &all);
     let value = rig.open("a");
     let reads = 2000u64;
     for n in 0..reads {
-        let at = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % (64 * MIB) / 4096 * 4096;
+        let at = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % (16 * MIB) / 4096 * 4096;
         assert!(read(&*value, at, 4096).unwrap() == all[at as usize..at as usize + 4096]);
     }
     assert!(rig.asked.bytes() <= 32 * 4096 * reads, "{}", rig.asked.bytes());

@@ -18,16 +18,19 @@ use crate::store::attributes::Xattrs;
 const LIST_GOOD: Duration = Duration::from_secs(1);
 
 /// Names and times of buckets.
-type List = Arc<Vec<(String, SystemTime)>>;
+pub(super) type Names = Vec<(String, SystemTime)>;
+
+/// Opens a bucket by its name.
+type Open = dyn Fn(&str) -> Result<Arc<dyn Store>> + Send + Sync;
 
 /// The buckets of one account. They are made and removed by the service's own tools.
 pub(super) struct Account {
     /// Lists the buckets.
-    pub list: Box<dyn Fn() -> Result<Vec<(String, SystemTime)>> + Send + Sync>,
+    list: Box<dyn Fn() -> Result<Names> + Send + Sync>,
     /// Opens one.
-    pub open: Box<dyn Fn(&str) -> Result<Arc<dyn Store>> + Send + Sync>,
+    open: Box<Open>,
     opened: Mutex<HashMap<String, Arc<dyn Store>>>,
-    listed: Mutex<Option<(Instant, List)>>,
+    listed: Mutex<Option<(Instant, Arc<Names>)>>,
     caps: Caps,
     since: SystemTime,
 }
@@ -47,7 +50,7 @@ enum Place {
 impl Account {
     pub(super) fn new(
         caps: Caps,
-        list: impl Fn() -> Result<Vec<(String, SystemTime)>> + Send + Sync + 'static,
+        list: impl Fn() -> Result<Names> + Send + Sync + 'static,
         open: impl Fn(&str) -> Result<Arc<dyn Store>> + Send + Sync + 'static,
     ) -> Result<Account> {
         let account = Account {
@@ -62,7 +65,7 @@ impl Account {
         Ok(account)
     }
 
-    fn buckets(&self) -> Result<List> {
+    fn buckets(&self) -> Result<Arc<Names>> {
         if let Some((since, list)) = &*self.listed.lock()
             && since.elapsed() < LIST_GOOD
         {

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 use super::bucket::{Body, Condition, Headers, Object};
 use super::journal::Entry;
-use super::reach::Reach;
-use super::upload::{self, AT_ONCE};
+use super::reach::{LONG_WORK, Reach};
+use super::upload::{self, AT_ONCE, Unfinished};
 use crate::budget::{Budget, Purpose};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
@@ -33,7 +33,7 @@ struct Upload {
     key: String,
     name: String,
     headers: Headers,
-    entry: Entry,
+    entry: Entry<Unfinished>,
     parts: Vec<JoinHandle<Result<String>>>,
     /// Bytes that the parts have.
     sent: u64,
@@ -150,8 +150,10 @@ impl Ahead {
                 return None;
             }
         };
-        let completed =
-            reach.wait_long(2, reach.bucket.complete(key, &upload.name, &tags, &upload.headers, condition));
+        let completed = reach.wait_long(
+            LONG_WORK,
+            reach.bucket.complete(key, &upload.name, &tags, &upload.headers, condition),
+        );
         match completed {
             Ok(object) => {
                 upload.entry.end();
@@ -194,9 +196,9 @@ impl Upload {
 }
 
 fn begin(reach: &Reach, key: &str, body: &Payload, headers: Headers) -> Result<Upload> {
-    let entry = reach.journal.begin(key)?;
+    let entry = reach.uploads.begin()?;
     let name = reach.wait(reach.bucket.begin(key, &headers))?;
-    entry.name(&name)?;
+    entry.note(&Unfinished { key: key.to_owned(), upload: name.clone() })?;
     let payload = Arc::downgrade(body.lineage());
     Ok(Upload { payload, key: key.to_owned(), name, headers, entry, parts: Vec::new(), sent: 0 })
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::error::Result;
+use crate::store::api::Tag;
 
 /// A bucket (an Azure container) of one service.
 ///
@@ -102,6 +103,8 @@ pub struct Abilities {
     pub starts_anywhere: bool,
     /// Whether parts can be ranges of objects.
     pub copies_parts: bool,
+    /// Characters that keys cannot have.
+    pub forbidden: &'static [char],
 }
 
 /// What is known of an object.
@@ -114,7 +117,7 @@ pub struct Object {
     /// When it was put.
     pub modified: SystemTime,
     /// What tells this version from every other: an ETag as the service writes it, or a generation. It is what
-    /// [`Condition::Version`] takes.
+    /// [`Condition::Version`] takes. Empty where a listing does not tell it.
     pub version: String,
     /// `None` where this answer does not carry them.
     pub headers: Option<Headers>,
@@ -122,6 +125,18 @@ pub struct Object {
     pub class: Option<String>,
     /// Whether it is archived, and must be restored before it can be read.
     pub archived: bool,
+}
+
+impl Object {
+    /// Its version, where the answer told one: some servers' listings do not.
+    pub fn known_version(&self) -> Option<&str> {
+        Some(self.version.as_str()).filter(|version| !version.is_empty())
+    }
+
+    /// The same, to come along with what is told of a name.
+    pub fn tag(&self) -> Option<Tag> {
+        self.known_version().and_then(|version| Tag::of(version.as_bytes()))
+    }
 }
 
 /// What an object carries besides its bytes, and what a copy must carry along.

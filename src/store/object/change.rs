@@ -2,7 +2,7 @@
 
 use super::bucket::{Body, Condition, Headers, Object};
 use super::metadata::{self, Holder};
-use super::reach::Reach;
+use super::reach::{LONG_WORK, Reach};
 use super::tree::Tree;
 use super::upload;
 use crate::error::{Error, ErrorKind, Result};
@@ -95,7 +95,8 @@ impl Tree {
         }
         let put = if body.len() <= upload::WHOLE_MOST {
             let bytes = upload::piece(body, 0, body.len())?;
-            self.reach.wait(self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))
+            // A long body may take a little longer than other requests.
+            self.reach.wait_long(2, self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))
         } else {
             upload::in_parts(&self.reach, raw, body, headers, condition)
         };
@@ -123,7 +124,7 @@ impl Tree {
         if object.headers.as_ref() == Some(headers) {
             return Ok(());
         }
-        self.reach.wait(self.copy_one(&object, raw, Some(headers), Condition::Always))
+        self.reach.wait_long(LONG_WORK, self.copy_one(&object, raw, Some(headers), Condition::Always))
     }
 
     /// The object that a put made; where its answer was lost, what is there now tells (§8.1).
@@ -179,7 +180,7 @@ impl Tree {
         if object.headers.as_ref() == Some(&headers) {
             return Ok(());
         }
-        self.reach.wait(self.copy_one(&object, &raw, Some(&headers), Condition::Always))
+        self.reach.wait_long(LONG_WORK, self.copy_one(&object, &raw, Some(&headers), Condition::Always))
     }
 
     /// The object at `raw`, where its bytes are those of `body`.

@@ -34,6 +34,8 @@ pub use response::{Response, TEXT_MAX};
 pub use signing::{Anonymous, Chain, Sign, context};
 pub use transport::{Transport, Trust};
 
+pub(in crate::store::object) use tries::causes;
+
 use transport::Outgoing;
 use tries::{Again, Trouble};
 

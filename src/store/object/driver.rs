@@ -14,13 +14,14 @@ use super::journal::Journal;
 use super::metadata::Style;
 use super::names::Names;
 use super::reach::Reach;
+use super::renaming::Progress;
 use super::s3::S3 as S3Bucket;
 use super::tree::Tree;
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
-use crate::store::driver::{Addressing, Driver, Location, Opening};
+use crate::store::driver::{Addressing, AttributeStyle, Driver, Location, Opening};
 
 /// What makes a bucket of one service of its address.
 type Connect = fn(&Address) -> Result<Arc<dyn Bucket>>;
@@ -53,9 +54,13 @@ pub static GCS: Driver = Driver {
 };
 
 fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
+    let style = match opening.service.attrs_style {
+        AttributeStyle::S3fs => Style::S3fs,
+        AttributeStyle::Rclone => Style::Rclone,
+    };
     let connect: Connect = |address| Ok(Arc::new(S3Bucket::new(address)?));
     if opening.location.as_deref().is_none_or(|location| !location.as_os_str().is_empty()) {
-        return open("s3", opening, connect, Some(Style::S3fs));
+        return open("s3", opening, connect, Some(style));
     }
     // No bucket is named: all of them.
     let service = S3Bucket::new(&of_bucket("", opening))?;
@@ -64,7 +69,7 @@ fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
     let list = move || env::wait(Deadline::after(timeout), super::s3::buckets(service.session()));
     let each = opening.clone();
     let open_one = move |bucket: &str| {
-        open("s3", &Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(Style::S3fs))
+        open("s3", &Opening { location: Some(bucket.into()), ..each.clone() }, connect, Some(style))
     };
     Ok(Arc::new(Account::new(caps, list, open_one)?))
 }
@@ -113,8 +118,9 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let abilities = bucket.abilities().clone();
     // Where listings do not carry them, attributes cost a request an entry, and are kept only where they are asked for.
     let style = style.filter(|_| abilities.listed_headers || opening.native_attributes);
-    let source = format!("{}://{location}", abilities.scheme);
-    let names = Names::new(prefix, opening.separator.clone(), abilities.key_max);
+    let server = address.endpoint.as_deref().unwrap_or_default();
+    let source = format!("{}://{location} {server}", abilities.scheme);
+    let names = Names::new(prefix, opening.separator.clone(), &abilities);
     let honoured = honoured(&*bucket, &names, &address, opening)?;
     let reach = Arc::new(Reach {
         names,
@@ -123,7 +129,9 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
         honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
-        journal: Journal::of(&source),
+        uploads: Journal::of(&source, "uploads"),
+        renames: Journal::of(&source, "renames"),
+        progress: Progress::default(),
         waiting: super::pages::Waiting::default(),
         opened: env::now(),
         timeout: opening.timeout,
@@ -135,6 +143,9 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let caps = mount_caps(&abilities, opening, style.is_some());
     let tree = Tree { reach, caps };
     tree.check()?;
+    if tree.caps.write {
+        tree.finish_renames();
+    }
     Ok(Arc::new(tree))
 }
 
@@ -210,7 +221,7 @@ fn of_bucket(bucket: &str, opening: &Opening) -> Address {
 
 /// Aborts what daemons of this machine left behind that were killed.
 fn forget_uploads(reach: &Reach) {
-    reach.journal.unfinished(|unfinished| {
+    reach.uploads.unfinished(|unfinished| {
         reach.wait(reach.bucket.abort(&unfinished.key, &unfinished.upload))?;
         tracing::info!("{:?}: an upload that was interrupted is removed", unfinished.key);
         Ok(())

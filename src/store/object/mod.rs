@@ -15,6 +15,7 @@
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
 //! | `honoured`, `conditions` | which conditions a server honours, and what is done about others |
+//! | `renaming` | renames that were interrupted, and how far others have come |
 //! | `ahead` | objects that are sent while they are written |
 //! | `journal` | uploads that are under way |
 //! | `recent` | the versions that this mount put last |
@@ -38,6 +39,7 @@ mod names;
 mod pages;
 mod reach;
 mod recent;
+mod renaming;
 pub mod s3;
 #[cfg(test)]
 mod tests;

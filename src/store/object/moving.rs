@@ -3,9 +3,12 @@
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
+use super::journal::Entry;
 use super::metadata::{self, Holder};
+use super::reach::LONG_WORK;
+use super::renaming::Shown;
 use super::tree::Tree;
-use super::upload;
+use super::upload::{self, Unfinished};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::attributes::Setting;
@@ -49,10 +52,20 @@ impl Tree {
             return Err(Error::new(ErrorKind::Exists, format!("{target:?} is there already")));
         }
         // A file's new attributes go with its copy; a directory's are those of its marker.
-        let renamed = if tree { self.reach.names.below(to) } else { Some(target) };
+        let renamed = if tree { self.reach.names.below(to) } else { Some(target.clone()) };
         let renamed = renamed.filter(|_| self.reach.style.is_some() && !setting.is_empty());
-        self.copy_all(&moves, replace, renamed.as_deref().map(|key| (key, setting)))?;
-        self.delete_all(moves.iter().map(|(object, _)| object))
+        let entry = self.begin_renaming(from, to, tree)?;
+        let shown = self.reach.progress.begin(&moves[0].0.key, &target, moves.len());
+        let copied = self.copy_all(&moves, replace, renamed.as_deref().map(|key| (key, setting)), &shown);
+        if let Err(error) = copied {
+            // Nothing was removed: what was copied is taken back, as far as it goes.
+            self.take_back(&moves, &shown);
+            entry.into_iter().for_each(Entry::end);
+            return Err(error);
+        }
+        self.delete_all(moves.iter().map(|(object, _)| object))?;
+        entry.into_iter().for_each(Entry::end);
+        Ok(())
     }
 
     /// What lies below `from`, each with its new key.
@@ -87,7 +100,7 @@ impl Tree {
     }
 
     /// The objects below a prefix, at most so many.
-    fn all_below(&self, prefix: &str, most: usize) -> Result<Vec<Object>> {
+    pub(super) fn all_below(&self, prefix: &str, most: usize) -> Result<Vec<Object>> {
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -113,8 +126,9 @@ impl Tree {
         moves: &[(Object, String)],
         replace: bool,
         renamed: Option<(&str, &Setting)>,
+        shown: &Shown<'_>,
     ) -> Result<()> {
-        self.reach.wait_long(moves.len() as u64, async {
+        self.reach.wait_long(LONG_WORK * moves.len() as u64, async {
             let condition = if replace { Condition::Always } else { Condition::Absent };
             let copies = moves.iter().map(|(object, target)| {
                 let condition = condition.clone();
@@ -123,7 +137,9 @@ impl Tree {
                         Some((_, setting)) => Some(self.headers_with(object, setting).await?),
                         None => None,
                     };
-                    self.copy_one(object, target, headers.as_ref(), condition).await
+                    self.copy_one(object, target, headers.as_ref(), condition).await?;
+                    shown.copied(target);
+                    Ok(())
                 }
             });
             futures::stream::iter(copies).buffer_unordered(AT_ONCE).try_collect::<()>().await
@@ -164,7 +180,7 @@ impl Tree {
         } else {
             let copy = Copy {
                 from: &object.key,
-                source_version: Some(&object.version),
+                source_version: object.known_version(),
                 to: target,
                 headers,
                 condition,
@@ -173,6 +189,7 @@ impl Tree {
         };
         let mut copied =
             copied.map_err(|e| e.context(format_args!("copying {:?} to {target:?}", object.key)))?;
+        (copied.key, copied.size) = (target.to_owned(), object.size);
         copied.headers = headers.cloned().or(copied.headers).or_else(|| object.headers.clone());
         self.reach.recent.put(&copied);
         Ok(())
@@ -191,9 +208,9 @@ impl Tree {
             Some(headers) => headers.clone(),
             None => bucket.head(&object.key).await?.and_then(|found| found.headers).unwrap_or_default(),
         };
-        let entry = self.reach.journal.begin(target)?;
+        let entry = self.reach.uploads.begin()?;
         let upload = bucket.begin(target, &headers).await?;
-        entry.name(&upload)?;
+        entry.note(&Unfinished { key: target.to_owned(), upload: upload.clone() })?;
         let outcome = self.copy_parts(object, target, &upload, &headers, &condition).await;
         if outcome.is_err() {
             bucket.abort(target, &upload).await?;
@@ -229,7 +246,7 @@ impl Tree {
     }
 
     /// Removes objects that were copied, each as long as it is what was copied.
-    fn delete_all<'o>(&self, objects: impl Iterator<Item = &'o Object>) -> Result<()> {
+    pub(super) fn delete_all<'o>(&self, objects: impl Iterator<Item = &'o Object>) -> Result<()> {
         let objects: Vec<&Object> = objects.collect();
         objects.iter().for_each(|object| self.reach.recent.lost(&object.key));
         let bucket = &self.reach.bucket;

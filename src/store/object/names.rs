@@ -1,5 +1,6 @@
 //! Keys of a bucket and the tree that they make, below the prefix that is mounted.
 
+use super::bucket::Abilities;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Word};
 use crate::store::flat::Separator;
@@ -12,11 +13,13 @@ pub(super) struct Names {
     separator: Separator,
     /// The longest key, prefix included, in bytes.
     key_max: usize,
+    /// Characters that keys cannot have.
+    forbidden: &'static [char],
 }
 
 impl Names {
     /// Below `prefix`, which is a directory: the separator is added to its end where it lacks one.
-    pub(super) fn new(prefix: &str, separator: Option<Vec<u8>>, key_max: u32) -> Names {
+    pub(super) fn new(prefix: &str, separator: Option<Vec<u8>>, abilities: &Abilities) -> Names {
         let separator = Separator::new(separator);
         let mut prefix = prefix.to_owned();
         if let Ok(text) = str::from_utf8(separator.as_bytes())
@@ -25,7 +28,8 @@ impl Names {
         {
             prefix.push_str(text);
         }
-        Names { prefix, separator, key_max: key_max as usize }
+        let (key_max, forbidden) = (abilities.key_max as usize, abilities.forbidden);
+        Names { prefix, separator, key_max, forbidden }
     }
 
     /// What splits keys.
@@ -85,6 +89,10 @@ impl Names {
             let sentence = format!("a key of {length} bytes: a bucket's has at most {most}");
             return Err(Error::new(ErrorKind::NameTooLong, sentence));
         }
+        if let Some(character) = text.chars().find(|character| self.forbidden.contains(character)) {
+            let sentence = format!("{key:?} has a {character:?}, which keys of this service cannot have");
+            return Err(Error::new(ErrorKind::NameEncoding, sentence));
+        }
         if length == 0 {
             return Err(Error::new(ErrorKind::Invalid, "a bucket has no key without bytes"));
         }
@@ -94,7 +102,8 @@ impl Names {
     fn with_prefix(&self, flat: Vec<u8>) -> Option<String> {
         let text = String::from_utf8(flat).ok()?;
         let raw = self.prefix.clone() + &text;
-        (!raw.is_empty() && raw.len() <= self.key_max).then_some(raw)
+        let possible = !raw.is_empty() && raw.len() <= self.key_max && !raw.contains(self.forbidden);
+        possible.then_some(raw)
     }
 }
 
@@ -115,7 +124,9 @@ mod tests {
 
     #[test]
     fn keys_stand_behind_the_prefix_and_must_be_text() {
-        let names = Names::new("p", Some(b"/".to_vec()), 12);
+        let abilities =
+            |forbidden| Abilities { key_max: 12, forbidden, ..super::super::upload::tests::abilities() };
+        let names = Names::new("p", Some(b"/".to_vec()), &abilities(&[]));
         let key = |segments: &[&[u8]]| Key::of(segments.iter().copied());
         assert_eq!(names.existing(&key(&[b"a", b"b"])).as_deref(), Some("p/a/b"));
         assert_eq!(names.existing(&key(&[b""])).as_deref(), Some("p/"));
@@ -125,7 +136,10 @@ mod tests {
         assert_eq!(names.fitting(&key(&[b"\xff"])).unwrap_err().kind(), ErrorKind::NameEncoding);
         assert_eq!(names.fitting(&key(&[b"0123456789"])).unwrap(), "p/0123456789");
         assert_eq!(names.fitting(&key(&[b"0123456789a"])).unwrap_err().kind(), ErrorKind::NameTooLong);
-        let whole = Names::new("", None, 12);
+        let strict = Names::new("", None, &abilities(&['\\']));
+        assert_eq!(strict.existing(&key(&[b"a\\b"])), None);
+        assert_eq!(strict.fitting(&key(&[b"a\\b"])).unwrap_err().kind(), ErrorKind::NameEncoding);
+        let whole = Names::new("", None, &abilities(&[]));
         assert_eq!(whole.existing(&key(&[b"a/b"])).as_deref(), Some("a/b"));
         assert_eq!(whole.existing(&key(&[b""])), None);
         assert_eq!(whole.fitting(&key(&[b""])).unwrap_err().kind(), ErrorKind::Invalid);

@@ -14,7 +14,7 @@ use super::reach::Reach;
 use super::tree::Told;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::api::{Tag, Value};
+use crate::store::api::Value;
 use crate::store::flat::{Edit, Found, Kv, Step};
 
 /// Entries that are asked for in one page: the most that S3 gives.
@@ -142,7 +142,7 @@ impl Below {
                 let mut told = self.told.lock();
                 let told = told.entry(name.to_vec()).or_default();
                 told.file = self.reach.attributes(object);
-                told.version = Tag::of(object.version.as_bytes());
+                told.version = object.tag();
             }
             Item::Prefix(_, Some(marker)) => {
                 let name = name.strip_suffix(self.reach.names.separator().as_bytes()).unwrap_or(name);

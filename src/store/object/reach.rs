@@ -13,9 +13,18 @@ use super::metadata::{self, Style};
 use super::names::Names;
 use super::pages::Waiting;
 use super::recent::Recent;
+use super::renaming::{Progress, Renaming};
+use super::upload::Unfinished;
 use crate::env::{self, Deadline};
 use crate::error::{Error, Result};
 use crate::store::attributes::Attributes;
+
+/// How much longer than the client's own deadline is waited.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How many times longer than others a request may take in which the server works by itself: copies, and making an object of
+/// its parts.
+pub(super) const LONG_WORK: u64 = 4;
 
 /// A bucket within reach.
 pub(super) struct Reach {
@@ -32,7 +41,11 @@ pub(super) struct Reach {
     /// Uploads that run ahead of their puts.
     pub ahead: Ahead,
     /// Uploads that are under way.
-    pub journal: Journal,
+    pub uploads: Journal<Unfinished>,
+    /// Renames of folders that are under way.
+    pub renames: Journal<Renaming>,
+    /// How far they have come.
+    pub progress: Progress,
     /// Listings that stopped in the middle.
     pub waiting: Waiting,
     /// When it was opened: directories are as new as that.
@@ -41,15 +54,16 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Waits for what the bucket is asked, within the deadline of a request.
+    /// Waits for what the bucket is asked. The client holds each request to its deadline, and knows then whether it may
+    /// have been carried out; this wait is a little longer, so that its word comes first.
     pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        env::wait(Deadline::after(self.timeout), future)
+        self.wait_long(1, future)
     }
 
-    /// The same, for what takes many requests: each has its own deadline, and all together this one.
+    /// The same, for what may take as long as so many requests one after the other.
     pub(super) fn wait_long<T>(&self, requests: u64, future: impl Future<Output = Result<T>>) -> Result<T> {
         let factor = u32::try_from(requests.max(1)).unwrap_or(u32::MAX);
-        env::wait(Deadline::after(self.timeout.saturating_mul(factor)), future)
+        env::wait(Deadline::after(self.timeout.saturating_mul(factor).saturating_add(GRACE)), future)
     }
 
     /// See the field.

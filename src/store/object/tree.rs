@@ -111,7 +111,7 @@ impl Store for Tree {
         };
         let modified = object.as_ref().or(marker.as_ref()).map_or(self.reach.opened, |found| found.modified);
         let mut stat = Stat::plain(kind, object.as_ref().map_or(0, |object| object.size), modified);
-        stat.version = object.as_ref().and_then(|object| Tag::of(object.version.as_bytes()));
+        stat.version = object.as_ref().and_then(Object::tag);
         stat.file = object.map(|object| self.reach.attributes(&object)).unwrap_or_default();
         stat.directory = marker.map(|marker| self.reach.attributes(&marker)).unwrap_or_default();
         Ok(Some(stat))
@@ -234,6 +234,7 @@ impl Store for Tree {
             self.reach.listing_denied().then(|| ("listing", "denied: whole paths can be opened".to_owned()));
         let mut facts = vec![("conditions", conditions), ("requests", shown.collect::<Vec<_>>().join(", "))];
         facts.extend(denied);
+        facts.extend(self.reach.progress.facts());
         facts
     }
 }

@@ -3,8 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use futures::stream::{StreamExt, TryStreamExt};
 
+use serde::{Deserialize, Serialize};
+
 use super::bucket::{Abilities, Body, Condition, Headers, Object};
-use super::reach::Reach;
+use super::reach::{LONG_WORK, Reach};
 use crate::budget::{Budget, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -15,6 +17,15 @@ pub(super) const WHOLE_MOST: u64 = 8 << 20;
 pub(super) const PIECE: u64 = 8 << 20;
 /// Parts of one object that are under way at the same time.
 pub(super) const AT_ONCE: usize = 4;
+
+/// An upload in parts, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unfinished {
+    /// The object's key.
+    pub key: String,
+    /// The upload's name.
+    pub upload: String,
+}
 
 /// The length of the parts of an object of `length` bytes: the usual one, or as much as it takes for the parts to
 /// suffice, in whole MiB.
@@ -49,9 +60,9 @@ pub(super) fn in_parts(
     let bucket = &reach.bucket;
     let length = part_length(body.len(), bucket.abilities());
     let parts = body.len().div_ceil(length);
-    let entry = reach.journal.begin(key)?;
+    let entry = reach.uploads.begin()?;
     let upload = reach.wait(bucket.begin(key, headers))?;
-    entry.name(&upload)?;
+    entry.note(&Unfinished { key: key.to_owned(), upload: upload.clone() })?;
     let sent = reach.wait_long(parts, async {
         let part = |number: u64| {
             let upload = &upload;
@@ -65,8 +76,9 @@ pub(super) fn in_parts(
         };
         futures::stream::iter((0..parts).map(part)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
     });
-    let outcome =
-        sent.and_then(|tags| reach.wait_long(2, bucket.complete(key, &upload, &tags, headers, condition)));
+    let outcome = sent.and_then(|tags| {
+        reach.wait_long(LONG_WORK, bucket.complete(key, &upload, &tags, headers, condition))
+    });
     match &outcome {
         // Whether the object is there is looked up by whoever asked; the parts may be needed no more, or they are.
         Err(error) if error.kind() == ErrorKind::Uncertain => {}
@@ -83,12 +95,12 @@ pub(super) fn in_parts(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn parts_grow_before_they_run_out() {
-        let abilities = Abilities {
+    /// Those of S3.
+    pub(in crate::store::object) fn abilities() -> Abilities {
+        Abilities {
             scheme: "s3",
             listed_headers: false,
             metadata_max: 2048,
@@ -101,7 +113,13 @@ mod tests {
             batch: 1000,
             starts_anywhere: true,
             copies_parts: true,
-        };
+            forbidden: &[],
+        }
+    }
+
+    #[test]
+    fn parts_grow_before_they_run_out() {
+        let abilities = abilities();
         assert_eq!(part_length(1 << 30, &abilities), 8 << 20);
         for length in [79 << 30, 5 << 40, (5 << 40) - 1] {
             let part = part_length(length, &abilities);

@@ -7,6 +7,7 @@ mod exchanging;
 mod failing;
 mod handles;
 mod racing;
+mod remote;
 mod space;
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ impl Rig {
             ttl: Duration::from_secs(1),
             ttl_of_absence: Duration::from_secs(1),
             source: String::from("memory"),
+            exclusive_at_open: false,
             spool: spool.clone(),
         };
         let below = Arc::clone(&faulty) as Arc<dyn Store>;

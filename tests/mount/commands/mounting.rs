@@ -95,7 +95,11 @@ on_every_mount! {
         for option in ["nosuid", "nodev"] {
             assert!(mounted.options.split(',').any(|found| found == option), "{}", mounted.options);
         }
-        let expected = if mount.kind == Kind::Memory { "memory" } else { "lmdb" };
+        let expected = match mount.kind {
+            Kind::Memory => "memory",
+            Kind::Folder => "folder:",
+            _ => "lmdb",
+        };
         assert!(mounted.source.starts_with(expected), "{}", mounted.source);
     }
 }

@@ -155,7 +155,7 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Makes one test a kind of mount: `name::memory`, `name::in_place` and `name::apart`.
+/// Makes one test a kind of mount: `name::memory`, `name::in_place`, `name::apart` and `name::folder`.
 macro_rules! on_every_mount {
     ($($(#[doc = $about:literal])* fn $name:ident($mount:ident) $body:block)*) => {$(
         $(#[doc = $about])*
@@ -170,6 +170,10 @@ macro_rules! on_every_mount {
             #[test]
             fn in_place() {
                 crate::harness::Mount::try_on(crate::harness::Kind::InPlace, body);
+            }
+            #[test]
+            fn folder() {
+                crate::harness::Mount::try_on(crate::harness::Kind::Folder, body);
             }
             #[test]
             fn apart() {

@@ -18,6 +18,8 @@ pub enum Kind {
     InPlace,
     /// `kvfs mount lmdb:./store ./data`
     Apart,
+    /// `kvfs mount folder:./store ./data`
+    Folder,
     /// A bucket of a cloud service, mounted by [`Mount::of`].
     Bucket,
 }
@@ -40,8 +42,8 @@ impl Mount {
         let source = match kind {
             Kind::Memory => "memory".into(),
             Kind::InPlace => "lmdb".into(),
-            Kind::Apart => {
-                let mut source = OsString::from("lmdb:");
+            Kind::Apart | Kind::Folder => {
+                let mut source = OsString::from(if kind == Kind::Apart { "lmdb:" } else { "folder:" });
                 source.push(place.at("store"));
                 source
             }

@@ -41,8 +41,10 @@ fn expected(store: &str) -> BTreeMap<&'static str, &'static str> {
     let mut reason = None;
     for line in FAILING.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(heading) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            let (only, why) =
-                heading.split_once(": ").filter(|(only, _)| *only == "lmdb").unwrap_or((store, heading));
+            let (only, why) = heading
+                .split_once(": ")
+                .filter(|(only, _)| matches!(*only, "lmdb" | "folder"))
+                .unwrap_or((store, heading));
             reason = (only == store).then_some(why);
         } else if let Some(reason) = reason {
             tests.insert(line, reason);
@@ -124,6 +126,11 @@ fn compare(out: &str, tests: usize, mut expected: BTreeMap<&str, &str>) {
 #[test]
 fn posix_on_memory() {
     conforms(Kind::Memory, "memory");
+}
+
+#[test]
+fn posix_on_folder() {
+    conforms(Kind::Folder, "folder");
 }
 
 #[test]

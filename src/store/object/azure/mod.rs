@@ -56,6 +56,7 @@ fn abilities() -> Abilities {
         batch: 1,
         starts_anywhere: false,
         copies_parts: false,
+        forbidden: &['\\'],
     }
 }
 

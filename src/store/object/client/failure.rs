@@ -36,6 +36,19 @@ pub struct Refusal {
 
 /// Bytes of a refusal's body that are read.
 const BODY_MAX: usize = 64 << 10;
+/// Words that say that a service does not know who asks, rather than that this one may not.
+const UNAUTHENTICATED: &[&str] = &[
+    "AuthenticationFailed",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidAuthenticationInfo",
+    "InvalidSecurity",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+];
 /// Characters of a service's sentence that are told.
 const MESSAGE_MAX: usize = 300;
 
@@ -134,7 +147,9 @@ impl Refusal {
             (_, "MetadataTooLarge") => ErrorKind::NoSpace,
             (_, "EntityTooLarge") | (413, _) => ErrorKind::TooBig,
             (404, _) => ErrorKind::NotFound,
-            (401 | 403, _) => ErrorKind::Denied,
+            (401, _) => ErrorKind::Unauthenticated,
+            (_, code) if UNAUTHENTICATED.contains(&code) => ErrorKind::Unauthenticated,
+            (403, _) => ErrorKind::Denied,
             (405 | 501, _) => ErrorKind::Unsupported,
             (409, _) => ErrorKind::Busy,
             (412, _) => ErrorKind::Stale,
@@ -242,7 +257,8 @@ mod tests {
             "{sentence}"
         );
         assert!(sentence.contains("clock") && !sentence.contains('\n'), "{sentence}");
-        assert_eq!(s3.kind(), ErrorKind::Denied);
+        assert_eq!(s3.kind(), ErrorKind::Unauthenticated);
+        assert_eq!(refusal(403, "<Error><Code>AccessDenied</Code></Error>").kind(), ErrorKind::Denied);
 
         let gcs = refusal(
             404,

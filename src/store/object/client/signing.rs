@@ -22,7 +22,7 @@ pub trait Sign: Send + Sync + 'static {
     /// Adds to a request what proves who asks; answers which generation of credentials that was.
     ///
     /// # Errors
-    /// `Denied`, with a sentence that tells the ways to give credentials.
+    /// `Unauthenticated`, with a sentence that tells the ways to give credentials.
     async fn sign(&self, parts: &mut Parts) -> Result<u64>;
 
     /// Forgets the credentials of generation `used`, which the service says have expired; whether trying again makes sense.
@@ -52,6 +52,9 @@ impl Sign for Anonymous {
 
 /// The least time between two loads of credentials because a service refused them: plain denials look like that too.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// Characters of a failure to find credentials that are told.
+const TOLD_MAX: usize = 300;
 
 /// One of reqsign's signers, made anew when its credentials have expired before it thought so.
 pub struct Chain<K: SigningCredential> {
@@ -117,14 +120,17 @@ impl<K: SigningCredential> Sign for Chain<K> {
 }
 
 impl<K: SigningCredential> Chain<K> {
-    /// Only the message is told: what caused it may hold answers of a credential service.
+    /// What reqsign tells has no secrets in it, by its own rules.
     fn unsigned(&self, error: &reqsign::Error) -> Error {
         use reqsign::ErrorKind as Kind;
-        match error.kind() {
+        let kind = error.kind();
+        let error: String = super::causes(error).chars().take(TOLD_MAX).collect();
+        let error = error.escape_debug();
+        match kind {
             Kind::RequestInvalid => {
                 Error::new(ErrorKind::Invalid, format!("the request cannot be signed: {error}"))
             }
-            _ => Error::new(ErrorKind::Denied, format!("{} ({error})", self.missing)),
+            _ => Error::new(ErrorKind::Unauthenticated, format!("{} ({error})", self.missing)),
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn broken(request: &Request, error: &SendError) -> Trouble {
         error.is_connect() || caused_by::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled);
     let (kind, again, advice) = if untrusted {
         let advice = "; trust its certificate authority by SSL_CERT_FILE, or correct the endpoint";
-        (ErrorKind::Denied, Again::Never, advice)
+        (ErrorKind::Io, Again::Never, advice)
     } else if never_sent {
         (ErrorKind::Io, Again::Soon, "; is the endpoint right, and the network up?")
     } else {
@@ -106,7 +106,7 @@ fn lost(request: &Request, otherwise: ErrorKind) -> ErrorKind {
 }
 
 /// An error and what caused it, each once.
-pub(super) fn causes(error: &dyn StdError) -> String {
+pub(in crate::store::object) fn causes(error: &dyn StdError) -> String {
     let mut told = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

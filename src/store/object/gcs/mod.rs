@@ -54,6 +54,7 @@ fn abilities() -> Abilities {
         batch: 1,
         starts_anywhere: true,
         copies_parts: false,
+        forbidden: &[],
     }
 }
 

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use reqsign::aws::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, ECSCredentialProvider,
-    EnvCredentialProvider, IMDSv2CredentialProvider, RequestSigner,
+    EnvCredentialProvider, IMDSv2CredentialProvider, RequestSigner, StaticCredentialProvider,
 };
 use reqsign::time::Timestamp;
-use reqsign::{Context, Error, ProvideCredential, Result, Signer};
+use reqsign::{Context, Error, ProvideCredential, ProvideCredentialDyn, Result, Signer};
 use serde::Deserialize;
 
 use super::profile::Profile;
@@ -75,37 +75,39 @@ impl Ways {
             ));
         }
         let region = profile.get("region").unwrap_or_else(|| USUAL_REGION.to_owned());
-        let signer = RequestSigner::new("sts", &region);
-        let named = (profile.get("source_profile"), profile.get("credential_source"));
-        let context_of_source = context.clone();
-        let source = match named {
-            (Some(source), _) => {
-                let source = Ways { profile: Some(source), depth: self.depth + 1 };
-                Signer::new(context_of_source, source, signer)
-            }
-            (None, Some(source)) if source == "Environment" => {
-                Signer::new(context_of_source, EnvCredentialProvider::new(), signer)
-            }
-            (None, Some(source)) if source == "EcsContainer" => {
-                Signer::new(context_of_source, ECSCredentialProvider::new(), signer)
-            }
-            (None, Some(source)) if source == "Ec2InstanceMetadata" => {
-                Signer::new(context_of_source, IMDSv2CredentialProvider::new(), signer)
-            }
-            _ => {
-                return Err(Error::config_invalid(
-                    "the profile's role has neither source_profile nor credential_source",
-                ));
-            }
-        };
+        let source = self.source(profile)?.provide_credential_dyn(context).await?;
+        let source = source
+            .ok_or_else(|| Error::config_invalid("the source of the profile's role has no credentials"))?;
+        let mut keys = StaticCredentialProvider::new(&source.access_key_id, &source.secret_access_key);
+        if let Some(token) = &source.session_token {
+            keys = keys.with_session_token(token);
+        }
+        let signer = Signer::new(context.clone(), keys, RequestSigner::new("sts", &region));
         let mut provider =
-            AssumeRoleCredentialProvider::new(role, source).with_region(region).with_regional_sts_endpoint();
+            AssumeRoleCredentialProvider::new(role, signer).with_region(region).with_regional_sts_endpoint();
         let session = profile.get("role_session_name").unwrap_or_else(|| "kvfs".to_owned());
         provider = provider.with_role_session_name(session);
         if let Some(id) = profile.get("external_id") {
             provider = provider.with_external_id(id);
         }
         provider.provide_credential(context).await
+    }
+}
+
+impl Ways {
+    /// Whose credentials a profile's role is taken on with.
+    fn source(&self, profile: &Profile) -> Result<Box<dyn ProvideCredentialDyn<Credential = Credential>>> {
+        if let Some(source) = profile.get("source_profile") {
+            return Ok(Box::new(Ways { profile: Some(source), depth: self.depth + 1 }));
+        }
+        match profile.get("credential_source").as_deref() {
+            Some("Environment") => Ok(Box::new(EnvCredentialProvider::new())),
+            Some("EcsContainer") => Ok(Box::new(ECSCredentialProvider::new())),
+            Some("Ec2InstanceMetadata") => Ok(Box::new(IMDSv2CredentialProvider::new())),
+            _ => Err(Error::config_invalid(
+                "the profile's role has neither source_profile nor credential_source",
+            )),
+        }
     }
 }
 

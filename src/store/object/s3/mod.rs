@@ -76,6 +76,7 @@ fn abilities() -> Abilities {
         batch: 1000,
         starts_anywhere: true,
         copies_parts: true,
+        forbidden: &[],
     }
 }
 

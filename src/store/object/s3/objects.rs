@@ -4,14 +4,11 @@ use futures::{StreamExt, stream};
 use http::header::{IF_MATCH, IF_NONE_MATCH, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 
-use super::session::Session;
+use super::session::{LONG_WORK, Session};
 use super::{headers, xml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Body, Condition, Copy, Fetched, Headers, Object};
 use crate::store::object::client::{Failure, Refusal, Request, Response, encode_path};
-
-/// How many deadlines the service may take over what it does by itself: copies, putting parts together.
-const LONG_WORK: u32 = 4;
 
 impl Session {
     pub(super) async fn head(&self, key: &str) -> Result<Option<Object>> {

@@ -1,7 +1,7 @@
 //! Requests to one bucket: signed for its region, which is found where nobody names it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
@@ -23,12 +23,16 @@ use crate::store::object::client::{
 const NO_CREDENTIALS: &str = "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write a profile with `aws configure` \
      (--profile NAME), log in with `aws sso login`, give the machine a role, or ask for a public bucket with --anonymous";
 
+/// How many deadlines the service may take over what it does by itself: copies, putting parts together.
+pub(super) const LONG_WORK: u32 = 4;
+
 /// A client with credentials, for one bucket.
 pub struct Session {
     client: Client,
     settings: Settings,
-    region: Arc<Region>,
-    tags: AtomicU8,
+    region: Region,
+    /// Whether the server takes ETags only without their quotes.
+    bare_tags: AtomicBool,
     plus: AtomicU8,
 }
 
@@ -79,15 +83,9 @@ impl Session {
             Some(chain) => chain.clone(),
             None => Arc::new(Anonymous),
         };
-        let region = Arc::new(Region { name, named: settings.region.is_some(), chain });
+        let region = Region { name, named: settings.region.is_some(), chain };
         let client = Client::new(transport, signing, address.timeout);
-        Ok(Session {
-            client,
-            settings,
-            region,
-            tags: AtomicU8::new(Tags::Unknown as u8),
-            plus: Plus::unknown(),
-        })
+        Ok(Session { client, settings, region, bare_tags: AtomicBool::new(false), plus: Plus::unknown() })
     }
 
     /// The client, for its counters.
@@ -151,10 +149,10 @@ impl Session {
         request.origin = origin;
         // Of the bucket itself: `/bucket?list-type=2` and `/bucket/?list-type=2` are the same to all servers but for the
         // signature of some; this one is what Amazon's tools send.
-        if !(request.path == "/" && !base.is_empty()) {
-            request.path.insert_str(0, &base);
-        } else {
+        if request.path == "/" && !base.is_empty() {
             request.path = base;
+        } else {
+            request.path.insert_str(0, &base);
         }
         if !self.settings.encrypted() {
             let digest = hex::encode(Sha256::digest(&request.body));
@@ -198,55 +196,27 @@ impl Session {
     }
 
     /// Sends a request that names a version of `key`, in the form that this server takes: RFC 9110 wants quotes around an
-    /// ETag, Ceph finds only those without equal. It is told by an object that has the version and is said not to.
+    /// ETag, Ceph finds only those without equal. It is told by an object that has the version and is said not to. Success
+    /// tells nothing: some servers do not look.
     pub(super) async fn send_tagged(
         &self,
         key: &str,
         version: &str,
         build: impl Fn(&str) -> Result<Request>,
     ) -> Result<Response, Failure> {
-        let known = Tags::of(self.tags.load(Ordering::Relaxed));
-        let failure = match self.send(build(&known.write(version))?).await {
-            Ok(response) => {
-                if known == Tags::Unknown {
-                    self.tags.store(Tags::Quoted as u8, Ordering::Relaxed);
-                }
-                return Ok(response);
-            }
-            Err(failure) => failure,
+        if self.bare_tags.load(Ordering::Relaxed) {
+            return self.send(build(version)?).await;
+        }
+        let failure = match self.send(build(&format!("\"{version}\""))?).await {
+            Err(failure) if failure.status() == Some(StatusCode::PRECONDITION_FAILED) => failure,
+            sent => return sent,
         };
-        if known != Tags::Unknown || failure.status() != Some(StatusCode::PRECONDITION_FAILED) {
+        if self.head(key).await?.is_none_or(|object| object.version != version) {
             return Err(failure);
         }
-        if !self.head(key).await?.is_some_and(|object| object.version == version) {
-            return Err(failure);
-        }
-        let response = self.send(build(&Tags::Bare.write(version))?).await?;
-        self.tags.store(Tags::Bare as u8, Ordering::Relaxed);
+        let response = self.send(build(version)?).await?;
+        self.bare_tags.store(true, Ordering::Relaxed);
         Ok(response)
-    }
-}
-
-/// How a server takes ETags in conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Tags {
-    Unknown,
-    Quoted,
-    Bare,
-}
-
-impl Tags {
-    fn of(byte: u8) -> Tags {
-        match byte {
-            1 => Tags::Quoted,
-            2 => Tags::Bare,
-            _ => Tags::Unknown,
-        }
-    }
-
-    fn write(self, version: &str) -> String {
-        if self == Tags::Bare { version.to_owned() } else { format!("\"{version}\"") }
     }
 }
 

@@ -76,6 +76,12 @@ fn etags_are_written_as_the_server_takes_them() {
         seen.iter().map(|head| head.lines().find(|line| line.starts_with("if-match"))).collect();
     assert_eq!(tags, [Some("if-match: \"e1\""), None, Some("if-match: e1"), Some("if-match: e1")]);
 
+    // That a server does not look at one request says nothing of the next.
+    let server = Server::new([FOUND, REFUSED, FOUND, FOUND].map(Answer::Full));
+    let bucket = self::bucket(&server);
+    wait(bucket.delete("k", &over)).unwrap();
+    wait(bucket.put("k", Body::Bytes("x".into()), &Headers::default(), &over)).unwrap();
+
     let server = Server::new([REFUSED, GONE].map(Answer::Full));
     let bucket = self::bucket(&server);
     let told = wait(bucket.put("k", Body::Bytes("x".into()), &Headers::default(), &over)).unwrap_err();

@@ -7,13 +7,10 @@ use std::fmt::Write as _;
 use http::{Method, StatusCode};
 
 use super::objects::{conditional, finished, lost};
-use super::session::{Session, repeatable};
+use super::session::{LONG_WORK, Session, repeatable};
 use super::{headers, xml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Body, Condition, Headers, Object, Range};
-
-/// How many deadlines the service may take to copy a range, or to put parts together.
-const LONG_WORK: u32 = 4;
 
 impl Session {
     pub(super) async fn begin(&self, key: &str, headers: &Headers) -> Result<String> {

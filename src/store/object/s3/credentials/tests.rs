@@ -11,6 +11,7 @@ use reqsign_file_read_tokio::TokioFileRead;
 
 use super::*;
 use crate::env::{self, Deadline};
+use crate::store::object::client::causes;
 
 /// Answers every request alike, and notes them.
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ fn a_role_is_taken_on_with_the_credentials_of_its_source() {
     assert!(seen[0].headers()["authorization"].to_str().unwrap().contains("Credential=AKID/"));
     drop(seen);
     for (profile, word) in [("loop", "without an end"), ("code", "mfa_serial")] {
-        let told = format!("{:?}", found(home.path(), config, &sts, Some(profile)).unwrap_err());
+        let told = causes(&found(home.path(), config, &sts, Some(profile)).unwrap_err());
         assert!(told.contains(word), "{told}");
     }
 }
