@@ -122,7 +122,7 @@ fn what_programs_say_of_their_objects_stays() {
         mount.unmount();
         let seen = bucket.head("moved").unwrap();
         assert_eq!(seen.metadata["author"], "ada", "{seen:?}");
-        assert_eq!(u32::from_str_radix(&seen.metadata["mode"], 10).unwrap() & 0o7777, 0o600, "{seen:?}");
+        assert_eq!(seen.metadata["mode"].parse::<u32>().unwrap() & 0o7777, 0o600, "{seen:?}");
         assert_eq!(bucket.get("moved").unwrap(), b"bytes");
     });
 }
