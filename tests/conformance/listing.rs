@@ -112,7 +112,7 @@ pub fn an_empty_marker_is_not_listed_and_a_full_one_is(case: &Case) {
     assert_eq!(case.kind(&path("a")), Some(Kind::Branch));
     assert_eq!(case.names(&Key::root()), [b"a"]);
     assert!(case.entries(&path("a")).is_empty());
-    let marker = (!case.caps().attributes).then_some(Kind::Leaf);
+    let marker = (!case.caps().attributes || case.is_remote()).then_some(Kind::Leaf);
     assert_eq!(case.kind(&path("a/")), marker, "the marker can be reached, where there is one");
     if case.caps().folders {
         return;
