@@ -8,7 +8,7 @@ use crate::bucket::Bucket;
 use crate::foreign::ask;
 use crate::harness::{LIMIT, Mount, Place, until, watched};
 use crate::proxy::{ALWAYS, Fault};
-use crate::server::Service;
+use crate::server::{Service, start};
 
 /// The sentence with which `kvfs mount SOURCE` fails.
 #[track_caller]
@@ -31,7 +31,7 @@ fn says(sentence: &str, words: &[&str]) {
 
 #[test]
 fn a_bucket_that_does_not_exist() {
-    Service::ALL.iter().for_each(|service| drop(service.server()));
+    start(&Service::ALL);
     watched(LIMIT, |place| {
         for service in Service::ALL {
             let bucket = Bucket { service, name: "not-there-at-all".into() };

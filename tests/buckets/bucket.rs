@@ -23,17 +23,8 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 impl Bucket {
     /// An empty one.
     pub fn new(service: Service) -> Bucket {
-        Bucket::made(service, false)
-    }
-
-    /// An empty one that keeps old versions.
-    pub fn with_versions(service: Service) -> Bucket {
-        Bucket::made(service, true)
-    }
-
-    fn made(service: Service, versioning: bool) -> Bucket {
         let name = format!("kvfs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        ask(service, "make", json!({ "bucket": name, "versioning": versioning }));
+        ask(service, "make", json!({ "bucket": name }));
         Bucket { service, name }
     }
 

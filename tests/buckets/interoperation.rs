@@ -20,12 +20,12 @@ impl S3fs<'_> {
     fn new<'a>(place: &'a Place, bucket: &Bucket) -> S3fs<'a> {
         let url = &bucket.service.server().url;
         let script = format!(
-            "mkdir -p s3fs; (umask 077; echo kvfs:kvfssecret >passwd); \
-             s3fs {} s3fs -o url={url},use_path_request_style,passwd_file=$PLACE/passwd,umask=0000",
+            "mkdir -p other; (umask 077; echo kvfs:kvfssecret >passwd); \
+             s3fs {} $PLACE/other -o url={url},use_path_request_style,passwd_file=$PLACE/passwd",
             bucket.name
         );
         place.bash(place.folder(), &script);
-        let mounted = || mounts_below(&place.at("s3fs")).first().map(drop);
+        let mounted = || mounts_below(&place.at("other")).first().map(drop);
         until(LIMIT, "s3fs is mounted", mounted);
         S3fs { place }
     }
@@ -33,7 +33,7 @@ impl S3fs<'_> {
 
 impl Drop for S3fs<'_> {
     fn drop(&mut self) {
-        self.place.bash(self.place.folder(), "fusermount3 -u s3fs || fusermount -u s3fs || umount s3fs");
+        self.place.bash(self.place.folder(), "umount other || fusermount3 -u other");
     }
 }
 
@@ -50,7 +50,7 @@ fn what_s3fs_writes_kvfs_shows_and_back() {
         let bucket = Bucket::new(Service::Ceph);
         let s3fs = S3fs::new(place, &bucket);
         place.bash(
-            &place.at("s3fs"),
+            &place.at("other"),
             &format!(
                 "echo of s3fs >file; chmod 640 file; chown 12:34 file; touch -d {MOMENT} file; ln -s file link; mkdir dir; \
                  chmod 750 dir; echo in it >dir/deep"
@@ -70,7 +70,7 @@ fn what_s3fs_writes_kvfs_shows_and_back() {
         mount.unmount();
         drop(s3fs);
         let _s3fs = S3fs::new(place, &bucket);
-        let told = place.bash(&place.at("s3fs"), "stat -c '%a %u %g %Y %s' own; cat own; readlink sym");
+        let told = place.bash(&place.at("other"), "stat -c '%a %u %g %Y %s' own; cat own; readlink sym");
         assert_eq!(told, format!("604 56 78 {MOMENT_SECONDS} 8\nof kvfs\nown\n"));
     });
 }
@@ -90,6 +90,8 @@ fn what_rclone_writes_kvfs_shows_and_back() {
             place.export(name, value);
         }
         bucket.authorise(place);
+        // rclone 1.60 cannot start where this names a file.
+        place.export("AWS_CA_BUNDLE", "");
         place.bash(
             &place.at("outside"),
             &format!(
@@ -120,7 +122,7 @@ fn what_programs_say_of_their_objects_stays() {
         mount.unmount();
         let seen = bucket.head("moved").unwrap();
         assert_eq!(seen.metadata["author"], "ada", "{seen:?}");
-        assert_eq!(u32::from_str_radix(&seen.metadata["mode"], 10).unwrap() & 0o7777, 0o600, "{seen:?}");
+        assert_eq!(seen.metadata["mode"].parse::<u32>().unwrap() & 0o7777, 0o600, "{seen:?}");
         assert_eq!(bucket.get("moved").unwrap(), b"bytes");
     });
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::bucket::Bucket;
 use crate::harness::{Mount, put, watched};
 use crate::proxy::Proxy;
-use crate::server::{Service, repository};
+use crate::server::{Service, repository, start};
 
 /// One row: what is done, how a folder is prepared for it by another client, and by which call.
 struct Row {
@@ -22,7 +22,7 @@ const SMALL: &[u8] = b"4096 bytes or fewer";
 
 const ROWS: &[Row] = &[
     Row { what: "list 100 files, with sizes and times", listed: false, act: |dir| names(dir), goal: 1 },
-    Row { what: "`stat`", listed: true, act: |dir| drop(fs::metadata(dir.join("50")).unwrap()), goal: 0 },
+    Row { what: "`stat`", listed: true, act: |dir| size(&dir.join("50")), goal: 0 },
     Row {
         what: "read a small file",
         listed: true,
@@ -55,7 +55,7 @@ const ROWS: &[Row] = &[
         act: |dir| fs::create_dir(dir.join("made")).unwrap(),
         goal: u64::MAX,
     },
-    Row { what: "`stat`", listed: false, act: |dir| drop(fs::metadata(dir.join("60")).unwrap()), goal: 2 },
+    Row { what: "`stat`", listed: false, act: |dir| size(&dir.join("60")), goal: 2 },
     Row {
         what: "read a small file",
         listed: false,
@@ -78,7 +78,12 @@ const ROWS: &[Row] = &[
 ];
 
 fn names(dir: &Path) {
-    assert_eq!(fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap()).count(), 100);
+    let sizes = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert_eq!(sizes.sum::<u64>(), 100 * SMALL.len() as u64);
+}
+
+fn size(path: &Path) {
+    assert_eq!(fs::metadata(path).unwrap().len(), SMALL.len() as u64);
 }
 
 fn append(path: &Path) {
@@ -114,7 +119,7 @@ fn measure(bucket: &Bucket, mount: &Mount, proxy: &Proxy, number: usize, row: &R
 #[test]
 fn the_table_of_the_docs_is_what_is_counted() {
     let services = [Service::Moto, Service::Google, Service::Azure];
-    services.iter().for_each(|service| drop(service.server()));
+    start(&services);
     watched(crate::harness::LIMIT * 2, move |place| {
         let mut columns = Vec::new();
         for service in services {
@@ -139,5 +144,32 @@ fn the_table_of_the_docs_is_what_is_counted() {
         }
         let docs = fs::read_to_string(repository("docs/requests.md")).unwrap_or_default();
         assert!(docs.contains(&table), "docs/requests.md is to have this table:\n{table}");
+    });
+}
+
+/// Random reads of 4 KiB: at most 32 times the bytes that were asked for, and at most a request each.
+#[test]
+fn random_reads_fetch_little_besides() {
+    start(&[Service::Moto]);
+    watched(crate::harness::LIMIT, |place| {
+        let bucket = Bucket::new(Service::Moto);
+        let bytes = crate::harness::noise(9, 64 << 20);
+        bucket.put("large", &bytes);
+        let proxy = bucket.proxy();
+        let mount = bucket.mount_through(place, &proxy, &[]);
+        let file = fs::File::open(mount.at("large")).unwrap();
+        proxy.forget();
+        let (reads, asked) = (200_u64, 4096_u64);
+        for n in 1..=reads {
+            // Steps of an odd number of pages go all over the file, and never on where the last read ended.
+            let at = n * 7_919 % (bytes.len() as u64 / asked) * asked;
+            let mut piece = vec![0; asked as usize];
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut piece, at).unwrap();
+            assert!(piece == bytes[at as usize..][..asked as usize]);
+        }
+        let requests: u64 = proxy.counts().values().sum();
+        assert!(requests <= reads, "{requests} requests for {reads} reads");
+        let fetched = proxy.announced();
+        assert!(fetched <= 32 * reads * asked, "{} bytes fetched for {} asked", fetched, reads * asked);
     });
 }

@@ -64,6 +64,13 @@ impl Service {
     }
 }
 
+/// Starts servers before a test's own time begins.
+pub fn start(services: &[Service]) {
+    for service in services {
+        service.server();
+    }
+}
+
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)

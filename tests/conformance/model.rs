@@ -112,7 +112,8 @@ struct Run {
 
 impl Run {
     fn new(case: Case) -> Run {
-        let made = case.caps().attributes.then(BTreeSet::new);
+        // Buckets keep attributes with their objects, and directories as markers.
+        let made = (case.caps().attributes && !case.is_remote()).then(BTreeSet::new);
         let reference = Reference { made, folders: case.caps().folders, ..Reference::default() };
         Run { case, reference, open: Vec::new(), listings: Vec::new() }
     }

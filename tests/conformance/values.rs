@@ -93,7 +93,10 @@ pub fn a_large_value_is_one_version_in_any_order(case: &Case) {
 pub fn a_value_over_the_limit_is_refused_before_it_is_read(case: &Case) {
     let limit = case.caps().value_max;
     let mut body = Payload::new();
-    body.resize(limit + 1).unwrap();
+    if failure(body.resize(limit + 1)) == Some(ErrorKind::TooBig) {
+        // No file of this machine is that long either.
+        return;
+    }
     let key = path("k");
     let put = Change::Put { key: &key, body: &body, when: When::Always };
     assert_eq!(failure(case.store.apply(&mut [put])), Some(ErrorKind::TooBig));
@@ -117,8 +120,11 @@ pub fn nasty_keys_are_kept_as_they_are(case: &Case) {
         b"\x80",
         "\u{1F5DD}".as_bytes(),
     ];
-    // Servers of buckets differ in which control characters they take; `tests/buckets` knows what each one does.
-    let possible = |name: &&&[u8]| !case.is_remote() || !name.iter().any(u8::is_ascii_control);
+    // Servers of buckets differ in which control characters they take, and whether a dot can be a whole key; `tests/buckets`
+    // knows what each one does.
+    let possible = |name: &&&[u8]| {
+        !case.is_remote() || !(name.iter().any(u8::is_ascii_control) || name.starts_with(b"."))
+    };
     let keys = case.possible(
         nasty
             .iter()
