@@ -5,6 +5,7 @@ use super::metadata::{self, Holder};
 use super::reach::{LONG_WORK, Reach};
 use super::tree::Tree;
 use super::upload;
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::Payload;
@@ -90,57 +91,60 @@ impl Tree {
             _ => self.reach.honoured.version,
         };
         let condition = &self.reach.wait(self.looked_up(raw, condition.clone(), honoured))?;
-        if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
-            return self.settle_sent(raw, body, headers, sent);
+        // Where the answers were lost and nothing is there, it is done again; a condition sees to it that nobody is overrun.
+        let (deadline, mut doubted) = (Deadline::after(self.reach.timeout), false);
+        loop {
+            let error = match self.put_once(raw, body, headers, condition) {
+                Ok((mut object, had)) => {
+                    object.headers = Some(had);
+                    self.reach.recent.put(&object);
+                    return self.set_late(&object, headers);
+                }
+                Err(error) => error,
+            };
+            doubted |= error.kind() == ErrorKind::Uncertain;
+            if doubted && let Some(mut object) = self.found_there(raw, body)? {
+                object.headers = object.headers.or_else(|| Some(headers.clone()));
+                self.reach.recent.put(&object);
+                return self.set_late(&object, headers);
+            }
+            if error.kind() != ErrorKind::Uncertain || deadline.passed() {
+                // Somebody changed it: what is remembered of it is no longer so.
+                self.reach.recent.lost(raw);
+                return Err(Reach::about(raw, error));
+            }
+            self.reach.pause()?;
         }
-        let put = if body.len() <= upload::WHOLE_MOST {
-            let bytes = upload::piece(body, 0, body.len())?;
-            // A long body may take a little longer than other requests.
-            self.reach.wait_long(2, self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))
-        } else {
-            upload::in_parts(&self.reach, raw, body, headers, condition)
-        };
-        let mut object = self.settled(raw, body, put)?;
-        object.headers = Some(headers.clone());
-        self.reach.recent.put(&object);
-        Ok(())
     }
 
-    /// What was sent while it was written has the headers of then; those that came since are set now.
-    fn settle_sent(
+    /// One try of a put: the object, and the headers that it was given.
+    fn put_once(
         &self,
         raw: &str,
         body: &Payload,
         headers: &Headers,
-        sent: Result<(Object, Headers)>,
-    ) -> Result<()> {
-        let (sent, had) = match sent {
-            Ok((object, had)) => (Ok(object), Some(had)),
-            Err(error) => (Err(error), None),
-        };
-        let mut object = self.settled(raw, body, sent)?;
-        object.headers = had;
-        self.reach.recent.put(&object);
-        if object.headers.as_ref() == Some(headers) {
-            return Ok(());
+        condition: &Condition,
+    ) -> Result<(Object, Headers)> {
+        if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
+            return sent;
         }
-        self.reach.wait_long(LONG_WORK, self.copy_one(&object, raw, Some(headers), Condition::Always))
+        let object = if body.len() <= upload::WHOLE_MOST {
+            let bytes = upload::piece(body, 0, body.len())?;
+            // A long body may take a little longer than other requests.
+            self.reach.wait_long(2, self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))?
+        } else {
+            upload::in_parts(&self.reach, raw, body, headers, condition)?
+        };
+        Ok((object, headers.clone()))
     }
 
-    /// The object that a put made; where its answer was lost, what is there now tells (§8.1).
-    fn settled(&self, raw: &str, body: &Payload, put: Result<Object>) -> Result<Object> {
-        match put {
-            Err(error) if error.kind() == ErrorKind::Uncertain => match self.found_there(raw, body)? {
-                Some(object) => Ok(object),
-                None => Err(Reach::about(raw, error)),
-            },
-            Err(error) => {
-                // Somebody changed it: what is remembered of it is no longer so.
-                self.reach.recent.lost(raw);
-                Err(Reach::about(raw, error))
-            }
-            Ok(object) => Ok(object),
+    /// What was sent while it was written has the headers of then; those that came since are set now.
+    fn set_late(&self, object: &Object, headers: &Headers) -> Result<()> {
+        if object.headers.as_ref() == Some(headers) || self.reach.style.is_none() {
+            return Ok(());
         }
+        let raw = &object.key;
+        self.reach.wait_long(LONG_WORK, self.copy_one(object, raw, Some(headers), Condition::Always))
     }
 
     /// Makes a symbolic link, a FIFO or a socket: an object whose metadata say so.

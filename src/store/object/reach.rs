@@ -22,6 +22,9 @@ use crate::store::attributes::Attributes;
 /// How much longer than the client's own deadline is waited.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a moment is before something is done again.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// How many times longer than others a request may take in which the server works by itself: copies, and making an object of
 /// its parts.
 pub(super) const LONG_WORK: u64 = 4;
@@ -69,6 +72,14 @@ impl Reach {
     /// See the field.
     pub(super) fn listing_denied(&self) -> bool {
         self.listing_denied.load(Ordering::Relaxed)
+    }
+
+    /// Lets a moment pass before something is done again.
+    pub(super) fn pause(&self) -> Result<()> {
+        self.wait(async {
+            tokio::time::sleep(AGAIN).await;
+            Ok(())
+        })
     }
 
     /// What an object's headers tell of it.

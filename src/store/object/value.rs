@@ -6,6 +6,7 @@ use futures::StreamExt;
 
 use super::bucket::Object;
 use super::reach::Reach;
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Tag, Value, Version};
 
@@ -40,26 +41,46 @@ impl Opened {
         Opened { reach: Arc::clone(reach), key, size, version }
     }
 
+    /// Hands out the bytes `start .. end`; where the connection breaks, it goes on from there.
     fn fetch(&self, start: u64, end: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let fetched = self.reach.wait(async {
-            let fetched = self.reach.bucket.get(&self.key, start, end, Some(&self.version)).await?;
+        let (deadline, mut at) = (Deadline::after(self.reach.timeout), start);
+        loop {
+            let before = at;
+            let error = match self.fetch_once(&mut at, end, sink) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let broken = matches!(error.kind(), ErrorKind::Io | ErrorKind::Uncertain | ErrorKind::TimedOut);
+            if !broken || deadline.passed() {
+                return Err(match error.kind() {
+                    ErrorKind::NotFound => Error::new(ErrorKind::Stale, format!("{:?} is gone", self.key)),
+                    _ => Reach::about(&self.key, error),
+                });
+            }
+            tracing::debug!("{:?}: reading on from {at}: {error}", self.key);
+            if at == before {
+                self.reach.pause()?;
+            }
+        }
+    }
+
+    fn fetch_once(&self, at: &mut u64, end: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.reach.wait(async {
+            let fetched = self.reach.bucket.get(&self.key, *at, end, Some(&self.version)).await?;
             let mut bytes = fetched.bytes;
-            let mut left = end - start;
-            while let Some(piece) = bytes.next().await {
+            while *at < end
+                && let Some(piece) = bytes.next().await
+            {
                 let piece = piece?;
-                let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                left -= wanted as u64;
+                let wanted = piece.len().min(usize::try_from(end - *at).unwrap_or(usize::MAX));
+                *at += wanted as u64;
                 sink(&piece[..wanted]);
             }
-            if left == 0 {
+            if *at == end {
                 Ok(())
             } else {
                 Err(Error::new(ErrorKind::Io, "the object ended before its length"))
             }
-        });
-        fetched.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::Stale, format!("{:?} is gone", self.key)),
-            _ => Reach::about(&self.key, error),
         })
     }
 }

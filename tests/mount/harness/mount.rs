@@ -21,6 +21,7 @@ pub enum Kind {
     /// `kvfs mount folder:./store ./data`
     Folder,
     /// A bucket of a cloud service, mounted by [`Mount::of`].
+    #[allow(dead_code, reason = "for tests/buckets")]
     Bucket,
 }
 

@@ -84,6 +84,7 @@ impl Place {
     }
 
     /// Sets a variable for all that is started here from now on.
+    #[allow(dead_code, reason = "for tests/buckets")]
     pub fn export(&self, name: &str, value: impl Into<String>) {
         self.variables.lock().unwrap().insert(name.to_owned(), value.into());
     }
