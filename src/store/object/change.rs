@@ -216,7 +216,7 @@ impl Tree {
         // the condition where there is one.
         let outcome = self.reach.wait(async {
             let condition = self.looked_up(&raw, condition(when), self.reach.honoured.delete).await?;
-            self.reach.bucket.delete(&raw, &condition).await
+            self.delete_object(&raw, &condition).await
         });
         self.reach.recent.lost(&raw);
         outcome.map_err(|e| Reach::about(&raw, e))
@@ -259,7 +259,7 @@ impl Tree {
             return Err(Error::new(ErrorKind::NotEmpty, format!("{prefix:?} has something in it")));
         }
         match marker {
-            Some(_) => self.reach.wait(bucket.delete(&prefix, &Condition::Always)),
+            Some(_) => self.reach.wait(self.delete_object(&prefix, &Condition::Always)),
             None => Ok(()),
         }
     }

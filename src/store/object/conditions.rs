@@ -1,8 +1,9 @@
 //! Conditions, as far as the server honours them; what it does not is looked up before.
 
-use super::bucket::{Condition, Object};
+use super::bucket::{Condition, Copy, Object};
 use super::reach::Reach;
 use super::tree::Tree;
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Tree {
@@ -22,6 +23,45 @@ impl Tree {
         let found = self.reach.bucket.head(key).await?;
         check(key, &condition, found.as_ref())?;
         Ok(Condition::Always)
+    }
+}
+
+impl Tree {
+    /// Removes an object; where the answer is lost, again: what is gone stays gone.
+    pub(super) async fn delete_object(&self, key: &str, condition: &Condition) -> Result<()> {
+        let (deadline, mut doubted) = (Deadline::after(self.reach.timeout), false);
+        loop {
+            let error = match self.reach.bucket.delete(key, condition).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::Uncertain && !deadline.passed() {
+                doubted = true;
+                self.reach.moment().await;
+            } else if doubted && self.reach.bucket.head(key).await?.is_none() {
+                return Ok(());
+            } else {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Copies an object on the server; where the answer is lost, again. A copy over nothing may be there by then: it is
+    /// known by its version, on services where copies have that of the bytes.
+    pub(super) async fn copy_object(&self, copy: &Copy<'_>) -> Result<Object> {
+        let deadline = Deadline::after(self.reach.timeout);
+        loop {
+            let error = match self.reach.bucket.copy(copy).await {
+                Err(error) if error.kind() == ErrorKind::Uncertain && !deadline.passed() => error,
+                outcome => return outcome,
+            };
+            if copy.condition == Condition::Absent
+                && let Some(found) = self.reach.bucket.head(copy.to).await?
+            {
+                return if copy.source_version == found.known_version() { Ok(found) } else { Err(error) };
+            }
+            self.reach.moment().await;
+        }
     }
 }
 

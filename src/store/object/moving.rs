@@ -185,7 +185,7 @@ impl Tree {
                 headers,
                 condition,
             };
-            bucket.copy(&copy).await
+            self.copy_object(&copy).await
         };
         let mut copied =
             copied.map_err(|e| e.context(format_args!("copying {:?} to {target:?}", object.key)))?;
@@ -257,7 +257,7 @@ impl Tree {
             if let [object] = objects[..] {
                 let condition = Condition::Version(object.version.clone());
                 let condition = self.looked_up(&object.key, condition, self.reach.honoured.delete).await?;
-                return bucket.delete(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
+                return self.delete_object(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
             }
             for batch in objects.chunks(bucket.abilities().batch.max(AT_ONCE)) {
                 let keys: Vec<&str> = batch.iter().map(|object| object.key.as_str()).collect();

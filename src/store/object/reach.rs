@@ -77,9 +77,14 @@ impl Reach {
     /// Lets a moment pass before something is done again.
     pub(super) fn pause(&self) -> Result<()> {
         self.wait(async {
-            tokio::time::sleep(AGAIN).await;
+            self.moment().await;
             Ok(())
         })
+    }
+
+    /// The same, inside a future.
+    pub(super) async fn moment(&self) {
+        tokio::time::sleep(AGAIN).await;
     }
 
     /// What an object's headers tell of it.

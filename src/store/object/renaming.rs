@@ -102,7 +102,7 @@ impl Tree {
             let condition = Condition::Version(made.version);
             let outcome = self.reach.wait(async {
                 let condition = self.looked_up(target, condition, self.reach.honoured.delete).await?;
-                self.reach.bucket.delete(target, &condition).await
+                self.delete_object(target, &condition).await
             });
             self.reach.recent.lost(target);
             if let Err(error) = outcome {
