@@ -124,7 +124,7 @@ fn promise_5_2_nanoseconds_survive_also_before_1970() {
 
 /// §4.7: what others keep there stays, also where it is read in another way than it would be written.
 #[test]
-fn promise_4_7_what_is_not_set_stays_as_it_is() {
+fn what_is_not_set_stays_as_it_is() {
     let mut found = headers(&[("mode", "100600"), ("owner", "me"), ("btime", "x"), ("gcsfuse_mtime", "?")]);
     found.content_type = Some("text/plain".to_owned());
     let before = found.clone();
