@@ -135,7 +135,7 @@ on_services! {
 
     /// §8.1, §8.2: a server that does not answer costs each call its deadline, stops neither statfs nor status, and is
     /// found again when it is back.
-    fn promise_8_1_a_dead_server_costs_the_deadline(bucket, mount, proxy) with &["--timeout", "1s"]; {
+    fn promise_8_2_a_dead_server_costs_the_deadline_alone(bucket, mount, proxy) with &["--timeout", "1s"]; {
         bucket.put("file", "bytes");
         assert_eq!(fs::read(mount.at("file")).unwrap(), b"bytes");
         proxy.silence(true);
