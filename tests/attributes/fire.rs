@@ -18,6 +18,12 @@ const FILES: u64 = 12;
 fn burns() {
     let path = PathBuf::from(std::env::var(STORE).unwrap());
     let mounted = Mounted::open(&path);
+    // Killed between two renames, the daemon before has left all of it there.
+    let (away, home) = (key("moved"), key("dir"));
+    if mounted.stat("moved").is_some() {
+        let back = Change::Rename { from: &away, to: &home, tree: true, replace: false };
+        mounted.attrs.apply(&mut [back]).unwrap();
+    }
     let first = mounted.attrs.list_numbers().into_iter().max().unwrap_or_default() + 1;
     for number in first.. {
         let (file, other) =
