@@ -188,7 +188,9 @@ impl Store for BlockCache {
         watch,
         snapshot,
         usage,
-        compact
+        compact,
+        seen_absent,
+        written_so_far
     );
 
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {

@@ -147,6 +147,8 @@ use crate::store::api::Store;
 pub mod attrs;
 #[cfg(feature = "object")]
 pub mod block_cache;
+#[cfg(test)]
+mod complete;
 pub mod fault;
 pub mod metadata_cache;
 
