@@ -76,7 +76,9 @@ impl Attrs {
         {
             match error.kind() {
                 // Nobody knows whether it has happened: what the store has tells, later.
-                ErrorKind::TimedOut | ErrorKind::Io => self.unfinished.store(written, Ordering::Release),
+                ErrorKind::TimedOut | ErrorKind::Uncertain | ErrorKind::Io => {
+                    self.unfinished.store(written, Ordering::Release)
+                }
                 _ if written => self.give_up(),
                 _ => {}
             }

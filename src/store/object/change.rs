@@ -5,7 +5,6 @@ use super::metadata::{self, Holder};
 use super::reach::{LONG_WORK, Reach};
 use super::tree::Tree;
 use super::upload;
-use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::Payload;
@@ -90,11 +89,13 @@ impl Tree {
             Condition::Absent => self.reach.honoured.absent,
             _ => self.reach.honoured.version,
         };
-        let condition = &self.reach.wait(self.looked_up(raw, condition.clone(), honoured))?;
-        // Where the answers were lost and nothing is there, it is done again; a condition sees to it that nobody is overrun.
-        let (deadline, mut doubted) = (Deadline::after(self.reach.timeout), false);
+        // Where the answers were lost and nothing is there, it is done again, under the condition again.
+        let mut waits = Reach::waits();
+        let mut doubted = false;
         loop {
-            let error = match self.put_once(raw, body, headers, condition) {
+            let looked = self.reach.wait(self.looked_up(raw, condition.clone(), honoured));
+            let put = looked.and_then(|condition| self.put_once(raw, body, headers, &condition));
+            let error = match put {
                 Ok((mut object, had)) => {
                     object.headers = Some(had);
                     self.reach.recent.put(&object);
@@ -108,12 +109,14 @@ impl Tree {
                 self.reach.recent.put(&object);
                 return self.set_late(&object, headers);
             }
-            if error.kind() != ErrorKind::Uncertain || deadline.passed() {
-                // Somebody changed it: what is remembered of it is no longer so.
-                self.reach.recent.lost(raw);
-                return Err(Reach::about(raw, error));
+            match waits.next().filter(|_| error.kind() == ErrorKind::Uncertain) {
+                Some(wait) => self.reach.pause(wait)?,
+                None => {
+                    // Somebody changed it, perhaps: what is remembered of it is no longer so.
+                    self.reach.recent.lost(raw);
+                    return Err(Reach::about(raw, error));
+                }
             }
-            self.reach.pause()?;
         }
     }
 
@@ -214,10 +217,7 @@ impl Tree {
         };
         // Repeated where its answer was lost: what is gone stays gone, and what somebody put meanwhile is guarded by
         // the condition where there is one.
-        let outcome = self.reach.wait(async {
-            let condition = self.looked_up(&raw, condition(when), self.reach.honoured.delete).await?;
-            self.delete_object(&raw, &condition).await
-        });
+        let outcome = self.reach.wait_long(2, self.delete_object(&raw, &condition(when)));
         self.reach.recent.lost(&raw);
         outcome.map_err(|e| Reach::about(&raw, e))
     }

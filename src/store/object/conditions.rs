@@ -3,7 +3,6 @@
 use super::bucket::{Condition, Copy, Object};
 use super::reach::Reach;
 use super::tree::Tree;
-use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Tree {
@@ -24,35 +23,39 @@ impl Tree {
         check(key, &condition, found.as_ref())?;
         Ok(Condition::Always)
     }
-}
 
-impl Tree {
-    /// Removes an object; where the answer is lost, again: what is gone stays gone.
+    /// Removes an object under a condition; where the answer is lost, again: what is gone stays gone.
+    ///
+    /// # Errors
+    /// `Stale` where the condition does not hold.
     pub(super) async fn delete_object(&self, key: &str, condition: &Condition) -> Result<()> {
-        let (deadline, mut doubted) = (Deadline::after(self.reach.timeout), false);
+        let mut waits = Reach::waits();
+        let mut doubted = false;
         loop {
-            let error = match self.reach.bucket.delete(key, condition).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
+            let looked = self.looked_up(key, condition.clone(), self.reach.honoured.delete).await;
+            let outcome = match looked {
+                Ok(condition) => self.reach.bucket.delete(key, &condition).await,
+                Err(error) => Err(error),
             };
-            if error.kind() == ErrorKind::Uncertain && !deadline.passed() {
-                doubted = true;
-                self.reach.moment().await;
-            } else if doubted && self.reach.bucket.head(key).await?.is_none() {
+            let Err(error) = outcome else { return Ok(()) };
+            if doubted && self.reach.bucket.head(key).await?.is_none() {
                 return Ok(());
-            } else {
-                return Err(error);
             }
+            match waits.next().filter(|_| error.kind() == ErrorKind::Uncertain) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(error),
+            }
+            doubted = true;
         }
     }
 
     /// Copies an object on the server; where the answer is lost, again. A copy over nothing may be there by then: it is
     /// known by its version, on services where copies have that of the bytes.
     pub(super) async fn copy_object(&self, copy: &Copy<'_>) -> Result<Object> {
-        let deadline = Deadline::after(self.reach.timeout);
+        let mut waits = Reach::waits();
         loop {
             let error = match self.reach.bucket.copy(copy).await {
-                Err(error) if error.kind() == ErrorKind::Uncertain && !deadline.passed() => error,
+                Err(error) if error.kind() == ErrorKind::Uncertain => error,
                 outcome => return outcome,
             };
             if copy.condition == Condition::Absent
@@ -60,7 +63,10 @@ impl Tree {
             {
                 return if copy.source_version == found.known_version() { Ok(found) } else { Err(error) };
             }
-            self.reach.moment().await;
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(error),
+            }
         }
     }
 }

@@ -34,7 +34,16 @@ impl Honoured {
     pub(super) async fn probe(bucket: &dyn Bucket, key: &str) -> Result<Honoured> {
         let headers = Headers::default();
         let body = |text: &'static str| Body::Bytes(Bytes::from_static(text.as_bytes()));
-        let first = bucket.put(key, body("1"), &headers, &Condition::Always).await?;
+        let first = match bucket.put(key, body("1"), &headers, &Condition::Always).await {
+            Ok(first) => first,
+            Err(error) => {
+                // Nobody knows whether it is there.
+                if error.kind() == ErrorKind::Uncertain {
+                    bucket.delete(key, &Condition::Always).await?;
+                }
+                return Err(error);
+            }
+        };
         let other = Condition::Version(other_than(&first.version));
         let refused = |outcome: Result<()>| match outcome {
             Err(error) => matches!(error.kind(), ErrorKind::Exists | ErrorKind::Stale),

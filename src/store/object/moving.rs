@@ -1,5 +1,7 @@
 //! Renames: copies on the server, then deletes. What is interrupted leaves the source whole (§4.5).
 
+use std::collections::{HashMap, HashSet};
+
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
@@ -54,18 +56,20 @@ impl Tree {
         // A file's new attributes go with its copy; a directory's are those of its marker.
         let renamed = if tree { self.reach.names.below(to) } else { Some(target.clone()) };
         let renamed = renamed.filter(|_| self.reach.style.is_some() && !setting.is_empty());
-        let entry = self.begin_renaming(from, to, tree)?;
+        let entry = self.begin_renaming(from, to, tree, &moves)?;
         let shown = self.reach.progress.begin(&moves[0].0.key, &target, moves.len());
-        let copied = self.copy_all(&moves, replace, renamed.as_deref().map(|key| (key, setting)), &shown);
+        let renamed = renamed.as_deref().map(|key| (key, setting));
+        let copied = self.copy_all(&moves, replace, tree, renamed, &shown);
         if let Err(error) = copied {
             // Nothing was removed: what was copied is taken back, as far as it goes.
             self.take_back(&moves, &shown);
             entry.into_iter().for_each(Entry::end);
             return Err(error);
         }
-        self.delete_all(moves.iter().map(|(object, _)| object))?;
+        let removed = self.delete_all(moves.iter().map(|(object, _)| object));
+        // What could not be removed is told, and whoever hears it decides: the next mount does not go on by itself.
         entry.into_iter().for_each(Entry::end);
-        Ok(())
+        removed
     }
 
     /// What lies below `from`, each with its new key.
@@ -125,6 +129,7 @@ impl Tree {
         &self,
         moves: &[(Object, String)],
         replace: bool,
+        tree: bool,
         renamed: Option<(&str, &Setting)>,
         shown: &Shown<'_>,
     ) -> Result<()> {
@@ -134,7 +139,7 @@ impl Tree {
                 let condition = condition.clone();
                 async move {
                     let headers = match renamed.filter(|(key, _)| key == target) {
-                        Some((_, setting)) => Some(self.headers_with(object, setting).await?),
+                        Some((_, setting)) => Some(self.headers_with(object, tree, setting).await?),
                         None => None,
                     };
                     self.copy_one(object, target, headers.as_ref(), condition).await?;
@@ -147,18 +152,14 @@ impl Tree {
     }
 
     /// The headers of an object with attributes that are set.
-    async fn headers_with(&self, object: &Object, setting: &Setting) -> Result<Headers> {
+    async fn headers_with(&self, object: &Object, directory: bool, setting: &Setting) -> Result<Headers> {
         let mut headers = match &object.headers {
             Some(headers) => headers.clone(),
             None => self.look(&object.key).await?.and_then(|found| found.headers).unwrap_or_default(),
         };
         if let Some(style) = self.reach.style {
             let kept = metadata::read(style, &headers);
-            let holder = if object.key.ends_with('/') {
-                Holder::Directory
-            } else {
-                Holder::File(kept.attributes.file_type)
-            };
+            let holder = if directory { Holder::Directory } else { Holder::File(kept.attributes.file_type) };
             let limit = self.reach.bucket.abilities().metadata_max;
             metadata::write(style, &mut headers, setting, holder, limit)?;
         }
@@ -250,22 +251,44 @@ impl Tree {
         let objects: Vec<&Object> = objects.collect();
         objects.iter().for_each(|object| self.reach.recent.lost(&object.key));
         let bucket = &self.reach.bucket;
+        let replaced = self.replaced_since(&objects)?;
         let failed = |key: &str, error: Error| {
             error.context(format_args!("{key:?} is copied, and could not be removed where it was"))
         };
         self.reach.wait_long(objects.len() as u64, async {
             if let [object] = objects[..] {
                 let condition = Condition::Version(object.version.clone());
-                let condition = self.looked_up(&object.key, condition, self.reach.honoured.delete).await?;
                 return self.delete_object(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
             }
             for batch in objects.chunks(bucket.abilities().batch.max(AT_ONCE)) {
                 let keys: Vec<&str> = batch.iter().map(|object| object.key.as_str()).collect();
+                let keys: Vec<&str> = keys.into_iter().filter(|key| !replaced.contains(*key)).collect();
                 if let Some((key, error)) = bucket.delete_batch(&keys).await?.into_iter().next() {
                     return Err(failed(&key, error));
                 }
             }
-            Ok(())
+            match replaced.iter().next() {
+                Some(key) => Err(failed(key, Error::new(ErrorKind::Stale, "somebody put it anew meanwhile"))),
+                None => Ok(()),
+            }
         })
+    }
+
+    /// The objects that have another version by now: many are removed without a condition, so they are listed once more
+    /// before. One alone is removed under its version.
+    fn replaced_since(&self, objects: &[&Object]) -> Result<HashSet<String>> {
+        let (Some(first), Some(last)) = (objects.first(), objects.last()) else { return Ok(HashSet::new()) };
+        if objects.len() == 1 {
+            return Ok(HashSet::new());
+        }
+        let versions: HashMap<&str, &str> =
+            objects.iter().map(|object| (object.key.as_str(), object.version.as_str())).collect();
+        let common = first.key.bytes().zip(last.key.bytes()).take_while(|(one, other)| one == other).count();
+        let common = (0..=common).rev().find(|&end| first.key.is_char_boundary(end)).unwrap_or(0);
+        let now = self.all_below(&first.key[..common], usize::MAX)?;
+        let replaced = now.into_iter().filter(|object| {
+            versions.get(object.key.as_str()).is_some_and(|version| *version != object.version)
+        });
+        Ok(replaced.map(|object| object.key).collect())
     }
 }

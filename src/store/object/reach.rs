@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
+
 use super::ahead::Ahead;
 use super::bucket::{Bucket, Object};
 use super::honoured::Honoured;
@@ -22,8 +24,8 @@ use crate::store::attributes::Attributes;
 /// How much longer than the client's own deadline is waited.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a moment is before something is done again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// So often something is done again whose answer was lost, or whose bytes broke off without a single one.
+const AGAIN_MOST: usize = 4;
 
 /// How many times longer than others a request may take in which the server works by itself: copies, and making an object of
 /// its parts.
@@ -74,17 +76,18 @@ impl Reach {
         self.listing_denied.load(Ordering::Relaxed)
     }
 
-    /// Lets a moment pass before something is done again.
-    pub(super) fn pause(&self) -> Result<()> {
-        self.wait(async {
-            self.moment().await;
-            Ok(())
-        })
+    /// The waits before something is done again: few, and growing.
+    pub(super) fn waits() -> impl Iterator<Item = Duration> {
+        let waits = ExponentialBuilder::default().with_jitter().with_min_delay(Duration::from_millis(100));
+        waits.with_max_times(AGAIN_MOST).build()
     }
 
-    /// The same, inside a future.
-    pub(super) async fn moment(&self) {
-        tokio::time::sleep(AGAIN).await;
+    /// Waits before something is done again.
+    pub(super) fn pause(&self, wait: Duration) -> Result<()> {
+        self.wait(async {
+            tokio::time::sleep(wait).await;
+            Ok(())
+        })
     }
 
     /// What an object's headers tell of it.

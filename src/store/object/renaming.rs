@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub(super) struct Renaming {
     from: String,
     /// What the new ones begin with.
     to: String,
+    /// When the newest of them was put, by the service's clock: what came later stays where it is.
+    newest: SystemTime,
 }
 
 /// How far renames have come.
@@ -85,13 +88,20 @@ impl Drop for Shown<'_> {
 
 impl Tree {
     /// Writes down the rename of a folder; that of a file leaves the source or the target whole by itself.
-    pub(super) fn begin_renaming(&self, from: &Key, to: &Key, tree: bool) -> Result<Option<Entry<Renaming>>> {
+    pub(super) fn begin_renaming(
+        &self,
+        from: &Key,
+        to: &Key,
+        tree: bool,
+        moves: &[(Object, String)],
+    ) -> Result<Option<Entry<Renaming>>> {
         let names = &self.reach.names;
         let (Some(from), Some(to), true) = (names.below(from), names.below(to), tree) else {
             return Ok(None);
         };
         let entry = self.reach.renames.begin()?;
-        entry.note(&Renaming { from, to })?;
+        let newest = moves.iter().map(|(object, _)| object.modified).max().unwrap_or(SystemTime::UNIX_EPOCH);
+        entry.note(&Renaming { from, to, newest })?;
         Ok(Some(entry))
     }
 
@@ -100,10 +110,7 @@ impl Tree {
         for (_, target) in moves.iter().filter(|(_, target)| shown.copied.lock().contains(target)) {
             let Some(made) = self.reach.recent.object(target) else { continue };
             let condition = Condition::Version(made.version);
-            let outcome = self.reach.wait(async {
-                let condition = self.looked_up(target, condition, self.reach.honoured.delete).await?;
-                self.delete_object(target, &condition).await
-            });
+            let outcome = self.reach.wait_long(2, self.delete_object(target, &condition));
             self.reach.recent.lost(target);
             if let Err(error) = outcome {
                 tracing::warn!("{target:?} is a copy of a rename that failed, and stays: {error}");
@@ -125,7 +132,8 @@ impl Tree {
     }
 
     fn go_on(&self, renaming: &Renaming) -> Result<usize> {
-        let left = self.all_below(&renaming.from, usize::MAX)?;
+        let mut left = self.all_below(&renaming.from, usize::MAX)?;
+        left.retain(|object| object.modified <= renaming.newest);
         let shown = self.reach.progress.begin(&renaming.from, &renaming.to, left.len());
         for object in &left {
             let target = renaming.to.clone() + &object.key[renaming.from.len()..];

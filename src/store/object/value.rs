@@ -1,6 +1,7 @@
 //! An open object: one version of it, read in ranges.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 
@@ -43,7 +44,7 @@ impl Opened {
 
     /// Hands out the bytes `start .. end`; where the connection breaks, it goes on from there.
     fn fetch(&self, start: u64, end: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let (deadline, mut at) = (Deadline::after(self.reach.timeout), start);
+        let (deadline, mut waits, mut at) = (Deadline::after(self.reach.timeout), Reach::waits(), start);
         loop {
             let before = at;
             let error = match self.fetch_once(&mut at, end, sink) {
@@ -51,15 +52,17 @@ impl Opened {
                 Err(error) => error,
             };
             let broken = matches!(error.kind(), ErrorKind::Io | ErrorKind::Uncertain | ErrorKind::TimedOut);
-            if !broken || deadline.passed() {
+            // Bytes that came are worth going on for; without any, a few tries are.
+            let wait = if at > before { Some(Duration::ZERO) } else { waits.next() };
+            let Some(wait) = wait.filter(|_| broken && !deadline.passed()) else {
                 return Err(match error.kind() {
                     ErrorKind::NotFound => Error::new(ErrorKind::Stale, format!("{:?} is gone", self.key)),
                     _ => Reach::about(&self.key, error),
                 });
-            }
+            };
             tracing::debug!("{:?}: reading on from {at}: {error}", self.key);
-            if at == before {
-                self.reach.pause()?;
+            if !wait.is_zero() {
+                self.reach.pause(wait)?;
             }
         }
     }
