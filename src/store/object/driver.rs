@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::account::Account;
 use super::address::Address;
@@ -122,21 +123,7 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let source = format!("{}://{location} {server}", abilities.scheme);
     let names = Names::new(prefix, opening.separator.clone(), &abilities);
     let honoured = honoured(&*bucket, &names, &address, opening)?;
-    let reach = Arc::new(Reach {
-        names,
-        style,
-        listing_denied: AtomicBool::new(false),
-        honoured,
-        recent: super::recent::Recent::default(),
-        ahead: super::ahead::Ahead::default(),
-        uploads: Journal::of(&source, "uploads"),
-        renames: Journal::of(&source, "renames"),
-        progress: Progress::default(),
-        waiting: super::pages::Waiting::default(),
-        opened: env::now(),
-        timeout: opening.timeout,
-        bucket,
-    });
+    let reach = Arc::new(reach(bucket, names, style, honoured, &source, opening.timeout));
     if !opening.read_only {
         forget_uploads(&reach);
     }
@@ -147,6 +134,41 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
         tree.finish_renames();
     }
     Ok(Arc::new(tree))
+}
+
+fn reach(
+    bucket: Arc<dyn Bucket>,
+    names: Names,
+    style: Option<Style>,
+    honoured: Honoured,
+    source: &str,
+    timeout: Duration,
+) -> Reach {
+    Reach {
+        names,
+        style,
+        listing_denied: AtomicBool::new(false),
+        honoured,
+        recent: super::recent::Recent::default(),
+        ahead: super::ahead::Ahead::default(),
+        uploads: Journal::of(source, "uploads"),
+        renames: Journal::of(source, "renames"),
+        progress: Progress::default(),
+        waiting: super::pages::Waiting::default(),
+        opened: env::now(),
+        timeout,
+        bucket,
+    }
+}
+
+/// A store over a bucket of a test, whose conditions are looked up where it does not honour them.
+#[cfg(test)]
+pub(super) fn over(bucket: Arc<dyn Bucket>, honoured: Honoured, source: &str) -> Tree {
+    let abilities = bucket.abilities().clone();
+    let names = Names::new("", Some(b"/".to_vec()), &abilities);
+    let opening = Opening::default();
+    let reach = reach(bucket, names, Some(Style::Gcs), honoured, source, opening.timeout);
+    Tree { reach: Arc::new(reach), caps: mount_caps(&abilities, &opening, true) }
 }
 
 /// Which conditions the server honours: all that the services' own do; of others it is found out.

@@ -33,6 +33,8 @@ pub mod endpoint;
 pub mod gcs;
 mod honoured;
 mod journal;
+#[cfg(test)]
+mod meddled;
 pub mod metadata;
 mod moving;
 mod names;
@@ -41,6 +43,8 @@ mod reach;
 mod recent;
 mod renaming;
 pub mod s3;
+#[cfg(test)]
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod tree;
