@@ -1,4 +1,4 @@
-//! What can go wrong, in the words of this project; `fuse.rs` alone knows the errno of each.
+//! What can go wrong, in the words of this project; `fuse/errno.rs` alone knows the number of each.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// A result whose error is an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure it is. Each maps to one errno, in the one table in `fuse.rs`.
+/// What kind of failure it is. Each maps to one errno, in the one table in `fuse/errno.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// No such key, directory or attribute holder.

@@ -20,6 +20,7 @@
 //! | `syncfs` | never arrives | the kernel sends it to block devices only; `kvfs sync` is for that |
 
 mod door;
+mod errno;
 mod session;
 mod words;
 
@@ -41,40 +42,10 @@ use words::{
     GENERATION, caller, clears_set_id, file_attr, file_type, mode, nothing, open_flags, statfs, time,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::store::attributes::FileType;
 use crate::vfs::{copy::Spot, report::Operation, setattr::Set, xattr::SetMode};
-
-/// The one table of error numbers.
-fn errno(error: &Error) -> Errno {
-    match error.kind() {
-        ErrorKind::NotFound => Errno::ENOENT,
-        ErrorKind::Exists => Errno::EEXIST,
-        ErrorKind::NotEmpty => Errno::ENOTEMPTY,
-        ErrorKind::NotDirectory => Errno::ENOTDIR,
-        ErrorKind::IsDirectory => Errno::EISDIR,
-        ErrorKind::NameTooLong => Errno::ENAMETOOLONG,
-        ErrorKind::NameEncoding => Errno::EILSEQ,
-        ErrorKind::Invalid => Errno::EINVAL,
-        ErrorKind::ReadOnly => Errno::EROFS,
-        ErrorKind::Denied | ErrorKind::Unauthenticated => Errno::EACCES,
-        ErrorKind::NotPermitted => Errno::EPERM,
-        ErrorKind::Unsupported => Errno::EOPNOTSUPP,
-        ErrorKind::CrossDevice => Errno::EXDEV,
-        ErrorKind::Stale => Errno::ESTALE,
-        ErrorKind::TooBig => Errno::EFBIG,
-        ErrorKind::NoSpace => Errno::ENOSPC,
-        ErrorKind::TimedOut => Errno::ETIMEDOUT,
-        ErrorKind::Busy => Errno::EBUSY,
-        ErrorKind::NoAttribute => Errno::ENODATA,
-        ErrorKind::Range => Errno::ERANGE,
-        ErrorKind::BadHandle => Errno::EBADF,
-        ErrorKind::PastEnd => Errno::ENXIO,
-        // Readers or handles ran out: the caller may try again, and nothing is broken.
-        ErrorKind::Exhausted => Errno::EAGAIN,
-        ErrorKind::Uncertain | ErrorKind::Io => Errno::EIO,
-    }
-}
+use errno::errno;
 
 impl Filesystem for Door {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::attributes::{Attributes, FileType, Setting, Xattrs};
+use super::attributes::{Attributes, Xattrs};
+pub(super) use super::change::keeps_no_attributes;
+pub use super::change::{Change, When};
 pub use super::version::{Tag, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment};
@@ -335,84 +337,6 @@ pub struct Cursor {
     pub done: bool,
     /// How far the names have come that a layer keeps beside the store.
     pub beside: Vec<u8>,
-}
-
-/// One change; a slice of them is one call of [`Store::apply`].
-#[derive(Debug)]
-pub enum Change<'a> {
-    /// The value of `key` becomes `body`.
-    Put {
-        /// Whose value.
-        key: &'a Key,
-        /// Its new bytes.
-        body: &'a Payload,
-        /// Under which condition.
-        when: When,
-    },
-    /// The value of `key` goes; what lies below stays. Absent is no error with [`When::Always`].
-    Delete {
-        /// Whose value.
-        key: &'a Key,
-        /// Under which condition.
-        when: When,
-    },
-    /// The value of `from` moves to `to`; with `tree` everything below it too. What is at `to` is replaced where
-    /// `replace`, else it is `Exists`; below a `to` that is a tree there is nothing but a marker (the caller's care).
-    Rename {
-        /// The old key; `NotFound` when nothing is there.
-        from: &'a Key,
-        /// The new key.
-        to: &'a Key,
-        /// Whether everything below moves too.
-        tree: bool,
-        /// Whether a value at `to` may go.
-        replace: bool,
-    },
-    /// Makes a directory that lasts: a marker or a native branch (§2.2). `Exists` where something is there.
-    Branch {
-        /// The directory.
-        key: &'a Key,
-    },
-    /// Removes the marker of a directory; `NotEmpty` when there is more below it (§2.5). Absent is no error.
-    RemoveBranch {
-        /// The directory.
-        key: &'a Key,
-    },
-    /// Makes a file that is none of bytes (§5.2). `Exists` where something is there.
-    Make {
-        /// Where.
-        key: &'a Key,
-        /// Which type; not [`FileType::Regular`].
-        file_type: FileType,
-        /// The target of a symbolic link; of others, nothing.
-        target: &'a [u8],
-    },
-    /// Sets attributes of the file at `key`, or of the directory, where [`Caps::attributes`] says that they are kept.
-    /// Right behind a change that makes or puts the same key it is part of that: they are seen together.
-    Set {
-        /// Whose attributes.
-        key: &'a Key,
-        /// Whether the directory is meant, and not the value's file.
-        directory: bool,
-        /// What is set.
-        attributes: &'a Setting,
-    },
-}
-
-/// What a store that keeps no attributes answers to [`Change::Make`] and [`Change::Set`].
-pub(super) fn keeps_no_attributes() -> Error {
-    Error::new(ErrorKind::Unsupported, "this store keeps no attributes")
-}
-
-/// The condition of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum When {
-    /// None.
-    Always,
-    /// The key has no value.
-    Absent,
-    /// The key's value is this version still.
-    Current(Version),
 }
 
 /// What a store can do, constant for its life.

@@ -2,10 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `node` | the inodes that the kernel knows |
+//! | `node`, `number` | the inodes that the kernel knows, and their numbers |
 //! | `lookup` | names to keys and back |
 //! | `dir`, `listing` | open directories and their names |
 //! | `open` | opening and creating files: which version a handle reads |
+//! | `pages` | which version the kernel's pages are of |
 //! | `handle` | open files: reading, writing, closing |
 //! | `space` | room ahead, ranges of zeros, holes |
 //! | `copy` | copies between open files |
@@ -33,8 +34,10 @@ mod listing;
 pub mod lookup;
 pub mod mutate;
 pub mod node;
+pub mod number;
 pub mod open;
 pub mod overlay;
+mod pages;
 pub mod put;
 mod rename;
 pub mod report;

@@ -7,11 +7,9 @@
 // are chosen by others.
 use foldhash::{HashMap, HashMapExt};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
-
-use twox_hash::XxHash3_64;
 
 use super::buffer::Buffer;
+use super::pages::Pages;
 use crate::key::{Key, Segment, Word};
 use crate::store::api::{Stat, Value};
 use crate::store::attributes::{Attributes, FileType, Xattrs};
@@ -74,22 +72,6 @@ pub struct Nameless {
     pub attributes: Attributes,
     /// The extended ones.
     pub xattrs: Xattrs,
-}
-
-/// What tells the version that the kernel's pages are from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pages {
-    modified: SystemTime,
-    /// A hash of the version, where versions are told: there is one of these for each inode, and times may be coarse.
-    version: u64,
-}
-
-impl Pages {
-    /// Pages of the version that `stat` is of.
-    pub fn of(stat: &Stat) -> Pages {
-        let version = stat.version.map_or(0, |version| XxHash3_64::oneshot(version.as_bytes()));
-        Pages { modified: stat.modified, version }
-    }
 }
 
 /// One inode.
@@ -421,48 +403,6 @@ impl Table {
             }
         }
         at == ancestor
-    }
-}
-
-/// The hash that an inode number starts from: of the segments, one after the other, so that a listing hashes its
-/// directory once (§5.6).
-pub mod number {
-    use super::{Key, Segment, XxHash3_64};
-
-    /// The hash of a directory's key, to which its children add.
-    pub fn of_key(key: &Key) -> u64 {
-        key.segments().fold(0, below)
-    }
-
-    /// The hash of a segment below a directory.
-    pub fn below(directory: u64, segment: Segment<'_>) -> u64 {
-        XxHash3_64::oneshot_with_seed(directory ^ ((segment.word as u64) << 56), segment.bytes)
-    }
-
-    /// The number of a file with this hash.
-    pub fn of_file(hash: u64) -> u64 {
-        spread(hash)
-    }
-
-    /// The number of a directory with this hash.
-    pub fn of_directory(hash: u64) -> u64 {
-        spread(hash ^ 0x6469_7265_6374_6f72)
-    }
-
-    /// The number that a key's own hash gives: of its directory, or of its file.
-    pub fn of(key: &Key, directory: bool) -> u64 {
-        let hash = of_key(key);
-        if directory { of_directory(hash) } else { of_file(hash) }
-    }
-
-    /// The number of a `%more` directory below one with this hash.
-    pub fn of_more(hash: u64, prefix: &[u8]) -> u64 {
-        spread(XxHash3_64::oneshot_with_seed(hash ^ 0x006d_6f72_652f_6d6f, prefix))
-    }
-
-    /// Inode numbers stay positive as signed numbers, which some tools store them in.
-    fn spread(hash: u64) -> u64 {
-        (hash >> 1).max(2)
     }
 }
 

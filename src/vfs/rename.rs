@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::Vfs;
 use super::lookup::Target;
-use super::node::{Ino, Step, What, number};
+use super::node::{Ino, Step, What};
+use super::number;
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Change, Rename, Stat};

@@ -252,33 +252,8 @@ impl Lmdb {
     }
 }
 
-/// The keys that a change names.
-fn keys<'k>(change: &Change<'k>) -> (&'k Key, Option<&'k Key>) {
-    match change {
-        Change::Put { key, .. } | Change::Delete { key, .. } => (key, None),
-        Change::Branch { key } | Change::RemoveBranch { key } => (key, None),
-        Change::Make { key, .. } | Change::Set { key, .. } => (key, None),
-        Change::Rename { from, to, .. } => (from, Some(to)),
-    }
-}
-
 fn is_database(key: &Key) -> bool {
     key.len() == 1 && key.last().is_some_and(|segment| segment.word == Word::Db)
-}
-
-/// The same change with other keys.
-fn with_keys<'b>(change: &Change<'b>, key: &'b Key, other: &'b Key) -> Change<'b> {
-    match change {
-        Change::Put { body, when, .. } => Change::Put { key, body, when: when.clone() },
-        Change::Delete { when, .. } => Change::Delete { key, when: when.clone() },
-        Change::Rename { tree, replace, .. } => {
-            Change::Rename { from: key, to: other, tree: *tree, replace: *replace }
-        }
-        Change::Branch { .. } => Change::Branch { key },
-        Change::RemoveBranch { .. } => Change::RemoveBranch { key },
-        Change::Make { file_type, target, .. } => Change::Make { key, file_type: *file_type, target },
-        Change::Set { directory, attributes, .. } => Change::Set { key, directory: *directory, attributes },
-    }
 }
 
 impl Drop for Lmdb {
@@ -357,14 +332,14 @@ impl Store for Lmdb {
             return Err(Error::new(ErrorKind::ReadOnly, "this environment is mounted for reading only"));
         }
         if let [change] = changes
-            && (is_database(keys(change).0) || keys(change).1.is_some_and(is_database))
+            && (is_database(change.keys().0) || change.keys().1.is_some_and(is_database))
         {
             return self.change_database(change);
         }
         let mut name = None;
         let mut below = Vec::with_capacity(changes.len());
         for change in changes.iter() {
-            let (key, other) = keys(change);
+            let (key, other) = change.keys();
             for key in [Some(key), other].into_iter().flatten() {
                 let Place::In(into, rest) = self.place(key) else {
                     return Err(Error::new(
@@ -388,8 +363,8 @@ impl Store for Lmdb {
             .iter()
             .filter_map(|change| {
                 let key = below.next()?;
-                let other = if keys(change).1.is_some() { below.next()? } else { key };
-                Some(with_keys(change, key, other))
+                let other = if change.keys().1.is_some() { below.next()? } else { key };
+                Some(change.with_keys(key, other))
             })
             .collect();
         store.apply(&mut inner)

@@ -83,9 +83,9 @@ impl Account {
         let Some(first) = segments.next() else { return Ok(Place::Root) };
         let Ok(name) = str::from_utf8(first.bytes) else { return Ok(Place::Nowhere) };
         let list = self.buckets()?;
-        let Some((name, made)) = list.iter().find(|(bucket, _)| bucket == name) else {
-            return Ok(Place::Nowhere);
-        };
+        let found = list.binary_search_by(|(bucket, _)| bucket.as_str().cmp(name));
+        let Ok(found) = found else { return Ok(Place::Nowhere) };
+        let (name, made) = &list[found];
         let known = self.opened.lock().get(name).cloned();
         let store = match known {
             Some(store) => store,
@@ -195,21 +195,20 @@ impl Store for Account {
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         let Some(first) = changes.first() else { return Ok(()) };
-        let (store, _) = self.inside(key_of(first))?;
-        let mut keys = Vec::with_capacity(changes.len());
-        for change in changes.iter() {
-            let own = |key: &Key| -> Result<Key> {
-                let (of, inside) = self.inside(key)?;
-                if Arc::ptr_eq(&of, &store) { Ok(inside) } else { Err(ErrorKind::CrossDevice.into()) }
-            };
-            let to = if let Change::Rename { to, .. } = change { Some(own(to)?) } else { None };
-            keys.push((own(key_of(change))?, to));
-        }
-        let mut inside: Vec<Change<'_>> = changes
-            .iter()
-            .zip(&keys)
-            .map(|(change, (key, to))| with_keys(change, key, to.as_ref()))
-            .collect();
+        let (store, _) = self.inside(first.keys().0)?;
+        let own = |key: &Key| -> Result<Key> {
+            let (of, inside) = self.inside(key)?;
+            if Arc::ptr_eq(&of, &store) { Ok(inside) } else { Err(ErrorKind::CrossDevice.into()) }
+        };
+        let owned = |change: &Change<'_>| -> Result<(Key, Key)> {
+            let (key, to) = change.keys();
+            let key = own(key)?;
+            let to = to.map_or_else(|| Ok(key.clone()), own)?;
+            Ok((key, to))
+        };
+        let keys = changes.iter().map(owned).collect::<Result<Vec<_>>>()?;
+        let mut inside: Vec<Change<'_>> =
+            changes.iter().zip(&keys).map(|(change, (key, to))| change.with_keys(key, to)).collect();
         store.apply(&mut inside)
     }
 
@@ -238,34 +237,6 @@ impl Store for Account {
 
     fn close(&self) -> Result<()> {
         self.opened.lock().values().try_for_each(|store| store.close())
-    }
-}
-
-/// The key that a change is about; of a rename, the old one.
-fn key_of<'a>(change: &Change<'a>) -> &'a Key {
-    match change {
-        Change::Put { key, .. }
-        | Change::Delete { key, .. }
-        | Change::Branch { key }
-        | Change::RemoveBranch { key }
-        | Change::Make { key, .. }
-        | Change::Set { key, .. } => key,
-        Change::Rename { from, .. } => from,
-    }
-}
-
-/// The same change of other keys.
-fn with_keys<'a>(change: &Change<'a>, key: &'a Key, to: Option<&'a Key>) -> Change<'a> {
-    match change {
-        Change::Put { body, when, .. } => Change::Put { key, body, when: when.clone() },
-        Change::Delete { when, .. } => Change::Delete { key, when: when.clone() },
-        Change::Rename { tree, replace, .. } => {
-            Change::Rename { from: key, to: to.unwrap_or(key), tree: *tree, replace: *replace }
-        }
-        Change::Branch { .. } => Change::Branch { key },
-        Change::RemoveBranch { .. } => Change::RemoveBranch { key },
-        Change::Make { file_type, target, .. } => Change::Make { key, file_type: *file_type, target },
-        Change::Set { directory, attributes, .. } => Change::Set { key, directory: *directory, attributes },
     }
 }
 

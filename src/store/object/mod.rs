@@ -7,6 +7,7 @@
 //! | `bucket` | what one service can be asked: the trait that each implements |
 //! | `s3`, `gcs`, `azure` | the three services; `endpoint`: a server that is named |
 //! | `driver` | the services as kinds of store |
+//! | `fetching` | what every answer to a read is held against |
 //! | `client` | the HTTP client of all services |
 //! | `metadata` | attributes in the words of objects' metadata |
 //! | `names` | keys and the tree that they make |
@@ -30,6 +31,7 @@ pub mod client;
 mod conditions;
 pub mod driver;
 pub mod endpoint;
+mod fetching;
 pub mod gcs;
 mod honoured;
 mod journal;

@@ -1,6 +1,5 @@
 //! Requests about one blob: its properties, its bytes, Put Blob, Delete Blob.
 
-use futures::{StreamExt, stream};
 use http::{Method, StatusCode};
 
 use super::headers;
@@ -8,6 +7,7 @@ use super::session::{Session, is_possible};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Body, Condition, Fetched, Headers, Object};
 use crate::store::object::client::{Failure, Response};
+use crate::store::object::fetching;
 
 impl Session {
     pub(super) async fn head(&self, key: &str) -> Result<Option<Object>> {
@@ -31,7 +31,7 @@ impl Session {
         version: Option<&str>,
     ) -> Result<Fetched> {
         if start >= end || !is_possible(key) {
-            return self.get_nothing(key, version).await;
+            return fetching::nothing(self.head(key).await?, version);
         }
         let mut request = self
             .request("GetBlob", Method::GET, key)?
@@ -45,24 +45,7 @@ impl Session {
             None => failure.into(),
         })?;
         let found = headers::etag(&what, &response.headers)?;
-        if version.is_some_and(|version| version != found) {
-            return Err(Error::new(ErrorKind::Stale, format!("{what}: it has another version now")));
-        }
-        if response.status != StatusCode::PARTIAL_CONTENT && !is_whole(&response, start, end) {
-            return Err(Error::new(ErrorKind::Io, format!("{what}: the server does not know ranges")));
-        }
-        Ok(Fetched { version: found, bytes: response.stream() })
-    }
-
-    /// No request can ask for no bytes.
-    async fn get_nothing(&self, key: &str, version: Option<&str>) -> Result<Fetched> {
-        let found = self.head(key).await?.map(|object| object.version);
-        match (found, version) {
-            (Some(found), Some(version)) if found != version => Err(ErrorKind::Stale.into()),
-            (Some(found), _) => Ok(Fetched { version: found, bytes: stream::empty().boxed() }),
-            (None, Some(_)) => Err(ErrorKind::Stale.into()),
-            (None, None) => Err(ErrorKind::NotFound.into()),
-        }
+        fetching::fetched(&what, response, start..end, found, version)
     }
 
     pub(super) async fn put(
@@ -109,12 +92,6 @@ pub(super) fn made(what: &str, key: &str, size: u64, given: &Headers, response: 
         class: None,
         archived: false,
     })
-}
-
-/// Whether an answer without a range is what was asked for all the same.
-fn is_whole(response: &Response, start: u64, end: u64) -> bool {
-    let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
-    start == 0 && length.is_some_and(|length| length <= end)
 }
 
 /// Whether there is no such blob; that there is no such container is another matter.

@@ -3,14 +3,14 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream};
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::resource::{self, FIELDS, Resource};
 use super::session::{Session, conditional, is_gone, on_condition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Body, Condition, Fetched, Headers, Object};
 use crate::store::object::client::{Request, Response};
+use crate::store::object::fetching;
 
 /// What Google takes for bytes of which nobody says what they are.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
@@ -41,7 +41,7 @@ impl Session {
         version: Option<&str>,
     ) -> Result<Fetched> {
         if start >= end || !is_possible(key) {
-            return self.get_nothing(key, version).await;
+            return fetching::nothing(self.head(key).await?, version);
         }
         let mut request = self
             .request("GetObject", Method::GET, key, "")
@@ -61,24 +61,7 @@ impl Session {
         let found = found
             .or_else(|| version.map(str::to_owned))
             .ok_or_else(|| Error::new(ErrorKind::Io, format!("{what}: the answer names no generation")))?;
-        if version.is_some_and(|version| version != found) {
-            return Err(Error::new(ErrorKind::Stale, format!("{what}: it has another generation now")));
-        }
-        if response.status != StatusCode::PARTIAL_CONTENT && !is_whole(&response, start, end) {
-            return Err(Error::new(ErrorKind::Io, format!("{what}: the server does not know ranges")));
-        }
-        Ok(Fetched { version: found, bytes: response.stream() })
-    }
-
-    /// No request can ask for no bytes.
-    async fn get_nothing(&self, key: &str, version: Option<&str>) -> Result<Fetched> {
-        let found = self.head(key).await?.map(|object| object.version);
-        match (found, version) {
-            (Some(found), Some(version)) if found != version => Err(ErrorKind::Stale.into()),
-            (Some(found), _) => Ok(Fetched { version: found, bytes: stream::empty().boxed() }),
-            (None, Some(_)) => Err(ErrorKind::Stale.into()),
-            (None, None) => Err(ErrorKind::NotFound.into()),
-        }
+        fetching::fetched(&what, response, start..end, found, version)
     }
 
     pub(super) async fn put(
@@ -144,12 +127,6 @@ fn related(
     }
     let whole: Bytes = body.freeze();
     Ok(request.header("content-type", &format!("multipart/related; boundary={boundary}"))?.body(whole))
-}
-
-/// Whether an answer without a range is what was asked for all the same.
-fn is_whole(response: &Response, start: u64, end: u64) -> bool {
-    let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
-    start == 0 && length.is_some_and(|length| length <= end)
 }
 
 /// Whether an object can have this key.

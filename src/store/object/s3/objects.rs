@@ -1,6 +1,5 @@
 //! Requests about one object: HeadObject, GetObject, PutObject, DeleteObject, CopyObject.
 
-use futures::{StreamExt, stream};
 use http::header::{IF_MATCH, IF_NONE_MATCH, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -9,6 +8,7 @@ use super::{headers, xml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Body, Condition, Copy, Fetched, Headers, Object};
 use crate::store::object::client::{Failure, Refusal, Request, Response, encode_path};
+use crate::store::object::fetching;
 
 impl Session {
     pub(super) async fn head(&self, key: &str) -> Result<Option<Object>> {
@@ -29,7 +29,7 @@ impl Session {
         version: Option<&str>,
     ) -> Result<Fetched> {
         if start >= end {
-            return self.get_nothing(key, version).await;
+            return fetching::nothing(self.head(key).await?, version);
         }
         let request = self.request("GetObject", Method::GET, key);
         let what = request.to_string();
@@ -43,24 +43,7 @@ impl Session {
         };
         let response = sent.map_err(|failure| stale_read(failure, version.is_some()))?;
         let found = headers::etag(&what, &response.headers)?;
-        if version.is_some_and(|version| version != found) {
-            return Err(Error::new(ErrorKind::Stale, format!("{what}: it has another version now")));
-        }
-        if response.status != StatusCode::PARTIAL_CONTENT && !is_whole(&response, start, end) {
-            return Err(Error::new(ErrorKind::Io, format!("{what}: the server does not know ranges")));
-        }
-        Ok(Fetched { version: found, bytes: response.stream() })
-    }
-
-    /// No request can ask for no bytes.
-    async fn get_nothing(&self, key: &str, version: Option<&str>) -> Result<Fetched> {
-        let found = self.head(key).await?.map(|object| object.version);
-        match (found, version) {
-            (Some(found), Some(version)) if found != version => Err(ErrorKind::Stale.into()),
-            (Some(found), _) => Ok(Fetched { version: found, bytes: stream::empty().boxed() }),
-            (None, Some(_)) => Err(ErrorKind::Stale.into()),
-            (None, None) => Err(ErrorKind::NotFound.into()),
-        }
+        fetching::fetched(&what, response, start..end, found, version)
     }
 
     pub(super) async fn put(
@@ -219,12 +202,6 @@ impl Session {
     pub(super) fn missing(&self, key: &str) -> Error {
         Error::new(ErrorKind::NotFound, format!("{}: there is no such object", self.subject(key)))
     }
-}
-
-/// Whether an answer without a range is what was asked for all the same.
-fn is_whole(response: &Response, start: u64, end: u64) -> bool {
-    let length = response.header("content-length").and_then(|length| length.parse::<u64>().ok());
-    start == 0 && length.is_some_and(|length| length <= end)
 }
 
 fn is_gone(failure: &Failure) -> bool {
