@@ -101,8 +101,6 @@ pub struct Abilities {
     pub batch: usize,
     /// Whether a listing can begin after any key; otherwise only where a page ended.
     pub starts_anywhere: bool,
-    /// Whether parts can be ranges of objects.
-    pub copies_parts: bool,
     /// Characters that keys cannot have.
     pub forbidden: &'static [char],
 }

@@ -5,10 +5,11 @@ use super::metadata::{self, Holder};
 use super::reach::{LONG_WORK, Reach};
 use super::tree::Tree;
 use super::upload;
+use super::value::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::payload::Payload;
-use crate::store::api::{Change, Value, When, keeps_no_attributes};
+use crate::store::api::{Change, Store, When, keeps_no_attributes};
 use crate::store::attributes::{FileType, Setting};
 
 impl Tree {
@@ -196,18 +197,8 @@ impl Tree {
         if object.size != body.len() {
             return Ok(None);
         }
-        let value = super::value::Opened::of(&self.reach, &object)?;
-        let (mut at, mut same) = (0, true);
-        while at < object.size && same {
-            let size = upload::PIECE.min(object.size - at);
-            let wanted = upload::piece(body, at, size)?;
-            let mut seen = 0;
-            value.read(at, size, &mut |bytes| {
-                same &= wanted.get(seen..seen + bytes.len()) == Some(bytes);
-                seen += bytes.len();
-            })?;
-            at += size;
-        }
+        let opened = Opened::of(&self.reach, &object)?;
+        let same = opened.has_bytes(&mut |at, size| upload::piece(body, at, size))?;
         Ok(same.then_some(object))
     }
 
@@ -243,6 +234,10 @@ impl Tree {
             return Err(Error::new(ErrorKind::Invalid, "the root cannot be removed"));
         }
         let Some(prefix) = self.reach.names.below(key) else { return Ok(()) };
+        if self.reach.listing_denied() {
+            let sentence = format!("{prefix:?} may have something in it: listing is denied");
+            return Err(Error::new(ErrorKind::Denied, sentence));
+        }
         let value = self.reach.names.existing(key);
         let bucket = &self.reach.bucket;
         let (value, inside) = self.reach.wait(async {
@@ -252,7 +247,7 @@ impl Tree {
                     None => Ok(None),
                 }
             };
-            futures::future::try_join(value, self.two_below(&prefix)).await
+            futures::future::try_join(value, self.first_below(&prefix, 2)).await
         })?;
         let marker = inside.iter().find(|object| object.key == prefix);
         if value.is_some() || inside.iter().any(|object| object.key != prefix || object.size > 0) {
@@ -265,15 +260,8 @@ impl Tree {
     }
 
     /// Whether there is a value at `key`, or anything below it.
-    pub(super) fn is_there(&self, key: &Key) -> Result<bool> {
-        use crate::store::api::Store as _;
+    fn is_there(&self, key: &Key) -> Result<bool> {
         Ok(self.stat(key)?.is_some())
-    }
-
-    /// The first two keys below a prefix: a marker, and what else there is.
-    async fn two_below(&self, prefix: &str) -> Result<Vec<Object>> {
-        let listing = super::bucket::Listing { prefix, delimiter: None, token: None, after: None, most: 2 };
-        Ok(self.reach.bucket.list(&listing).await?.objects)
     }
 }
 

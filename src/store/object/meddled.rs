@@ -167,7 +167,7 @@ fn promise_4_5_a_rename_that_fails_leaves_the_source_alone() {
 #[test]
 fn promise_4_5_a_rename_that_was_killed_is_finished_with_what_was_there() {
     let (shelf, tree) = shelf("killed", &["d/1", "d/2", "d/3"]);
-    let found = tree.all_below("d/", 9).unwrap();
+    let found = tree.all_below("d/").unwrap();
     let moves: Vec<_> =
         found.into_iter().map(|object| (object.clone(), object.key.replace("d/", "e/"))).collect();
     let entry = tree.begin_renaming(&key("d"), &key("e"), true, &moves).unwrap().unwrap();

@@ -7,6 +7,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
 use super::journal::Entry;
 use super::metadata::{self, Holder};
+use super::pages::PAGE;
 use super::reach::LONG_WORK;
 use super::renaming::Shown;
 use super::tree::Tree;
@@ -85,14 +86,14 @@ impl Tree {
         let target = names.fitting_marker(to)?;
         // Where `from` lies below `to`, all that is there is to move away.
         if !source.starts_with(&target) {
-            let in_the_way = self.all_below(&target, 2)?;
+            let in_the_way = self.reach.wait(self.first_below(&target, 2))?;
             let is_marker = |object: &Object| object.key == target && object.size == 0;
             if let Some(object) = in_the_way.iter().find(|object| !(replace && is_marker(object))) {
                 let kind = if replace { ErrorKind::NotEmpty } else { ErrorKind::Exists };
                 return Err(Error::new(kind, format!("{:?} is in the way", object.key)));
             }
         }
-        for object in self.all_below(&source, usize::MAX)? {
+        for object in self.all_below(&source)? {
             let renamed = target.clone() + &object.key[source.len()..];
             if renamed.len() > names.key_max() {
                 let sentence = format!("{renamed:?} is longer than a key can be; nothing is renamed");
@@ -103,22 +104,17 @@ impl Tree {
         Ok(())
     }
 
-    /// The objects below a prefix, at most so many.
-    pub(super) fn all_below(&self, prefix: &str, most: usize) -> Result<Vec<Object>> {
+    /// The objects below a prefix.
+    pub(super) fn all_below(&self, prefix: &str) -> Result<Vec<Object>> {
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let listing = Listing {
-                prefix,
-                delimiter: None,
-                token: token.as_deref(),
-                after: None,
-                most: u32::try_from(most.saturating_sub(found.len())).unwrap_or(u32::MAX).min(1000),
-            };
+            let listing =
+                Listing { prefix, delimiter: None, token: token.as_deref(), after: None, most: PAGE };
             let page = self.reach.wait(self.reach.bucket.list(&listing))?;
             found.extend(page.objects);
             token = page.next;
-            if token.is_none() || found.len() >= most {
+            if token.is_none() {
                 return Ok(found);
             }
         }
@@ -285,7 +281,7 @@ impl Tree {
             objects.iter().map(|object| (object.key.as_str(), object.version.as_str())).collect();
         let common = first.key.bytes().zip(last.key.bytes()).take_while(|(one, other)| one == other).count();
         let common = (0..=common).rev().find(|&end| first.key.is_char_boundary(end)).unwrap_or(0);
-        let now = self.all_below(&first.key[..common], usize::MAX)?;
+        let now = self.all_below(&first.key[..common])?;
         let replaced = now.into_iter().filter(|object| {
             versions.get(object.key.as_str()).is_some_and(|version| *version != object.version)
         });

@@ -18,13 +18,13 @@ use crate::store::api::Value;
 use crate::store::flat::{Edit, Found, Kv, Step};
 
 /// Entries that are asked for in one page: the most that S3 gives.
-const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 /// Pages that are fetched ahead of the reader.
 const AHEAD: usize = 2;
 /// Objects that are asked for their headers at the same time.
 const ASKED_AT_ONCE: usize = 32;
 /// Listings that stopped in the middle, and wait to be gone on with.
-const WAITING_MOST: usize = 64;
+const WAITING_MOST: usize = 16;
 /// So long a listing that stopped is worth going on with: what it has fetched grows old.
 const WAITING_LONGEST: Duration = Duration::from_secs(10);
 

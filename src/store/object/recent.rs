@@ -1,7 +1,10 @@
 //! Objects as this mount saw or put them last: what is written next to the same key stands on their version (§4.6), and
 //! keeps their headers.
+//!
+//! Two generations take turns: when the young one is full it becomes the old one, and the old one goes. So each is
+//! asked for and forgotten at the same small cost, however many there are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -9,8 +12,14 @@ use parking_lot::Mutex;
 use super::bucket::Object;
 use crate::env;
 
-/// So many objects are remembered.
-const MOST: usize = 16 << 10;
+/// What one generation may take, about, in bytes.
+const GENERATION: usize = 4 << 20;
+/// What an object takes besides its key and its headers, about, in bytes.
+const EACH: usize = 512;
+/// So many keys that are about to be made are remembered.
+const ABSENT_MOST: usize = 4096;
+/// A file that is made is put within this time, or asks again.
+const ABSENT_GOOD: Duration = Duration::from_secs(60);
 
 /// Objects by key, the newest.
 #[derive(Default)]
@@ -20,72 +29,86 @@ pub(super) struct Recent {
     absent: Mutex<HashMap<String, Instant>>,
 }
 
-/// A file that is made is put within this time, or asks again.
-const ABSENT_GOOD: Duration = Duration::from_secs(60);
-
 #[derive(Default)]
 struct Seen {
-    objects: HashMap<String, Object>,
-    /// The version that this mount put last, of those among `objects` that it put.
-    puts: HashMap<String, String>,
-    /// In the order in which they came; a key stands here once.
-    order: VecDeque<String>,
+    young: HashMap<String, Known>,
+    old: HashMap<String, Known>,
+    /// What the young ones take.
+    bytes: usize,
+}
+
+/// What is known of an object.
+struct Known {
+    object: Object,
+    /// The version that this mount put last.
+    put: Option<String>,
+}
+
+impl Seen {
+    fn get(&self, key: &str) -> Option<&Known> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    fn insert(&mut self, known: Known) {
+        let headers = known.object.headers.as_ref().map_or(0, |headers| {
+            headers.metadata.iter().chain(&headers.http).map(|(name, value)| name.len() + value.len()).sum()
+        });
+        let bytes = known.object.key.len() + headers + EACH;
+        if self.bytes + bytes > GENERATION {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.young.insert(known.object.key.clone(), known);
+    }
 }
 
 impl Recent {
     /// This mount put it.
     pub(super) fn put(&self, object: &Object) {
-        self.saw(object);
-        self.seen.lock().puts.insert(object.key.clone(), object.version.clone());
+        self.absent.lock().remove(&object.key);
+        let put = Some(object.version.clone());
+        self.seen.lock().insert(Known { object: object.clone(), put });
     }
 
     /// This is what there is now, as far as is known, with all its headers.
     pub(super) fn saw(&self, object: &Object) {
         let mut seen = self.seen.lock();
-        if seen.objects.insert(object.key.clone(), object.clone()).is_none() {
-            seen.order.push_back(object.key.clone());
-        }
-        while seen.order.len() > MOST {
-            if let Some(oldest) = seen.order.pop_front() {
-                seen.objects.remove(&oldest);
-                seen.puts.remove(&oldest);
-            }
-        }
+        let put = seen.get(&object.key).and_then(|known| known.put.clone());
+        seen.insert(Known { object: object.clone(), put });
     }
 
     /// There is none any more.
     pub(super) fn lost(&self, key: &str) {
         let mut seen = self.seen.lock();
-        seen.puts.remove(key);
-        if seen.objects.remove(key).is_some() {
-            seen.order.retain(|other| other != key);
-        }
+        seen.young.remove(key);
+        seen.old.remove(key);
     }
 
     /// The version that this mount put last; others may have put more since.
     pub(super) fn version_put(&self, key: &str) -> Option<String> {
-        self.seen.lock().puts.get(key).cloned()
+        self.seen.lock().get(key)?.put.clone()
+    }
+
+    /// What was seen or put last.
+    pub(super) fn object(&self, key: &str) -> Option<Object> {
+        self.seen.lock().get(key).map(|known| known.object.clone())
     }
 
     /// Whoever is about to put `key` has seen that there is nothing.
     pub(super) fn seen_absent(&self, key: String) {
         let mut absent = self.absent.lock();
-        if absent.len() >= MOST {
+        if absent.len() >= ABSENT_MOST {
             absent.retain(|_, since| since.elapsed() < ABSENT_GOOD);
         }
-        if absent.len() < MOST {
+        if absent.len() < ABSENT_MOST {
             absent.insert(key, env::instant());
         }
     }
 
-    /// Whether there was nothing at `key` when it was seen last; told once.
+    /// Whether there was nothing at `key` when it was seen last; until it is put.
     pub(super) fn was_absent(&self, key: &str) -> bool {
-        self.absent.lock().remove(key).is_some_and(|since| since.elapsed() < ABSENT_GOOD)
-    }
-
-    /// What was seen or put last.
-    pub(super) fn object(&self, key: &str) -> Option<Object> {
-        self.seen.lock().objects.get(key).cloned()
+        self.absent.lock().get(key).is_some_and(|since| since.elapsed() < ABSENT_GOOD)
     }
 }
 
@@ -108,17 +131,29 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_remembered() {
+    fn the_newest_are_remembered_within_a_bound() {
         let recent = Recent::default();
-        for number in 0..MOST + 10 {
+        let most = 2 * GENERATION / EACH;
+        for number in 0..2 * most {
             recent.saw(&object(&number.to_string(), "1"));
-            recent.saw(&object(&number.to_string(), "2"));
         }
         assert_eq!(recent.object("9"), None);
-        assert_eq!(recent.object("10").unwrap().version, "2");
-        recent.lost("10");
-        assert_eq!(recent.object("10"), None);
+        assert_eq!(recent.object(&(2 * most - 1).to_string()).unwrap().version, "1");
         let seen = recent.seen.lock();
-        assert_eq!((seen.order.len(), seen.objects.len()), (MOST - 1, MOST - 1));
+        assert!(seen.young.len() + seen.old.len() <= most);
+    }
+
+    #[test]
+    fn what_others_put_is_not_taken_for_what_this_mount_put() {
+        let recent = Recent::default();
+        recent.seen_absent("k".to_owned());
+        assert!(recent.was_absent("k") && recent.was_absent("k"));
+        recent.put(&object("k", "ours"));
+        assert!(!recent.was_absent("k"));
+        recent.saw(&object("k", "theirs"));
+        assert_eq!(recent.object("k").unwrap().version, "theirs");
+        assert_eq!(recent.version_put("k").as_deref(), Some("ours"));
+        recent.lost("k");
+        assert_eq!((recent.object("k"), recent.version_put("k")), (None, None));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,6 @@ use super::bucket::{Condition, Object};
 use super::journal::Entry;
 use super::reach::LONG_WORK;
 use super::tree::Tree;
-use super::upload::PIECE;
 use super::value::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -132,7 +132,7 @@ impl Tree {
     }
 
     fn go_on(&self, renaming: &Renaming) -> Result<usize> {
-        let mut left = self.all_below(&renaming.from, usize::MAX)?;
+        let mut left = self.all_below(&renaming.from)?;
         left.retain(|object| object.modified <= renaming.newest);
         let shown = self.reach.progress.begin(&renaming.from, &renaming.to, left.len());
         for object in &left {
@@ -147,39 +147,28 @@ impl Tree {
         Ok(left.len())
     }
 
+    /// Whether two objects of one length have the same bytes.
+    fn has_bytes_of(&self, one: &Object, other: &Object) -> Result<bool> {
+        let other = Opened::of(&self.reach, other)?;
+        Opened::of(&self.reach, one)?.has_bytes(&mut |at, size| {
+            let mut bytes = BytesMut::new();
+            other.read(at, size, &mut |piece| bytes.extend_from_slice(piece))?;
+            Ok(bytes.freeze())
+        })
+    }
+
     /// What is in the way of a copy is the copy that was made before the interruption, or all stays as it is.
     fn must_be_copy(&self, object: &Object, target: &str) -> Result<()> {
         let found = self.reach.wait(self.look(target))?;
         if let Some(found) = found
             && found.size == object.size
-            && self.same_bytes(&found, object)?
+            && self.has_bytes_of(&found, object)?
         {
             return Ok(());
         }
         let key = &object.key;
         let sentence = format!("{target:?} was put since, and is not {key:?}: move what is left yourself");
         Err(Error::new(ErrorKind::Exists, sentence))
-    }
-}
-
-impl Tree {
-    /// Whether two objects of one length have the same bytes.
-    fn same_bytes(&self, one: &Object, other: &Object) -> Result<bool> {
-        let one = Opened::of(&self.reach, one)?;
-        let other = Opened::of(&self.reach, other)?;
-        let (mut at, mut same) = (0, true);
-        while at < one.len() && same {
-            let mut bytes = Vec::new();
-            one.read(at, PIECE, &mut |piece| bytes.extend_from_slice(piece))?;
-            let mut seen = 0;
-            other.read(at, PIECE, &mut |piece| {
-                same &= bytes.get(seen..seen + piece.len()) == Some(piece);
-                seen += piece.len();
-            })?;
-            same &= seen == bytes.len();
-            at += PIECE;
-        }
-        Ok(same)
     }
 }
 

@@ -27,14 +27,13 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The first key below a prefix; it is the marker where its key is the prefix.
-    async fn first_below(&self, prefix: Option<&str>) -> Result<Option<Object>> {
-        let Some(prefix) = prefix else { return Ok(None) };
-        let listing = Listing { prefix, delimiter: None, token: None, after: None, most: 1 };
+    /// The first keys below a prefix, at most so many; its marker is the first of them.
+    pub(super) async fn first_below(&self, prefix: &str, most: u32) -> Result<Vec<Object>> {
+        let listing = Listing { prefix, delimiter: None, token: None, after: None, most };
         match self.reach.bucket.list(&listing).await {
             // Who may read and not list sees what he names (and the mount said so).
-            Err(error) if error.kind() == ErrorKind::Denied && self.reach.listing_denied() => Ok(None),
-            page => Ok(page?.objects.into_iter().next()),
+            Err(error) if error.kind() == ErrorKind::Denied && self.reach.listing_denied() => Ok(Vec::new()),
+            page => Ok(page?.objects),
         }
     }
 
@@ -63,8 +62,8 @@ impl Tree {
     /// # Errors
     /// The service's, in its words.
     pub(super) fn check(&self) -> Result<()> {
-        let prefix = self.reach.names.below(&Key::root());
-        match self.reach.wait(self.first_below(prefix.as_deref())) {
+        let prefix = self.reach.names.below(&Key::root()).unwrap_or_default();
+        match self.reach.wait(self.first_below(&prefix, 1)) {
             Err(error) if error.kind() == ErrorKind::Denied => {
                 self.reach.listing_denied.store(true, Ordering::Relaxed);
                 tracing::warn!("listing is denied: only whole paths can be opened ({error})");
@@ -105,7 +104,13 @@ impl Store for Tree {
                     None => Ok(None),
                 }
             };
-            futures::try_join!(value, self.first_below(below), self.look_marker(below))
+            let first = async {
+                match below {
+                    Some(prefix) => Ok(self.first_below(prefix, 1).await?.pop()),
+                    None => Ok(None),
+                }
+            };
+            futures::try_join!(value, first, self.look_marker(below))
         });
         let (object, first, marker) = match asked {
             // Who may not list is denied what is not there, too: what is not a file may be a directory on the way to one.

@@ -112,7 +112,6 @@ pub(super) mod tests {
             key_max: 1024,
             batch: 1000,
             starts_anywhere: true,
-            copies_parts: true,
             forbidden: &[],
         }
     }

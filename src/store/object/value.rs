@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 
 use super::bucket::Object;
 use super::reach::Reach;
+use super::upload::PIECE;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Tag, Value, Version};
@@ -40,6 +42,22 @@ impl Opened {
     pub(super) fn told(reach: &Arc<Reach>, key: String, size: u64, version: &Tag) -> Opened {
         let version = String::from_utf8_lossy(version.as_bytes()).into_owned();
         Opened { reach: Arc::clone(reach), key, size, version }
+    }
+
+    /// Whether its bytes are those that `wanted` gives for each offset and length.
+    pub(super) fn has_bytes(&self, wanted: &mut dyn FnMut(u64, u64) -> Result<Bytes>) -> Result<bool> {
+        let (mut at, mut same) = (0, true);
+        while at < self.size && same {
+            let size = PIECE.min(self.size - at);
+            let wanted = wanted(at, size)?;
+            let mut seen = 0;
+            self.read(at, size, &mut |bytes| {
+                same &= wanted.get(seen..seen + bytes.len()) == Some(bytes);
+                seen += bytes.len();
+            })?;
+            at += size;
+        }
+        Ok(same)
     }
 
     /// Hands out the bytes `start .. end`; where the connection breaks, it goes on from there.

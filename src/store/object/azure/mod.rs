@@ -55,7 +55,6 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1,
         starts_anywhere: false,
-        copies_parts: false,
         forbidden: &['\\'],
     }
 }

@@ -53,7 +53,6 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1,
         starts_anywhere: true,
-        copies_parts: false,
         forbidden: &[],
     }
 }

@@ -75,7 +75,6 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1000,
         starts_anywhere: true,
-        copies_parts: true,
         forbidden: &[],
     }
 }
