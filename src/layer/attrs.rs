@@ -21,7 +21,6 @@
 mod changes;
 mod changing;
 mod draft;
-pub(super) mod fingerprint;
 pub(super) mod keys;
 mod listing;
 mod origin;

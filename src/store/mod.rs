@@ -7,6 +7,7 @@ pub mod change;
 pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;
+pub(crate) mod fingerprint;
 pub mod flat;
 #[cfg(feature = "folder")]
 pub mod folder;

@@ -1,16 +1,12 @@
 //! Attributes of a file or directory: what the store knows and keeps, and what is being written.
 
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-use twox_hash::{XxHash3_64, xxhash3_64};
 
 use super::buffer::{Buffer, State};
 use super::node::{Ino, Nameless, Place, What};
 use super::{Steady, Vfs};
-use crate::error::{Error, ErrorKind, Result};
-use crate::payload::Payload;
+use crate::error::{ErrorKind, Result};
 use crate::store::api::{Kind, Stat, Value};
 use crate::store::attributes::Attributes;
 
@@ -208,34 +204,4 @@ impl Attr {
         self.mtime = kept.mtime.unwrap_or(self.mtime);
         self.ctime = kept.ctime.unwrap_or(self.ctime);
     }
-}
-
-/// The length of a value, and a fast hash of its bytes.
-pub(super) fn hash_of_value(value: &dyn Value) -> Result<(u64, u64)> {
-    let mut hasher = xxhash3_64::Hasher::new();
-    let mut at = 0;
-    while at < value.len() {
-        let before = at;
-        value.read(at, 1 << 20, &mut |bytes| {
-            hasher.write(bytes);
-            at += bytes.len() as u64;
-        })?;
-        if at == before {
-            return Err(Error::new(ErrorKind::Io, "the value ended before its length"));
-        }
-    }
-    Ok((value.len(), hasher.finish()))
-}
-
-/// A fast hash of a payload's bytes, to tell later whether they are the same (§5.5).
-pub(super) fn hash_of(data: &Payload) -> Result<u64> {
-    if let Some(bytes) = data.as_slice() {
-        return Ok(XxHash3_64::oneshot(bytes));
-    }
-    let mut hasher = xxhash3_64::Hasher::new();
-    data.pieces(&mut |piece| {
-        hasher.write(piece);
-        Ok(())
-    })?;
-    Ok(hasher.finish())
 }

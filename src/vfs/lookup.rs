@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Vfs;
-use super::attr::{Attr, hash_of, hash_of_value};
+use super::attr::Attr;
 use super::buffer::Buffer;
 use super::node::{Ino, Place, Step, What};
 use super::number;
@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::name::{self, Joined};
 use crate::store::api::{Kind, Stat, Value};
+use crate::store::fingerprint::Fingerprint;
 
 /// What a name stands for, before anyone asked whether it is there.
 #[derive(Clone, Debug)]
@@ -228,7 +229,7 @@ impl Vfs {
                     return Ok(false);
                 }
                 let Some(value) = self.store.open(&place.key)? else { return Ok(true) };
-                let same = hash_of_value(&*value)?.1 == hash_of(data)?;
+                let same = Fingerprint::of_payload(data)?.is_of(&*value)?;
                 drop(state);
                 if same {
                     buffer.state.write().foreign_changes = foreign_changes;

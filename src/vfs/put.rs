@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Change, Pace, When};
 use crate::store::attributes::Setting;
+use crate::store::fingerprint::Fingerprint;
 
 /// Each time a file grows past a multiple of this, the store may send what there is, in bytes.
 const SENT_AHEAD: u64 = 1 << 20;
@@ -134,10 +135,7 @@ impl Vfs {
 
     fn store_has(&self, place: &Place, data: &Payload) -> Result<bool> {
         let Some(value) = self.store.open(&place.key)? else { return Ok(false) };
-        if value.len() != data.len() {
-            return Ok(false);
-        }
-        Ok(super::attr::hash_of_value(&*value)? == (data.len(), super::attr::hash_of(data)?))
+        Fingerprint::of_payload(data)?.is_of(&*value)
     }
 
     /// The put of the last close, whose error nobody hears.

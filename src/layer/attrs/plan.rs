@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 
 use super::Attrs;
 use super::draft::Draft;
-use super::fingerprint::Fingerprint;
 use super::keys::record_key;
 use super::record::{Name, Record};
 use super::renaming::{Intent, Moving, move_itself};
@@ -14,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::store::api::{Change, Cursor, Kind, When};
 use crate::store::attributes::{Attributes, FileType, Setting};
+use crate::store::fingerprint::Fingerprint;
 
 /// A batch, thought through.
 pub(super) struct Plan<'c> {

@@ -9,8 +9,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::fingerprint::Fingerprint;
 use crate::store::attributes::{Attributes, FileType, Xattrs};
+use crate::store::fingerprint::Fingerprint;
 
 /// What is kept of one file or directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::layer::attrs::fingerprint::Fingerprint;
+use crate::store::fingerprint::Fingerprint;
 
 /// What a value was when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

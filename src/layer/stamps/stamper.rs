@@ -10,9 +10,9 @@ use super::{Kept, needs_time};
 use crate::env::Deadline;
 use crate::error::{Error, Result};
 use crate::key::Key;
-use crate::layer::attrs::fingerprint::Fingerprint;
 use crate::layer::attrs::keys::record_key;
 use crate::store::api::{Store, Value, Version};
+use crate::store::fingerprint::Fingerprint;
 
 /// So many values wait for their stamps at most; what comes then is not stamped, and read again by the next backup.
 const WAITING_MOST: usize = 1 << 14;

@@ -1,10 +1,10 @@
-//! What tells the bytes that a recorded time belongs to from any others (§5.4).
+//! What tells the bytes of a value from any others (§5.4, §5.5).
 
 use std::hash::Hasher;
 
 use twox_hash::XxHash3_64;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::Value;
 
@@ -13,7 +13,7 @@ const PIECE: u64 = 1 << 20;
 
 /// Length and hash of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::layer) struct Fingerprint {
+pub(crate) struct Fingerprint {
     /// Length in bytes.
     pub len: u64,
     /// XXH3 of the bytes.
@@ -45,8 +45,14 @@ impl Fingerprint {
         let mut hasher = XxHash3_64::new();
         let mut offset = 0;
         while offset < value.len() {
-            value.read(offset, PIECE, &mut |piece| hasher.write(piece))?;
-            offset += PIECE;
+            let before = offset;
+            value.read(offset, PIECE, &mut |piece| {
+                hasher.write(piece);
+                offset += piece.len() as u64;
+            })?;
+            if offset == before {
+                return Err(Error::new(ErrorKind::Io, "the value ended before its length"));
+            }
         }
         Ok(Fingerprint { len: value.len(), hash: hasher.finish() })
     }
