@@ -59,6 +59,17 @@ class Numbers:
         pairs = zip(self.groups[work, subject], self.groups[work, other])
         return median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs)
 
+    def asked(self, work, subject, of=None):
+        """Requests that the store's server counted for each operation, in all or of one kind."""
+        def each(m):
+            counts = {name: count for name, count in m["asked"].items() if name != "bytes sent"}
+            return (counts.get(of, 0) if of else sum(counts.values())) / m["operations"]
+        return self.median(work, subject, each)
+
+    def best(self, work, *subjects):
+        """The subject that is quickest of these, as far as they were measured."""
+        return max((s for s in subjects if (work, s) in self.groups), key=lambda s: self.rate(work, s))
+
     def growth(self, work, subject):
         return self.median(work, subject, lambda m: m["memory_peak"] - m["memory_before"]) / MIB
 
@@ -173,10 +184,10 @@ def reason(what):
     return next((text for start, text in REASONS.items() if what.startswith(start)), None)
 
 
-def judged(result):
+def judged(result, goals=GOALS):
     """Yields (section, what, value, bound, verdict) for each goal of the sections of which anything was measured."""
     numbers = Numbers(result)
-    for section, rows in GOALS:
+    for section, rows in goals:
         values = []
         for _, compute, _ in rows:
             try:
@@ -203,10 +214,10 @@ def shown(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def table(result):
+def table(result, goals=GOALS):
     """The goals as lines for a terminal."""
     lines, before = [], None
-    for section, what, value, bound, judgement in judged(result):
+    for section, what, value, bound, judgement in judged(result, goals):
         if section != before:
             lines.append(f"\n{section}")
             before = section

@@ -46,52 +46,67 @@ def bars(title, rows):
     return "\n".join([*parts, "</svg>", ""])
 
 
-def page(result, plots):
-    """The page's Markdown: where the numbers are from, the goals, the plots."""
+INTRODUCTION = """# Speed
+
+Made by `scripts/bench`, which measures kvfs on LMDB beside the machine's disk, tmpfs and an *empty server*:
+a FUSE server on the same crate that answers every request from a constant, so what FUSE itself allows.
+All run in turns in one run; the medians of all repeats are shown. Absolute numbers hold for one machine;
+the ratios say more, and requests do not depend on the machine at all.
+
+Measured {measured}: {files:,} files of 4 KiB, {keys:,} keys, a value of {large} MiB, {repeats} repeats.
+
+*Cold* is a mount just made, with nothing of it in the kernel's caches; the environment's file is in the page
+cache, so that no disk is measured. Memory is what is the daemon's own (anonymous and shared), since the pages
+of a mapped environment belong to the kernel's cache. What a goal misses is said.
+"""
+
+
+def introduced(result, text):
+    """The text at the page's beginning: where the numbers are from."""
     machine, sizes = result["machine"], result["sizes"]
-    lines = [
-        "# Speed",
-        "",
-        "Made by `scripts/bench`, which measures kvfs on LMDB beside the machine's disk, tmpfs and an *empty server*:",
-        "a FUSE server on the same crate that answers every request from a constant, so what FUSE itself allows.",
-        "All run in turns in one run; the medians of all repeats are shown. Absolute numbers hold for one machine;",
-        "the ratios say more, and requests do not depend on the machine at all.",
-        "",
-        f"Measured {result['date']} on {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
-        f"Linux {machine['kernel']}, {machine['disk']}: {sizes['files']:,} files of 4 KiB, {sizes['keys']:,} keys, "
-        f"a value of {sizes['large'] >> 20:,} MiB, {sizes['repeats']} repeats.",
-        "",
-        "*Cold* is a mount just made, with nothing of it in the kernel's caches; the environment's file is in the page",
-        "cache, so that no disk is measured. Memory is what is the daemon's own (anonymous and shared), since the pages",
-        "of a mapped environment belong to the kernel's cache. What a goal misses is said.",
-        "",
-    ]
+    measured = (
+        f"{result['date']} on {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, {machine['disk']}"
+    )
+    return text.format(**sizes | {"measured": measured, "large": sizes["large"] >> 20})
+
+
+def page(result, plots, introduction, sections, reason):
+    """The page's Markdown: where the numbers are from, the goals, the plots."""
+    lines = [introduced(result, introduction)]
+    judged = list(goals.judged(result, sections))
     before = None
-    for section, what, value, bound, verdict in goals.judged(result):
+    for section, what, value, bound, verdict in judged:
         if section != before:
             lines += ["", f"**{section}**", "", "| | measured | goal | |", "|---|---|---|---|"]
             before = section
         lines.append(f"| {what} | {goals.shown(value)} | {bound} | {verdict} |")
-    missed = [what for _, what, _, _, verdict in goals.judged(result) if verdict == "missed"]
+    missed = [what for _, what, _, _, verdict in judged if verdict == "missed"]
     if missed:
         lines += ["", "## What is missed, and why", ""]
-        lines += [f"- **{what}**: {goals.reason(what) or 'not known yet.'}" for what in missed]
+        lines += [f"- **{what}**: {reason(what) or 'not known yet.'}" for what in missed]
     lines += ["", *(f"![{title}]({name}.svg)\n" for name, title in plots)]
     return "\n".join(lines)
 
 
-def write(result, folder):
-    """Writes the page and its plots into `folder`."""
+def draw(result, folder, chosen):
+    """Writes the plots into `folder`; answers those for which something was measured."""
     folder.mkdir(exist_ok=True)
     numbers = goals.Numbers(result)
     plots = []
-    for name, title, work, divisor in PLOTS:
+    for name, title, work, divisor in chosen:
         names = [subject for found, subject in numbers.groups if found == work]
         if names:
             rows = [(subject, numbers.rate(work, subject) / divisor, subject.startswith("kvfs")) for subject in names]
             (folder / f"{name}.svg").write_text(bars(title, rows))
             plots.append((name, title))
-    (folder / "speed.md").write_text(page(result, plots))
+    return plots
+
+
+def write(result, folder):
+    """Writes the page and its plots into `folder`."""
+    plots = draw(result, folder, PLOTS)
+    (folder / "speed.md").write_text(page(result, plots, INTRODUCTION, goals.GOALS, goals.reason))
 
 
 if __name__ == "__main__":

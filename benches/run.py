@@ -246,26 +246,30 @@ def main():
     finally:
         if not arguments.keep:
             shutil.rmtree(work, ignore_errors=True)
+    result = keep(run, arguments, load_before, "" if arguments.only == WORKS else "-" + "-".join(arguments.only))
+    print(goals.table(result))
+    if arguments.only == WORKS and not arguments.without_kvfs:
+        plot.write(result, ROOT / "docs")
+
+
+def keep(run, arguments, load_before, parts):
+    """Writes the numbers of a run into benches/results; answers them. `parts`: what of all work it was."""
     result = {
         "date": datetime.date.today().isoformat(),
         "quick": arguments.quick,
-        "sizes": sizes,
+        "sizes": run.sizes,
         "load_before": load_before,
         "machine": machine(ROOT / "target"),
         "measurements": run.measurements,
     }
-    print(goals.table(result))
-    if arguments.without_kvfs:
-        return
-    identity = hashlib.sha256(json.dumps(result["machine"], sort_keys=True).encode()).hexdigest()[:8]
-    parts = "" if arguments.only == WORKS else "-" + "-".join(arguments.only)
-    name = f"{result['date']}-{identity}{parts}{'-quick' * arguments.quick}.json"
-    path = ROOT / "benches" / "results" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"Numbers kept in {path.relative_to(ROOT)}")
-    if not parts:
-        plot.write(result, ROOT / "docs")
+    if not getattr(arguments, "without_kvfs", False):
+        identity = hashlib.sha256(json.dumps(result["machine"], sort_keys=True).encode()).hexdigest()[:8]
+        name = f"{result['date']}-{identity}{parts}{'-quick' * arguments.quick}.json"
+        path = ROOT / "benches" / "results" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"Numbers kept in {path.relative_to(ROOT)}")
+    return result
 
 
 if __name__ == "__main__":

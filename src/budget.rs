@@ -1,5 +1,5 @@
-//! The memory that the buffers of the whole daemon may take together (`--memory`): bytes being written, bytes read
-//! ahead, parts on their way to a store, and what is remembered of keys.
+//! The memory that the whole daemon may take (`--memory`): bytes being written, bytes read ahead, parts on their way to a
+//! store, and what is remembered of keys are counted; room for the rest is set aside ([`UNCOUNTED`]).
 //!
 //! Whoever needs a buffer takes a [`Permit`] for it, and gives it back by dropping it. Nothing here can deadlock, for
 //! three reasons. What is kept for long (bytes being written, remembered keys) is never waited for: where there is no
@@ -15,10 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What the buffers may take where nobody says otherwise, in bytes.
+/// What the daemon may take where nobody says otherwise, in bytes.
 pub const DEFAULT: u64 = 256 << 20;
-/// Less than this makes no sense, in bytes: a quarter of it holds three parts of the smallest upload.
+/// Less than this makes no sense, in bytes: a quarter of what is counted of it holds a part of an upload.
 pub const LEAST: u64 = 64 << 20;
+/// What is not counted as it comes, in bytes: a request of a MiB in each thread that serves the kernel, and as much on its
+/// way from the store or to the kernel; connections; inodes; the program itself. At most half of all.
+const UNCOUNTED: u64 = 104 << 20;
 
 /// Permits are counted in units of so many bytes.
 const UNIT: u64 = 1 << 10;
@@ -44,7 +47,10 @@ const PURPOSES: [Purpose; 4] = [Purpose::Written, Purpose::ReadAhead, Purpose::U
 /// How many bytes buffers may take.
 #[derive(Debug)]
 pub struct Budget {
+    /// With what is not counted.
     total: u64,
+    /// What the purposes share.
+    counted: u64,
     free: Arc<Semaphore>,
     shares: [Share; PURPOSES.len()],
 }
@@ -68,17 +74,18 @@ impl Budget {
     /// A budget of so many bytes; at least [`LEAST`].
     pub fn new(total: u64) -> Arc<Budget> {
         let total = total.clamp(LEAST, u64::from(u32::MAX) * UNIT);
+        let counted = total - UNCOUNTED.min(total / 2);
         let semaphore = |bytes: u64| Arc::new(Semaphore::new((bytes / UNIT) as usize));
         let shares = PURPOSES.map(|purpose| {
             let most = match purpose {
-                Purpose::Written => total / 4,
-                Purpose::ReadAhead => total / 8 * 3,
-                Purpose::Upload => total,
-                Purpose::Metadata => total / 8,
+                Purpose::Written => counted / 4,
+                Purpose::ReadAhead => counted / 8 * 3,
+                Purpose::Upload => counted,
+                Purpose::Metadata => counted / 8,
             };
             Share { most, free: semaphore(most) }
         });
-        Arc::new(Budget { total, free: semaphore(total), shares })
+        Arc::new(Budget { total, counted, free: semaphore(counted), shares })
     }
 
     /// The daemon's.
@@ -99,12 +106,12 @@ impl Budget {
     /// What this purpose can have at once, whatever all others hold: a permit is never for more.
     pub fn most(&self, purpose: Purpose) -> u64 {
         match purpose {
-            Purpose::Upload => self.total / 4,
+            Purpose::Upload => self.counted / 4,
             _ => self.share(purpose).most,
         }
     }
 
-    /// Bytes in use for this purpose.
+    /// Bytes in use for this purpose, with those that somebody waits for.
     pub fn used(&self, purpose: Purpose) -> u64 {
         let share = self.share(purpose);
         share.most - (share.free.available_permits() as u64 * UNIT).min(share.most)
@@ -152,10 +159,13 @@ impl Budget {
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let [written, read, uploads, metadata] = PURPOSES.map(|purpose| mib(self.used(purpose)));
+        let in_use = self.counted - (self.free.available_permits() as u64 * UNIT).min(self.counted);
         let shown = format!(
-            "{} of {} MiB: {written} being written, {read} read ahead, {uploads} in uploads, {metadata} of metadata",
-            written + read + uploads + metadata,
-            mib(self.total)
+            "{} of {} MiB: {written} being written, {read} read ahead, {uploads} in uploads or waiting for it, {metadata} \
+             of metadata; {} more for all else",
+            mib(in_use),
+            mib(self.counted),
+            mib(self.total - self.counted)
         );
         vec![("memory", shown)]
     }
@@ -216,7 +226,7 @@ mod tests {
         assert_eq!(permit.bytes(), MIB);
         drop(permit);
         assert_eq!(budget.used(Purpose::Written), 0);
-        assert!(budget.facts()[0].1.starts_with("0 of 64 MiB"), "{:?}", budget.facts());
+        assert!(budget.facts()[0].1.starts_with("0 of 32 MiB"), "{:?}", budget.facts());
     }
 
     #[test]
@@ -227,22 +237,22 @@ mod tests {
             .flat_map(|purpose| std::iter::from_fn(move || Some(purpose)).take(64))
             .filter_map(|purpose| budget.try_take(purpose, MIB))
             .collect();
-        assert_eq!(held.len() as u64 * MIB, LEAST / 4 * 3);
+        assert_eq!(held.len() as u64 * MIB, LEAST / 8 * 3);
         // What can never be had at once is cut.
         let permit = budget.take(Purpose::Upload, LEAST, Deadline::after(Duration::ZERO)).unwrap();
-        assert_eq!(permit.bytes(), LEAST / 4);
+        assert_eq!(permit.bytes(), LEAST / 8);
         assert!(budget.try_take(Purpose::Upload, 1).is_none());
         let late = budget.take(Purpose::Upload, MIB, Deadline::after(Duration::from_millis(5)));
         assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
-        assert_eq!(budget.used(Purpose::Upload), LEAST / 4);
+        assert_eq!(budget.used(Purpose::Upload), LEAST / 8);
     }
 
     /// §8.1
     #[test]
     fn whoever_waits_is_served_when_room_comes_back() {
         let budget = Budget::new(LEAST);
-        let held = budget.take(Purpose::Upload, 16 * MIB, Deadline::after(Duration::ZERO)).unwrap();
-        let more: Vec<_> = (0..3).filter_map(|_| budget.try_take(Purpose::Upload, 16 * MIB)).collect();
+        let held = budget.take(Purpose::Upload, 8 * MIB, Deadline::after(Duration::ZERO)).unwrap();
+        let more: Vec<_> = (0..3).filter_map(|_| budget.try_take(Purpose::Upload, 8 * MIB)).collect();
         assert_eq!(more.len(), 3);
         std::thread::scope(|scope| {
             let waiting =

@@ -49,6 +49,39 @@ pub fn create(folder: &Path, count: u64, writers: u64) -> io::Result<Measured> {
     Ok(Measured { operations: count, seconds, synced_seconds, ..Measured::default() })
 }
 
+/// Writes `size` bytes to `file` in blocks of 1 MiB, and closes it.
+///
+/// # Errors
+/// The file system's, also those of close.
+pub fn write(file: &Path, size: u64) -> io::Result<Measured> {
+    let block = vec![7; 1 << 20];
+    let start = env::instant();
+    let mut opened = File::create(file)?;
+    let mut left = size;
+    while left > 0 {
+        let length = left.min(block.len() as u64);
+        opened.write_all(&block[..length as usize])?;
+        left -= length;
+    }
+    close(opened)?;
+    Ok(Measured { operations: size, seconds: start.elapsed().as_secs_f64(), ..Measured::default() })
+}
+
+/// Removes all that is in `folder`.
+///
+/// # Errors
+/// The file system's.
+pub fn remove(folder: &Path) -> io::Result<Measured> {
+    let start = env::instant();
+    let mut operations = 0;
+    let paths: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    for path in paths {
+        fs::remove_file(path)?;
+        operations += 1;
+    }
+    Ok(Measured { operations, seconds: start.elapsed().as_secs_f64(), ..Measured::default() })
+}
+
 /// Makes `files/`, `million/`, `large` and `new/` below `folder`, as `benches/empty.rs` shows them.
 ///
 /// # Errors

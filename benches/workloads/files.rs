@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use kvfs::env;
 
@@ -22,19 +24,46 @@ fn scattered(folder: &Path, count: u64) -> Vec<PathBuf> {
     (0..count).map(|turn| small(folder, turn * STRIDE % count)).collect()
 }
 
-/// Opens, reads and closes `count` files.
+/// Opens, reads and closes `count` files, shared out among `readers` threads.
 ///
 /// # Errors
 /// The file system's; a file of another length than [`FILE_SIZE`].
-pub fn read(folder: &Path, count: u64) -> io::Result<Measured> {
+pub fn read(folder: &Path, count: u64, readers: u64) -> io::Result<Measured> {
     let paths = scattered(folder, count);
-    let mut buffer = [0; FILE_SIZE];
     let start = env::instant();
-    for path in &paths {
-        let length = File::open(path)?.read(&mut buffer)?;
-        if length != FILE_SIZE {
-            return Err(io::Error::other(format!("{} has {length} bytes", path.display())));
-        }
+    thread::scope(|scope| {
+        let shares = paths.chunks(count.div_ceil(readers) as usize);
+        let threads: Vec<_> =
+            shares.map(|share| scope.spawn(|| share.iter().try_for_each(|path| whole(path)))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| io::Error::other("a reader panicked"))?)
+    })?;
+    Ok(Measured { operations: count, seconds: start.elapsed().as_secs_f64(), ..Measured::default() })
+}
+
+/// Opens, reads and closes a file.
+fn whole(path: &Path) -> io::Result<()> {
+    let mut buffer = [0; FILE_SIZE];
+    let length = File::open(path)?.read(&mut buffer)?;
+    if length != FILE_SIZE {
+        return Err(io::Error::other(format!("{} has {length} bytes", path.display())));
+    }
+    Ok(())
+}
+
+/// Reads `count` pieces of [`FILE_SIZE`] of `file`, scattered over all of it.
+///
+/// # Errors
+/// The file system's; a file that is shorter than it says.
+pub fn random(file: &Path, count: u64) -> io::Result<Measured> {
+    let start = env::instant();
+    let opened = File::open(file)?;
+    let pieces = opened.metadata()?.len() / FILE_SIZE as u64;
+    let mut buffer = [0; FILE_SIZE];
+    for turn in 0..count {
+        let piece = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) % pieces;
+        opened.read_exact_at(&mut buffer, piece * FILE_SIZE as u64)?;
     }
     Ok(Measured { operations: count, seconds: start.elapsed().as_secs_f64(), ..Measured::default() })
 }

@@ -44,7 +44,23 @@ enum Work {
         folder: PathBuf,
         #[arg(long, default_value_t = 10_000)]
         count: u64,
+        #[arg(long, default_value_t = 1)]
+        readers: u64,
     },
+    /// Reads pieces of 4 KiB here and there in a large file.
+    Random {
+        file: PathBuf,
+        #[arg(long, default_value_t = 2_000)]
+        count: u64,
+    },
+    /// Writes a file from its beginning to its end and closes it.
+    Write {
+        file: PathBuf,
+        #[arg(long, default_value_t = 1 << 30)]
+        size: u64,
+    },
+    /// Removes the files, as `rm -r` does: in the order in which they are listed.
+    Remove { folder: PathBuf },
     /// Asks for the attributes of each of the files, in a scattered order, again and again.
     Stat {
         folder: PathBuf,
@@ -110,7 +126,10 @@ enum Work {
 
 fn carry_out(work: Work) -> io::Result<Measured> {
     match work {
-        Work::Read { folder, count } => files::read(&folder, count),
+        Work::Read { folder, count, readers } => files::read(&folder, count, readers),
+        Work::Random { file, count } => files::random(&file, count),
+        Work::Write { file, size } => create::write(&file, size),
+        Work::Remove { folder } => create::remove(&folder),
         Work::Stat { folder, count, rounds } => files::stat(&folder, count, rounds),
         Work::List { folder, buffer } => list::names(&folder, buffer),
         Work::Long { folder } => list::long(&folder),

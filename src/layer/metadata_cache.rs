@@ -3,13 +3,15 @@
 //!
 //! - Every answer counts from when it was asked for, and none is given out later than its time; the kernel, which keeps
 //!   it too, is told what is left of that ([`Store::good_for`]).
-//! - After a whole listing, a name that was not in it is absent.
+//! - After a whole listing, a name that was not in it is absent. A folder whose names are asked for one after the other
+//!   is listed ([`questions`]).
 //! - What this mount changes is forgotten before the change and after it; an answer that was under way meanwhile is not
 //!   remembered ([`marks`]).
 //! - Opening a file asks the store always (§6.1): where a version was told, the value is opened as that one
 //!   ([`Store::open_told`]), and its first read asks.
 
 mod marks;
+mod questions;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -29,6 +31,7 @@ use crate::key::Key;
 use crate::store::api::{Change, Cursor, Entry, Stat, Store, Value};
 use crate::store::attributes::FileType;
 use marks::{Marks, Moment};
+use questions::Questions;
 use told::Told;
 
 /// Answers about what never changes are kept for as long as there is room.
@@ -42,6 +45,7 @@ pub struct MetadataCache {
     ttl: Duration,
     told: Mutex<Told>,
     marks: Marks,
+    questions: Questions,
     stopped: Mutex<VecDeque<Stopped>>,
     /// Questions answered from memory.
     answered: AtomicU64,
@@ -77,6 +81,7 @@ impl MetadataCache {
             store,
             ttl,
             marks: Marks::default(),
+            questions: Questions::default(),
             stopped: Mutex::default(),
             answered: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -117,10 +122,27 @@ impl MetadataCache {
         Ok(())
     }
 
+    /// Lists the folder of `key` where enough of its names were asked for; whether it did. Nobody is told of an error:
+    /// the question that comes next is.
+    fn list_what_is_asked_for(&self, key: &Key, now: Instant) -> bool {
+        let Some(dir) = key.parent() else { return false };
+        let Some(most) = self.questions.count(&dir, now, self.ttl) else { return false };
+        let (mut cursor, mut names) = (Cursor::default(), 0);
+        let outcome = self.list(&dir, &mut cursor, &mut |_| {
+            names += 1;
+            if names > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.questions.listed(&dir, names, outcome.is_ok() && names <= most);
+        if let Err(error) = outcome {
+            tracing::debug!("a folder whose names are asked for could not be listed: {error}");
+        }
+        true
+    }
+
     /// How the listing began that goes on here, where all of its names so far are remembered.
     fn began(&self, dir: &Key, from: &Cursor, now: Instant) -> Option<Began> {
         if *from == Cursor::default() {
-            return Some(Began { at: now, generation: self.told.lock().generation() });
+            return Some(Began { at: now, generation: self.told.lock().begin(dir) });
         }
         let mut stopped = self.stopped.lock();
         stopped.retain(|stopped| now.saturating_duration_since(stopped.began.at) <= self.ttl);
@@ -180,9 +202,9 @@ impl MetadataCache {
         self.forget_with(key, Told::forget_unless_directory);
     }
 
-    /// Something goes: what lies above it may go with it.
+    /// Something goes: what lies above it may go with it, where nothing else is known to be there.
     fn forget_gone(&self, key: &Key) {
-        self.forget_with(key, Told::forget);
+        self.forget_with(key, Told::forget_unless_others);
     }
 
     fn forget_with(&self, key: &Key, forget_above: fn(&mut Told, &Key, Instant)) {
@@ -226,6 +248,11 @@ impl Store for MetadataCache {
         let now = env::instant();
         if let Some((stat, _)) = self.told.lock().get(key, now) {
             self.answered.fetch_add(1, Ordering::Relaxed);
+            return Ok(stat);
+        }
+        if self.list_what_is_asked_for(key, now)
+            && let Some((stat, _)) = self.told.lock().get(key, env::instant())
+        {
             return Ok(stat);
         }
         self.asked.fetch_add(1, Ordering::Relaxed);

@@ -176,6 +176,26 @@ fn own_changes_are_seen_at_once_and_others_stay_known() {
 }
 
 #[test]
+fn a_directory_that_loses_one_of_many_files_stays_known() {
+    let rig = Rig::new(LONG);
+    (0..100).for_each(|n| put(&*rig.store, &format!("d/{n}"), b"x"));
+    rig.list("");
+    rig.list("d");
+    let before = rig.asked();
+    let remove = |n: u32| {
+        let key = key(&format!("d/{n}"));
+        rig.cache.apply(&mut [Change::Delete { key: &key, when: When::Always }]).unwrap();
+    };
+    for n in 0..99 {
+        remove(n);
+        assert_eq!(rig.size("d"), Some(0));
+    }
+    assert_eq!(rig.asked(), before, "others are known to be in it");
+    remove(99);
+    assert_eq!(rig.size("d"), None);
+}
+
+#[test]
 fn an_answer_that_was_under_way_during_a_change_is_not_remembered() {
     let rig = Arc::new(Rig::new(LONG));
     put(&*rig.store, "d/a", b"1");
@@ -201,6 +221,41 @@ fn an_answer_that_was_under_way_during_a_change_is_not_remembered() {
     let before = rig.asked();
     assert_eq!((rig.size("d/b"), rig.size("d/c")), (Some(1), None));
     assert_eq!(rig.asked(), before, "what was not changed is known");
+}
+
+#[test]
+fn what_is_made_while_its_folder_is_listed_is_there() {
+    for within in [Within::Before, Within::After] {
+        let rig = Arc::new(Rig::new(LONG));
+        put(&*rig.store, "d/a", b"1");
+        put(&*rig.store, "e", b"1");
+        let inside = Arc::clone(&rig);
+        let action = move || {
+            put(&inside.cache, "d/new", b"22");
+            put(&inside.cache, "f", b"22");
+            Ok(())
+        };
+        // The listing's entries were collected when the change comes.
+        rig.faulty.plan(Call::Open, 1, within, Box::new(action));
+        rig.list("d");
+        assert_eq!(rig.size("d/new"), Some(2));
+        rig.list("");
+        assert_eq!((rig.size("f"), rig.size("g")), (Some(2), None));
+    }
+}
+
+#[test]
+fn a_folder_whose_names_are_asked_for_one_after_the_other_is_listed() {
+    let rig = Rig::new(LONG);
+    (0..1500).for_each(|n| put(&*rig.store, &format!("d/{n}"), b"x"));
+    assert!((0..1500).all(|n| rig.size(&format!("d/{n}")) == Some(1)));
+    assert!(rig.asked() <= 40, "{} questions", rig.asked());
+    let before = rig.asked.all();
+    assert!((1500..3000).all(|n| rig.size(&format!("d/{n}")).is_none()));
+    assert_eq!(rig.asked.all(), before);
+    // What is made and removed is known no longer than that, and the others stay known.
+    put(&rig.cache, "d/1500", b"22");
+    assert_eq!((rig.size("d/1500"), rig.size("d/1501")), (Some(2), None));
 }
 
 #[test]
@@ -235,7 +290,8 @@ fn memory_is_bounded_and_what_does_not_fit_is_asked_for() {
     let mut told = Told::new(LONG, Arc::clone(&budget), env::instant());
     let (dir, now) = (key("d"), env::instant());
     let stat = Stat::plain(crate::store::api::Kind::Leaf, 1, env::now());
-    told.whole(&key("e"), now, told.generation());
+    let generation = told.begin(&key("e"));
+    told.whole(&key("e"), now, generation);
     let names = 200_000u32;
     let kept = (0..names)
         .filter(|n| told.put_listed(&dir, Segment::plain(&n.to_be_bytes()), Some(&stat), now, now))

@@ -47,6 +47,8 @@ struct Directory {
     names: HashMap<Box<[u8]>, (Instant, Answer), foldhash::fast::RandomState>,
     /// When all names were asked for, and in which generation: what is not among them is absent.
     whole: Option<(Instant, u64)>,
+    /// A listing began that may tell all names: what is forgotten from then on is not absent when it has.
+    begun: bool,
 }
 
 #[derive(Debug, Default)]
@@ -115,9 +117,17 @@ impl Told {
         self.young.names + self.old.names
     }
 
-    /// The number of the generation that is filled now.
-    pub fn generation(&self) -> u64 {
+    /// A listing of this directory begins; answers the number of the generation that is filled now, for
+    /// [`Told::whole`].
+    pub fn begin(&mut self, dir: &Key) -> u64 {
+        self.count_directory(dir).begun = true;
         self.number
+    }
+
+    /// The directory in the young generation. Where no name was told there is no room taken for it: it counts as one.
+    fn count_directory(&mut self, dir: &Key) -> &mut Directory {
+        self.young.names += 1;
+        self.young.directories.entry(dir.clone()).or_default()
     }
 
     /// What was told of a key and is still good, and for how long it is.
@@ -183,20 +193,21 @@ impl Told {
 
     /// All names of a directory were told, from `at` on, when `generation` was filled.
     pub fn whole(&mut self, dir: &Key, at: Instant, generation: u64) {
-        // Where no name was told there is no room taken for the directory: it counts as one.
-        self.young.directories.entry(dir.clone()).or_default().whole = Some((at, generation));
-        self.young.names += 1;
+        self.count_directory(dir).whole = Some((at, generation));
     }
 
     /// Nothing that was told of this key holds any longer.
     pub fn forget(&mut self, key: &Key, now: Instant) {
         let (parent, name) = place_of(key);
-        for generation in [&mut self.young, &mut self.old] {
-            let Some(directory) = generation.directories.get_mut(&parent) else { continue };
-            let known = directory.whole.is_some() || directory.names.contains_key(&*name);
-            let unknown = (now, Answer::Unknown);
-            if known && directory.names.insert(name.clone().into_boxed_slice(), unknown).is_none() {
-                generation.names += 1;
+        let known = self.generations().any(|generation| {
+            let directory = generation.directories.get(&parent);
+            directory.is_some_and(|of| of.begun || of.whole.is_some() || of.names.contains_key(&*name))
+        });
+        // In the young generation, which is asked first, and lasts as long as anything that was told so far.
+        if known {
+            let directory = self.young.directories.entry(parent).or_default();
+            if directory.names.insert(name.into_boxed_slice(), (now, Answer::Unknown)).is_none() {
+                self.young.names += 1;
             }
         }
     }
@@ -206,6 +217,22 @@ impl Told {
         let stays =
             self.get(key, now).is_some_and(|(stat, _)| stat.is_some_and(|stat| stat.kind.is_directory()));
         if !stays {
+            self.forget(key, now);
+        }
+    }
+
+    /// The same, but where something else was told to be in the directory: that stays one when something in it goes.
+    pub fn forget_unless_others(&mut self, key: &Key, now: Instant) {
+        let good = |at: Instant| now.saturating_duration_since(at) <= self.ttl;
+        let directories = || self.generations().filter_map(|generation| generation.directories.get(key));
+        let is_there = |name: &[u8]| {
+            let told = directories().find_map(|directory| directory.names.get(name));
+            matches!(told, Some((at, Answer::Present(_))) if good(*at))
+        };
+        // The root's own name stands in it.
+        let others =
+            directories().any(|of| of.names.keys().any(|name| !name.is_empty() && is_there(name.as_ref())));
+        if !others {
             self.forget(key, now);
         }
     }

@@ -35,6 +35,8 @@ use crate::error::{Error, ErrorKind, Result};
 const IDLE: Duration = Duration::from_secs(20);
 /// Connections without use that are kept to one host.
 const IDLE_MAX: usize = 64;
+/// What a connection reads ahead of whoever reads from it, in bytes: there may be a hundred connections.
+const CONNECTION_BUFFER: usize = 128 << 10;
 
 /// Whom to trust besides the system's certificate authorities (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
 #[derive(Clone, Debug, Default)]
@@ -84,6 +86,7 @@ impl Transport {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_MAX)
             .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(CONNECTION_BUFFER)
             .build(connector);
         Ok(Transport { http })
     }
