@@ -121,15 +121,23 @@ on_services! {
     /// §4.2: a stream in parts, of which requests and answers are lost at every step, arrives whole and leaves nothing.
     fn promise_4_2_an_upload_survives_faults_at_every_step(bucket, mount, proxy) with &[]; {
         let bytes = noise(4, 41 << 20);
+        let mut nameless = Vec::new();
         for (n, fault) in [Fault::refused(503, "SlowDown"), Fault::Lost, Fault::AnswerLost].into_iter().enumerate() {
             for operation in ["begin", "part", "complete"] {
-                proxy.inject(operation, "", 1, fault.clone());
+                let left = proxy.inject(operation, "", 1, fault.clone());
+                let key = format!("large{n}-{operation}");
+                put(mount.at(&key), &bytes).unwrap_or_else(|error| panic!("{fault:?} of {operation}: {error}"));
+                same_bytes(&key, &bucket.get(&key).unwrap(), &bytes);
+                let met = left.load(std::sync::atomic::Ordering::SeqCst) == 0;
+                assert!(met || operation != "complete", "{fault:?} of {operation} was not met");
+                // The name of an upload whose first answer is lost is known to nobody: S3 has no way to tell it from
+                // another writer's, so it stays.
+                if bucket.service == Service::Moto && operation == "begin" && matches!(fault, Fault::AnswerLost) {
+                    nameless.push(key);
+                }
+                assert_eq!(bucket.uploads(), nameless, "{fault:?} of {operation}");
+                proxy.heal();
             }
-            let key = format!("large{n}");
-            put(mount.at(&key), &bytes).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-            same_bytes(&key, &bucket.get(&key).unwrap(), &bytes);
-            assert_eq!(bucket.uploads(), Vec::<String>::new(), "{fault:?}");
-            proxy.heal();
         }
     }
 

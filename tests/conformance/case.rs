@@ -288,7 +288,8 @@ impl Case {
             for (name, stat) in self.entries(&dir) {
                 let key = dir.child(Segment::plain(&name));
                 if stat.kind.has_value() {
-                    values.insert(key.clone(), self.value(&key).unwrap());
+                    let value = self.value(&key).unwrap_or_else(|| panic!("{key:?} is listed and not there"));
+                    values.insert(key.clone(), value);
                 }
                 if stat.kind.is_directory() {
                     ahead.push(key);

@@ -388,12 +388,14 @@ pub fn another_separator_makes_other_names(case: &Case) {
     if case.caps().folders {
         return;
     }
-    let case = case.another().reopened(|opening| opening.separator = Some(b"::".to_vec()));
+    // Azurite cuts names in the middle of a longer one.
+    let separator: &[u8] = if case.caps().kind == "az" { b"|" } else { b"::" };
+    let case = case.another().reopened(|opening| opening.separator = Some(separator.to_vec()));
     let (nested, slashed) = (key([b"a", b"b/c", b":d"]), key([b"/"]));
     case.put_all([&nested, &slashed], b"v");
     assert_eq!(case.walk().into_keys().collect::<Vec<_>>(), [slashed, nested.clone()]);
-    assert_eq!(case.store.raw_key(&nested, false), b"a::b/c:::d");
-    let refused = failure(case.try_put(&key([b"x::y"]), b"v", When::Always));
+    assert_eq!(case.store.raw_key(&nested, false), [b"a", separator, b"b/c", separator, b":d"].concat());
+    let refused = failure(case.try_put(&key([&[b"x", separator, b"y"].concat()]), b"v", When::Always));
     assert_eq!(refused, Some(ErrorKind::Invalid));
 }
 

@@ -37,6 +37,17 @@ struct Upload {
     parts: Vec<JoinHandle<Result<String>>>,
     /// Bytes that the parts have.
     sent: u64,
+    /// The tags of all parts, where all were sent and only the end is in doubt.
+    tags: Option<Vec<String>>,
+}
+
+/// An upload whose parts were all sent by somebody else.
+pub(super) struct Sent<'s> {
+    pub key: &'s str,
+    pub name: String,
+    pub headers: &'s Headers,
+    pub entry: Entry<Unfinished>,
+    pub tags: Vec<String>,
 }
 
 impl Upload {
@@ -159,12 +170,32 @@ impl Ahead {
                 upload.entry.end();
                 Some(Ok((object, upload.headers)))
             }
-            Err(error) if error.kind() == ErrorKind::Uncertain => Some(Err(error)),
+            Err(error) if error.kind() == ErrorKind::Uncertain => {
+                upload.tags = Some(tags);
+                self.uploads.lock().push(upload);
+                Some(Err(error))
+            }
             Err(error) => {
                 upload.drop_parts(reach);
                 Some(Err(error))
             }
         }
+    }
+
+    /// Keeps an upload of which all parts were sent and only the end is in doubt: whoever puts the payload once more
+    /// ends it once more, and it is forgotten with the payload.
+    pub(super) fn keep(&self, body: &Payload, sent: Sent<'_>) {
+        let Sent { key, name, headers, entry, tags } = sent;
+        self.uploads.lock().push(Upload {
+            payload: Arc::downgrade(body.lineage()),
+            key: key.to_owned(),
+            name,
+            headers: headers.clone(),
+            entry,
+            parts: Vec::new(),
+            sent: body.len(),
+            tags: Some(tags),
+        });
     }
 
     /// Forgets uploads whose payload is gone, or was changed where it had been sent.
@@ -180,6 +211,10 @@ impl Ahead {
 impl Upload {
     /// Sends what is left, and answers the tags of all parts.
     fn last_parts(&mut self, reach: &Arc<Reach>, body: &Payload) -> Result<Vec<String>> {
+        if let Some(tags) = self.tags.take() {
+            let grown = || Error::new(ErrorKind::Stale, "it has grown since its parts were sent");
+            return if self.sent == body.len() { Ok(tags) } else { Err(grown()) };
+        }
         while self.sent < body.len() {
             let length = self.next_length(reach).min(body.len() - self.sent);
             self.send(reach, body, length)?;
@@ -200,5 +235,5 @@ fn begin(reach: &Reach, key: &str, body: &Payload, headers: Headers) -> Result<U
     let name = reach.wait(reach.bucket.begin(key, &headers))?;
     entry.note(&Unfinished { key: key.to_owned(), upload: name.clone() })?;
     let payload = Arc::downgrade(body.lineage());
-    Ok(Upload { payload, key: key.to_owned(), name, headers, entry, parts: Vec::new(), sent: 0 })
+    Ok(Upload { payload, key: key.to_owned(), name, headers, entry, parts: Vec::new(), sent: 0, tags: None })
 }

@@ -47,12 +47,12 @@ impl Tree {
         if tree {
             self.add_below(from, to, replace, &mut moves)?;
         }
+        // A value on its way there is guarded by the copy's condition.
+        if !replace && !has_value && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
+            return Err(Error::new(ErrorKind::Exists, format!("{target:?} is there already")));
+        }
         if moves.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no {from:?}")));
-        }
-        // A value on its way there is guarded by the copy's condition.
-        if !replace && tree && !has_value && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
-            return Err(Error::new(ErrorKind::Exists, format!("{target:?} is there already")));
         }
         // A file's new attributes go with its copy; a directory's are those of its marker.
         let renamed = if tree { self.reach.names.below(to) } else { Some(target.clone()) };

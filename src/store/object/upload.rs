@@ -5,6 +5,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 
 use serde::{Deserialize, Serialize};
 
+use super::ahead::Sent;
 use super::bucket::{Abilities, Body, Condition, Headers, Object};
 use super::reach::{LONG_WORK, Reach};
 use crate::budget::{Budget, Purpose};
@@ -76,22 +77,31 @@ pub(super) fn in_parts(
         };
         futures::stream::iter((0..parts).map(part)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
     });
+    let sent = sent.map_err(|error| (error, None));
     let outcome = sent.and_then(|tags| {
-        reach.wait_long(LONG_WORK, bucket.complete(key, &upload, &tags, headers, condition))
+        let complete = bucket.complete(key, &upload, &tags, headers, condition);
+        reach.wait_long(LONG_WORK, complete).map_err(|error| (error, Some(tags)))
     });
-    match &outcome {
-        // Whether the object is there is looked up by whoever asked; the parts may be needed no more, or they are.
-        Err(error) if error.kind() == ErrorKind::Uncertain => {}
-        Err(_) => {
-            if let Err(error) = reach.wait(bucket.abort(key, &upload)) {
-                tracing::warn!("{key:?}: its parts are removed at the next mount: {error}");
-                return outcome;
-            }
+    match outcome {
+        Ok(object) => {
             entry.end();
+            Ok(object)
         }
-        Ok(_) => entry.end(),
+        // Whether the object is there is looked up by whoever asked; where it is not, the parts are.
+        Err((error, Some(tags))) if error.kind() == ErrorKind::Uncertain => {
+            reach.ahead.keep(body, Sent { key, name: upload, headers, entry, tags });
+            Err(error)
+        }
+        Err((error, _)) => {
+            match reach.wait(bucket.abort(key, &upload)) {
+                Ok(()) => entry.end(),
+                Err(aborting) => {
+                    tracing::warn!("{key:?}: its parts are removed at the next mount: {aborting}")
+                }
+            }
+            Err(error)
+        }
     }
-    outcome
 }
 
 #[cfg(test)]

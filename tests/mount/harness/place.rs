@@ -16,8 +16,8 @@ use super::{binary, tool, until};
 #[derive(Clone, Debug)]
 pub struct Place {
     folder: PathBuf,
-    /// What [`Place::export`] added.
-    variables: Arc<Mutex<BTreeMap<String, String>>>,
+    /// What [`Place::export`] added, and [`Place::withhold`] took away.
+    variables: Arc<Mutex<BTreeMap<String, Option<String>>>>,
 }
 
 /// What a finished command left.
@@ -79,14 +79,25 @@ impl Place {
             .env("GIT_COMMITTER_NAME", "Test")
             .env("GIT_COMMITTER_EMAIL", "test@example.org")
             .stdin(Stdio::null());
-        command.envs(&*self.variables.lock().unwrap());
+        for (name, value) in &*self.variables.lock().unwrap() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 
     /// Sets a variable for all that is started here from now on.
     #[allow(dead_code, reason = "for tests/buckets")]
     pub fn export(&self, name: &str, value: impl Into<String>) {
-        self.variables.lock().unwrap().insert(name.to_owned(), value.into());
+        self.variables.lock().unwrap().insert(name.to_owned(), Some(value.into()));
+    }
+
+    /// Has nothing that is started here from now on see a variable.
+    #[allow(dead_code, reason = "for tests/buckets")]
+    pub fn withhold(&self, name: &str) {
+        self.variables.lock().unwrap().insert(name.to_owned(), None);
     }
 
     /// Runs kvfs with `arguments` to its end.

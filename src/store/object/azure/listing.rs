@@ -4,7 +4,7 @@ use http::Method;
 
 use super::session::{Session, is_possible};
 use super::{headers, xml};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Headers, Listing, Object, Page};
 
 /// What the service gives at most.
@@ -37,13 +37,29 @@ impl Session {
         let mut page = Page { next: found.next.filter(|next| !next.is_empty()), ..Page::default() };
         for entry in found.blobs.entries {
             match entry {
-                xml::Entry::BlobPrefix(prefix) => page.prefixes.push(prefix.name.decoded(&what)?),
+                xml::Entry::BlobPrefix(prefix) => {
+                    page.prefixes.push(ending(prefix.name.decoded(&what)?, listing.delimiter)?);
+                }
                 xml::Entry::Blob(blob) => page.objects.push(object(blob.name.decoded(&what)?, *blob)),
             }
         }
         page.objects.sort_by(|one, other| one.key.cmp(&other.key));
         page.prefixes.sort();
         Ok(page)
+    }
+}
+
+/// A common prefix, which ends with the delimiter: some servers cut names in the middle of a long one.
+fn ending(prefix: String, delimiter: Option<&str>) -> Result<String> {
+    match delimiter {
+        Some(delimiter) if !prefix.ends_with(delimiter) => {
+            let sentence = format!(
+                "the server tells of names that begin with {prefix:?}, which does not end with {delimiter:?}: it takes \
+                 separators of one character only (--separator)"
+            );
+            Err(Error::new(ErrorKind::Unsupported, sentence))
+        }
+        _ => Ok(prefix),
     }
 }
 

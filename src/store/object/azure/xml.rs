@@ -1,9 +1,10 @@
 //! The answers of Azure in XML.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -99,8 +100,29 @@ pub(super) struct Properties {
 /// # Errors
 /// `Io`: it is not what Azure answers.
 pub(super) fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
-    quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
+    quick_xml::de::from_str(&with_blank_names(text.trim_start_matches('\u{feff}')))
         .map_err(|e| Error::new(ErrorKind::Io, format!("{what}: the answer is not what Azure answers: {e}")))
+}
+
+/// The same answer with names that are blanks alone as the service writes what XML cannot hold: the parser takes text of
+/// blanks for none.
+fn with_blank_names(text: &str) -> Cow<'_, str> {
+    const NAME: [&str; 2] = ["<Name>", "</Name>"];
+    let is_blank = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_whitespace());
+    let mut pieces = text.split(NAME[0]);
+    let mut changed = pieces.next().unwrap_or_default().to_owned();
+    let mut any = false;
+    for piece in pieces {
+        match piece.split_once(NAME[1]).filter(|(name, _)| is_blank(name)) {
+            Some((name, rest)) => {
+                any = true;
+                let encoded = percent_encode(name.as_bytes(), NON_ALPHANUMERIC);
+                changed.push_str(&format!("<Name Encoded=\"true\">{encoded}{}{rest}", NAME[1]));
+            }
+            None => changed.extend([NAME[0], piece]),
+        }
+    }
+    if any { Cow::Owned(changed) } else { Cow::Borrowed(text) }
 }
 
 /// A time of HTTP; the epoch where it is none.
@@ -146,6 +168,13 @@ mod tests {
         assert_eq!((first.properties.size, first.properties.tier_inferred), (5, true));
         assert_eq!(prefix.name.decoded("").unwrap(), "d\u{1}/");
         assert!(last.metadata.is_empty());
+        let blank = "<EnumerationResults><Blobs><BlobPrefix><Name>a</Name></BlobPrefix><Blob><Name>  </Name><Properties>\
+            </Properties></Blob></Blobs></EnumerationResults>";
+        let blank: EnumerationResults = parse("list", blank).unwrap();
+        let [Entry::BlobPrefix(_), Entry::Blob(blob)] = &blank.blobs.entries[..] else {
+            panic!("{:?}", blank.blobs)
+        };
+        assert_eq!(blob.name.decoded("").unwrap(), "  ");
         let none = "<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>";
         let none: EnumerationResults = parse("list", none).unwrap();
         assert!(none.blobs.entries.is_empty() && none.next.is_none_or(|next| next.is_empty()));

@@ -1,6 +1,6 @@
 //! The answers of S3 in XML.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -150,9 +150,12 @@ pub(super) fn condition(text: &str) -> Option<String> {
     quick_xml::de::from_str::<Conditional>(text).ok()?.condition
 }
 
-/// A time as in `2009-10-12T17:50:30.000Z`; the epoch where it is none.
+/// A time as in `2009-10-12T17:50:30.000Z`; the epoch where it is none. In whole seconds, as headers tell it: some
+/// servers write parts of a second here, and a file's time would depend on who was asked.
 pub(super) fn time(text: &str) -> SystemTime {
-    humantime::parse_rfc3339_weak(text.trim()).unwrap_or(SystemTime::UNIX_EPOCH)
+    let exact = humantime::parse_rfc3339_weak(text.trim()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let since = exact.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
 /// A text as the content of an element.
@@ -178,7 +181,7 @@ mod tests {
         assert!(page.contents[0].restored.as_ref().is_some_and(|restored| !restored.running));
         assert_eq!(page.prefixes[0].prefix, "d/");
         let time = time(&page.contents[0].modified).duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        assert_eq!((time.as_secs(), time.subsec_millis()), (1_255_369_830, 250));
+        assert_eq!((time.as_secs(), time.subsec_millis()), (1_255_369_830, 0));
         let empty: ListBucketResult =
             parse("list", "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>").unwrap();
         assert!(empty.contents.is_empty());
