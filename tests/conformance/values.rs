@@ -1,5 +1,6 @@
 //! `open`, and what can be put.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kvfs::env;
@@ -177,20 +178,23 @@ pub fn types_that_the_store_has_not_are_refused_and_absent(case: &Case) {
 /// Every value is one character, repeated: whoever sees two has seen a mixture.
 pub fn readers_beside_writers_see_whole_values(case: &Case) {
     case.put(&path("k"), b"0");
-    let writing = std::sync::atomic::AtomicUsize::new(2);
+    // Each writer holds one, and lets go of it however it ends.
+    let writing = Arc::new(());
+    let still = Arc::downgrade(&writing);
     std::thread::scope(|scope| {
         for first in [b'a', b'A'] {
-            let writing = &writing;
+            let held = Arc::clone(&writing);
             scope.spawn(move || {
+                let _held = held;
                 for n in 0..100u32 {
                     case.put(&path("k"), &vec![first + (n % 26) as u8; 1 + (n as usize * 997) % 20_000]);
                 }
-                writing.fetch_sub(1, std::sync::atomic::Ordering::Release);
             });
         }
+        drop(writing);
         for _ in 0..2 {
             scope.spawn(|| {
-                while writing.load(std::sync::atomic::Ordering::Acquire) > 0 {
+                while still.strong_count() > 0 {
                     let bytes = case.value(&path("k")).unwrap();
                     assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a mixture");
                 }
