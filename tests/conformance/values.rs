@@ -77,8 +77,8 @@ pub fn a_large_value_is_one_version_in_any_order(case: &Case) {
     let large = path("large");
     case.store.apply(&mut [Change::Put { key: &large, body: &body, when: When::Always }]).unwrap();
     let value = case.store.open(&large).unwrap().unwrap();
-    // A remote store may tell instead that the version has gone.
-    if !case.is_remote() {
+    // A bucket tells instead that the version has gone.
+    if !case.is_bucket() {
         case.put(&large, b"small");
     }
     for start in (0..bytes.len()).rev().step_by(700_001) {
@@ -121,11 +121,8 @@ pub fn nasty_keys_are_kept_as_they_are(case: &Case) {
         b"\x80",
         "\u{1F5DD}".as_bytes(),
     ];
-    // Servers of buckets differ in which control characters they take, and whether a dot can be a whole key; `tests/buckets`
-    // knows what each one does.
-    let possible = |name: &&&[u8]| {
-        !case.is_remote() || !(name.iter().any(u8::is_ascii_control) || name.starts_with(b"."))
-    };
+    // Servers of buckets differ in which control characters they can list; `tests/buckets` knows what each one does.
+    let possible = |name: &&&[u8]| !case.is_bucket() || !name.iter().any(u8::is_ascii_control);
     let keys = case.possible(
         nasty
             .iter()
@@ -205,7 +202,7 @@ pub fn readers_beside_writers_see_whole_values(case: &Case) {
 
 /// §5.5, to the coarsest clock that files have here.
 pub fn a_value_is_as_new_as_its_last_change(case: &Case) {
-    let coarsest = if case.is_remote() { Duration::from_secs(1) } else { Duration::from_millis(20) };
+    let coarsest = if case.is_bucket() { Duration::from_secs(1) } else { Duration::from_millis(20) };
     let before: SystemTime = env::now() - coarsest;
     case.put(&path("a/b"), b"v");
     let value = case.store.stat(&path("a/b")).unwrap().unwrap();
