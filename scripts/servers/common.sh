@@ -12,7 +12,10 @@ set -euo pipefail
 name=$(basename "$0")
 servers=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/target/servers
 python=$servers/python/bin/python
+# Processes of the server, and what they are called. Two cores with other work to do make every start slow.
 children=()
+declare -A called
+patience=120
 
 # A port below those that the kernel gives to connections, so that none takes it before the server does.
 free_port() {
@@ -34,23 +37,36 @@ answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 child() {
     setpriv --pdeathsig KILL "$@" >>"$folder/log" 2>&1 </dev/null &
     children+=($!)
+    called[$!]=$1
 }
 
-# Tries a command again and again, for at most half a minute, while all processes of the server live.
+# Ends the last one that was started.
+end_last_child() {
+    kill -KILL "${children[-1]}" 2>/dev/null || true
+    wait "${children[-1]}" 2>/dev/null || true
+    unset "children[-1]"
+}
+
+# Tries a command again and again, for at most `patience` seconds, while all processes of the server live.
 until_it_does() {
-    local deadline=$((SECONDS + 30)) process
+    local deadline=$((SECONDS + patience)) process
     until "$@" >/dev/null 2>&1; do
         for process in "${children[@]}"; do
-            kill -0 "$process" 2>/dev/null || { failed "ended at its start"; return 1; }
+            kill -0 "$process" 2>/dev/null || { failed "was left by ${called[$process]}, which ended at its start"; return 1; }
         done
-        [ $SECONDS -lt $deadline ] || { failed "is not ready after 30 s: $*"; return 1; }
+        [ $SECONDS -lt $deadline ] || { failed "is not ready after $patience s: $*"; return 1; }
         sleep 0.05
     done
 }
 
 failed() {
-    echo "$name $1; its log ends:" >&2
-    tail -n 20 "$folder/log" >&2
+    local log
+    echo "$name $1" >&2
+    for log in "$folder"/log "$folder"/*.log; do
+        [ -s "$log" ] || continue
+        echo "── its $(basename "$log") ends:" >&2
+        tail -n 20 "$log" >&2
+    done
 }
 
 # Nothing that it stores is kept, so nothing is lost by killing it.

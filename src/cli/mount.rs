@@ -21,10 +21,11 @@ use crate::{daemon, logging};
     after_long_help = AFTER_HELP
 )]
 pub struct Mount {
-    /// What to mount: `kind`, `kind:location`, or a path
+    /// What to mount: `kind`, `kind:location`, a URL, or a path
     ///
     /// `lmdb` without a location mounts the store in MOUNTPOINT in its own place; `lmdb:./store` mounts it elsewhere;
-    /// `memory` starts empty. A path tells its kind by its content; one that looks like a kind or has a colon is
+    /// `memory` starts empty. A URL is percent-decoded: `s3://bucket/prefix`, `gs://bucket/prefix`,
+    /// `az://account/container/prefix`; a folder of this machine is `file:///path`. A path tells its kind by its content; one that looks like a kind or has a colon is
     /// written ./x. `kvfs stores` lists the kinds.
     #[arg(value_name = "SOURCE")]
     source: OsString,

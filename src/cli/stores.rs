@@ -51,7 +51,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
     let location = match driver.location {
         Location::None => driver.kind.to_owned(),
         Location::Folder => format!("{}:FOLDER", driver.kind),
-        Location::Bucket => format!("{}://bucket/prefix", driver.kind),
+        Location::Bucket(form) => form.to_owned(),
         Location::FolderInPlace => format!("{0}:FOLDER, or {0} in place", driver.kind),
     };
     let atomic = match caps.atomic {

@@ -58,7 +58,7 @@ impl Source {
         if !is_known(&kind) {
             return Err(unknown_kind(&kind, text));
         }
-        let is_bucket = store::driver(&kind).is_some_and(|driver| driver.location == Location::Bucket);
+        let is_bucket = store::driver(&kind).is_some_and(|driver| driver.location.is_bucket());
         if let Some(rest) = location.strip_prefix(b"//") {
             if !is_bucket {
                 let sentence = format!("a {kind} store has no URL: write {kind}:/path");
@@ -80,8 +80,7 @@ impl Source {
     pub fn absolute(self, folder: &Path) -> Source {
         match self {
             Source::Kind { kind, location } => {
-                let is_bucket =
-                    store::driver(&kind).is_some_and(|driver| driver.location == Location::Bucket);
+                let is_bucket = store::driver(&kind).is_some_and(|driver| driver.location.is_bucket());
                 let absolute = |path: PathBuf| if is_bucket { path } else { join(folder, &path) };
                 Source::Kind { kind, location: location.map(absolute) }
             }
@@ -177,7 +176,7 @@ impl Place {
             let why = match self.driver.location {
                 Location::None => format!("{kind} has no place, and nothing to compact"),
                 Location::FolderInPlace | Location::Folder => format!("which {kind}? Write {kind}:/path"),
-                Location::Bucket => format!("which bucket? Write {kind}://bucket/prefix"),
+                Location::Bucket(form) => format!("which bucket? Write {form}"),
             };
             Error::new(ErrorKind::Invalid, why)
         })
@@ -186,7 +185,7 @@ impl Place {
     /// The source as people and the mount table see it: the kind, and its place without secrets (§8.7).
     pub fn shown(&self, mount_point: &Path) -> String {
         match self.location_for(mount_point) {
-            Some(location) if self.driver.location == Location::Bucket => {
+            Some(location) if self.driver.location.is_bucket() => {
                 format!("{}://{}", self.driver.kind, location.display())
             }
             Some(location) => format!("{}:{}", self.driver.kind, location.display()),
@@ -201,7 +200,7 @@ impl Place {
     pub fn check(&self, spec: &MountSpec) -> Result<()> {
         let kind = self.driver.kind;
         let placeless = self.driver.location == Location::None;
-        if self.driver.location == Location::Bucket {
+        if self.driver.location.is_bucket() {
             self.named_location()?;
         } else if spec.service != Service::default() {
             let sentence = format!("{kind} is no service: --endpoint and the like are for buckets");

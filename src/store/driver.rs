@@ -45,14 +45,19 @@ pub enum Location {
     FolderInPlace,
     /// A folder, always.
     Folder,
-    /// A bucket of a service and a prefix in it, as in `s3://bucket/prefix`.
-    Bucket,
+    /// A bucket of a service and a prefix in it, as a URL of this form: `s3://bucket/prefix`.
+    Bucket(&'static str),
 }
 
 impl Location {
     /// Whether it is a path of this machine's file system.
     pub fn is_path(self) -> bool {
         matches!(self, Location::FolderInPlace | Location::Folder)
+    }
+
+    /// Whether it is a bucket of a service.
+    pub fn is_bucket(self) -> bool {
+        matches!(self, Location::Bucket(_))
     }
 }
 

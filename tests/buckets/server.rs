@@ -30,7 +30,8 @@ pub struct Server {
 }
 
 const COUNT: usize = 4;
-static SERVERS: [OnceLock<Server>; COUNT] = [const { OnceLock::new() }; COUNT];
+/// One that does not start is not started again by each test that needs it.
+static SERVERS: [OnceLock<Result<Server, String>>; COUNT] = [const { OnceLock::new() }; COUNT];
 
 impl Service {
     /// All of them.
@@ -60,7 +61,8 @@ impl Service {
 
     /// Its server, started if need be.
     pub fn server(self) -> &'static Server {
-        SERVERS[self as usize].get_or_init(|| Server::start(self.script()))
+        let started = SERVERS[self as usize].get_or_init(|| Server::start(self.script()));
+        started.as_ref().unwrap_or_else(|why| panic!("{why}"))
     }
 }
 
@@ -77,7 +79,7 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 impl Server {
-    fn start(script: &str) -> Server {
+    fn start(script: &str) -> Result<Server, String> {
         let log =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{script}-{}.log", std::process::id()));
         let mut child = Command::new(repository("scripts/servers").join(script))
@@ -91,10 +93,12 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Some(url) = line.trim_end().strip_prefix("ready ") else {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
-            panic!("scripts/servers/{script} did not start (run scripts/setup --tests): {line}{said}");
+            return Err(format!(
+                "scripts/servers/{script} did not start (scripts/setup --buckets): {line}{said}"
+            ));
         };
         let _ = std::fs::remove_file(&log);
-        Server { url: url.to_owned(), _script: child }
+        Ok(Server { url: url.to_owned(), _script: child })
     }
 }
 

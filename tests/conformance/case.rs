@@ -15,7 +15,7 @@ use kvfs::layer::read_ahead::ReadAhead;
 use kvfs::layer::remote::Remote;
 use kvfs::layer::with_blocks;
 use kvfs::payload::Payload;
-use kvfs::store::api::{Caps, Change, Cursor, Kind, Pace, Stat, Store, Value, When};
+use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
 use kvfs::store::driver::{Commit, Driver, Location, Opening};
 use tempfile::TempDir;
 
@@ -149,17 +149,17 @@ impl Case {
         Case::open_with(&self.kind, self.opening.commit, self.layer).unwrap()
     }
 
-    /// Whether it is asked over a network: each question takes long, so the tests ask fewer, and it need not keep a version
-    /// that is read while another program replaces it (§3.1).
-    pub fn is_remote(&self) -> bool {
-        self.caps().pace == Pace::Network
+    /// Whether it is a bucket of a service: each question takes long, so the tests ask fewer; it keeps no version that was
+    /// replaced (§3.1), tells times in seconds (§5.5), and has directories as markers beside attributes (§2.2).
+    pub fn is_bucket(&self) -> bool {
+        self.driver.location.is_bucket()
     }
 
-    /// All bytes of an open value; `None` where a remote store says that this version has gone.
+    /// All bytes of an open value that was replaced or removed; `None` where a bucket says that this version has gone.
     pub fn bytes_still(&self, value: &dyn Value) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         match value.read(0, value.len(), &mut |piece| bytes.extend_from_slice(piece)) {
-            Err(error) if self.is_remote() && error.kind() == ErrorKind::Stale => None,
+            Err(error) if self.is_bucket() && error.kind() == ErrorKind::Stale => None,
             read => {
                 read.unwrap();
                 Some(bytes)

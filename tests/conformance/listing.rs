@@ -112,7 +112,7 @@ pub fn an_empty_marker_is_not_listed_and_a_full_one_is(case: &Case) {
     assert_eq!(case.kind(&path("a")), Some(Kind::Branch));
     assert_eq!(case.names(&Key::root()), [b"a"]);
     assert!(case.entries(&path("a")).is_empty());
-    let marker = (!case.caps().attributes || case.is_remote()).then_some(Kind::Leaf);
+    let marker = (!case.caps().attributes || case.is_bucket()).then_some(Kind::Leaf);
     assert_eq!(case.kind(&path("a/")), marker, "the marker can be reached, where there is one");
     if case.caps().folders {
         return;
@@ -125,7 +125,7 @@ pub fn an_empty_marker_is_not_listed_and_a_full_one_is(case: &Case) {
 pub fn many_keys_are_listed_once_each(case: &Case) {
     // Three names a number, so that pages of any even size end between a value and what is below it.
     let ends = ["", "!", "!!", "/below"];
-    let count = if case.is_remote() { 300 } else { 2500 };
+    let count = if case.is_bucket() { 300 } else { 2500 };
     let keys: Vec<_> = (0..count).flat_map(|n| ends.map(|end| path(&format!("{n:05}{end}")))).collect();
     let folders = case.caps().folders;
     let keys: Vec<_> = keys.into_iter().filter(|key| !folders || key.len() == 1).collect();

@@ -7,7 +7,7 @@ use kvfs::store::api::{Cursor, Rename, Value, When};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::case::{Case, failure};
+use crate::case::{Case, bytes_of, failure};
 use crate::reference::Reference;
 
 #[derive(Clone, Debug)]
@@ -65,8 +65,8 @@ fn operations() -> impl Strategy<Value = Operation> {
 
 pub fn the_store_does_as_the_reference_does(first: &Case) {
     let empty_key = first.holds_the_empty_key();
-    // A store on a disk pays for each commit, a remote one for each question; the reference is cheap.
-    let cases = if first.is_remote() {
+    // A store on a disk pays for each commit, a bucket for each question; the reference is cheap.
+    let cases = if first.is_bucket() {
         6
     } else if first.lasts() {
         24
@@ -103,25 +103,34 @@ struct Listing {
     branching: BTreeSet<Vec<u8>>,
 }
 
+/// An open value.
+struct Opened {
+    key: Key,
+    value: Box<dyn Value>,
+    expected: Vec<u8>,
+    /// Whether there may be another version by now.
+    changed: bool,
+}
+
 struct Run {
     case: Case,
     reference: Reference,
-    open: Vec<(Box<dyn Value>, Vec<u8>)>,
+    open: Vec<Opened>,
     listings: Vec<Listing>,
 }
 
 impl Run {
     fn new(case: Case) -> Run {
         // Buckets keep attributes with their objects, and directories as markers.
-        let made = (case.caps().attributes && !case.is_remote()).then(BTreeSet::new);
+        let made = (case.caps().attributes && !case.is_bucket()).then(BTreeSet::new);
         let reference = Reference { made, folders: case.caps().folders, ..Reference::default() };
         Run { case, reference, open: Vec::new(), listings: Vec::new() }
     }
 
-    /// Whether the names of an operation are in the store's own alphabet: a remote one may want text.
+    /// Whether the names of an operation are in the store's own alphabet: keys of buckets are text.
     fn can_name(&self, operation: &Operation) -> bool {
         let text = |key: &&Key| key.segments().all(|segment| str::from_utf8(segment.bytes).is_ok());
-        !self.case.is_remote() || operation.keys().iter().all(text)
+        !self.case.is_bucket() || operation.keys().iter().all(text)
     }
 
     fn step(&mut self, operation: &Operation) {
@@ -147,6 +156,10 @@ impl Run {
             Operation::List(dir, count) => return self.list(dir, *count),
         };
         assert_eq!(failure(outcome), expected.err(), "{operation:?}");
+        for opened in &mut self.open {
+            let touches = |key: &&Key| opened.key == **key || opened.key.starts_with(key);
+            opened.changed |= operation.keys().iter().any(touches);
+        }
         self.compare();
     }
 
@@ -155,7 +168,7 @@ impl Run {
         let expected = self.reference.values.get(key);
         assert_eq!(value.is_some(), expected.is_some(), "{key:?}");
         if let Some((value, expected)) = value.zip(expected) {
-            self.open.push((value, expected.clone()));
+            self.open.push(Opened { key: key.clone(), value, expected: expected.clone(), changed: false });
         }
     }
 
@@ -218,9 +231,9 @@ impl Run {
 
     fn finish(mut self) {
         self.compare();
-        for (value, expected) in &self.open {
-            let bytes = self.case.bytes_still(&**value);
-            assert!(bytes.is_none_or(|bytes| bytes == *expected), "an open value changed");
+        for Opened { key, value, expected, changed } in &self.open {
+            let bytes = if *changed { self.case.bytes_still(&**value) } else { Some(bytes_of(&**value)) };
+            assert!(bytes.is_none_or(|bytes| bytes == *expected), "the open value of {key:?} changed");
         }
         for mut listing in std::mem::take(&mut self.listings) {
             while !listing.cursor.done {

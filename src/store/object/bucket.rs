@@ -101,8 +101,8 @@ pub struct Abilities {
     pub batch: usize,
     /// Whether a listing can begin after any key; otherwise only where a page ended.
     pub starts_anywhere: bool,
-    /// Characters that keys cannot have.
-    pub forbidden: &'static [char],
+    /// Why no object can have this key, as a sentence about the service; `None` where one can.
+    pub refuses: fn(&str) -> Option<&'static str>,
 }
 
 /// What is known of an object.

@@ -191,15 +191,18 @@ impl Tree {
         self.reach.wait_long(LONG_WORK, self.copy_one(&object, &raw, Some(&headers), Condition::Always))
     }
 
-    /// The object at `raw`, where its bytes are those of `body`.
+    /// The object at `raw`, where its bytes are those of `body`. What somebody replaces while it is looked at has others.
     fn found_there(&self, raw: &str, body: &Payload) -> Result<Option<Object>> {
         let Some(object) = self.reach.wait(self.reach.bucket.head(raw))? else { return Ok(None) };
         if object.size != body.len() {
             return Ok(None);
         }
         let opened = Opened::of(&self.reach, &object)?;
-        let same = opened.has_bytes(&mut |at, size| upload::piece(body, at, size))?;
-        Ok(same.then_some(object))
+        match opened.has_bytes(&mut |at, size| upload::piece(body, at, size)) {
+            Ok(same) => Ok(same.then_some(object)),
+            Err(error) if error.kind() == ErrorKind::Stale => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn delete(&self, key: &Key, when: &When) -> Result<()> {

@@ -27,10 +27,16 @@ use crate::store::driver::{Addressing, AttributeStyle, Driver, Location, Opening
 /// What makes a bucket of one service of its address.
 type Connect = fn(&Address) -> Result<Arc<dyn Bucket>>;
 
+/// What a SOURCE of each service looks like.
+const S3_FORM: &str = "s3://bucket/prefix";
+const AZURE_FORM: &str = "az://account/container/prefix";
+const GCS_FORM: &str = "gs://bucket/prefix";
+
 /// `s3` for the list of stores.
 pub static S3: Driver = Driver {
     kind: "s3",
     about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
+    location: Location::Bucket(S3_FORM),
     caps: || caps("s3", 5 << 40),
     open: open_s3,
     ..BUCKET
@@ -39,7 +45,8 @@ pub static S3: Driver = Driver {
 /// `az` for the list of stores.
 pub static AZURE: Driver = Driver {
     kind: "az",
-    about: "containers of Azure Blob storage: az://account/container/prefix",
+    about: "containers of Azure Blob storage",
+    location: Location::Bucket(AZURE_FORM),
     caps: || Caps { attributes: true, ..caps("az", 190 << 40) },
     open: |opening| open("az", opening, |address| Ok(Arc::new(Azure::new(address)?)), Some(Style::Azure)),
     ..BUCKET
@@ -49,6 +56,7 @@ pub static AZURE: Driver = Driver {
 pub static GCS: Driver = Driver {
     kind: "gs",
     about: "buckets of Google Cloud Storage",
+    location: Location::Bucket(GCS_FORM),
     caps: || Caps { attributes: true, ..caps("gs", 5 << 40) },
     open: |opening| open("gs", opening, |address| Ok(Arc::new(Gcs::new(address)?)), Some(Style::Gcs)),
     ..BUCKET
@@ -79,7 +87,7 @@ fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
 const BUCKET: Driver = Driver {
     kind: "",
     about: "",
-    location: Location::Bucket,
+    location: Location::Bucket(""),
     caps: || caps("", 0),
     separator: "/",
     recognise: |_| false,
@@ -217,10 +225,10 @@ fn address<'l>(kind: &str, location: &'l str, opening: &Opening) -> Result<(Addr
     };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
-        let which = if kind == "az" {
-            "az://account/container/prefix"
-        } else {
-            "s3://bucket/prefix, gs://bucket/prefix"
+        let which = match kind {
+            "az" => AZURE_FORM,
+            "gs" => GCS_FORM,
+            _ => S3_FORM,
         };
         return Err(Error::new(ErrorKind::Invalid, format!("which bucket? Write {which}")));
     }

@@ -81,6 +81,23 @@ fn promise_8_1_a_put_whose_answer_was_lost_is_known_by_its_bytes() {
     }
 }
 
+/// §4.6: who closes last wins, also where somebody else comes in between while a lost answer is made good.
+#[test]
+fn promise_4_6_a_put_whose_answer_was_lost_is_not_refused_for_what_others_put() {
+    let (shelf, tree) = shelf("lost put, replaced", &[]);
+    let (mut lost, mut replaced) = (false, false);
+    shelf.meddle(move |shelf, operation, key| match operation {
+        "put" if !std::mem::replace(&mut lost, true) => Fate::LostBack,
+        "get" if !std::mem::replace(&mut replaced, true) => {
+            shelf.foreign(key, "theirs");
+            Fate::Fine
+        }
+        _ => Fate::Fine,
+    });
+    put(&tree, "k", b"ours!!", When::Always).unwrap();
+    assert_eq!(shelf.all(), [("k".to_owned(), "ours!!".to_owned())]);
+}
+
 #[test]
 fn promise_8_1_what_is_always_lost_is_given_up_after_a_few_tries() {
     let (shelf, tree) = shelf("always lost", &["k"]);

@@ -13,8 +13,8 @@ pub(super) struct Names {
     separator: Separator,
     /// The longest key, prefix included, in bytes.
     key_max: usize,
-    /// Characters that keys cannot have.
-    forbidden: &'static [char],
+    /// [`Abilities::refuses`].
+    refuses: fn(&str) -> Option<&'static str>,
 }
 
 impl Names {
@@ -28,8 +28,8 @@ impl Names {
         {
             prefix.push_str(text);
         }
-        let (key_max, forbidden) = (abilities.key_max as usize, abilities.forbidden);
-        Names { prefix, separator, key_max, forbidden }
+        let (key_max, refuses) = (abilities.key_max as usize, abilities.refuses);
+        Names { prefix, separator, key_max, refuses }
     }
 
     /// What splits keys.
@@ -89,20 +89,20 @@ impl Names {
             let sentence = format!("a key of {length} bytes: a bucket's has at most {most}");
             return Err(Error::new(ErrorKind::NameTooLong, sentence));
         }
-        if let Some(character) = text.chars().find(|character| self.forbidden.contains(character)) {
-            let sentence = format!("{key:?} has a {character:?}, which keys of this service cannot have");
-            return Err(Error::new(ErrorKind::NameEncoding, sentence));
-        }
         if length == 0 {
             return Err(Error::new(ErrorKind::Invalid, "a bucket has no key without bytes"));
         }
-        Ok(self.prefix.clone() + text)
+        let raw = self.prefix.clone() + text;
+        match (self.refuses)(&raw) {
+            Some(why) => Err(Error::new(ErrorKind::NameEncoding, format!("{raw:?}: {why}"))),
+            None => Ok(raw),
+        }
     }
 
     fn with_prefix(&self, flat: Vec<u8>) -> Option<String> {
         let text = String::from_utf8(flat).ok()?;
         let raw = self.prefix.clone() + &text;
-        let possible = !raw.is_empty() && raw.len() <= self.key_max && !raw.contains(self.forbidden);
+        let possible = !raw.is_empty() && raw.len() <= self.key_max && (self.refuses)(&raw).is_none();
         possible.then_some(raw)
     }
 }
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn keys_stand_behind_the_prefix_and_must_be_text() {
         let abilities =
-            |forbidden| Abilities { key_max: 12, forbidden, ..super::super::upload::tests::abilities() };
-        let names = Names::new("p", Some(b"/".to_vec()), &abilities(&[]));
+            |refuses| Abilities { key_max: 12, refuses, ..super::super::upload::tests::abilities() };
+        let names = Names::new("p", Some(b"/".to_vec()), &abilities(|_| None));
         let key = |segments: &[&[u8]]| Key::of(segments.iter().copied());
         assert_eq!(names.existing(&key(&[b"a", b"b"])).as_deref(), Some("p/a/b"));
         assert_eq!(names.existing(&key(&[b""])).as_deref(), Some("p/"));
@@ -136,10 +136,10 @@ mod tests {
         assert_eq!(names.fitting(&key(&[b"\xff"])).unwrap_err().kind(), ErrorKind::NameEncoding);
         assert_eq!(names.fitting(&key(&[b"0123456789"])).unwrap(), "p/0123456789");
         assert_eq!(names.fitting(&key(&[b"0123456789a"])).unwrap_err().kind(), ErrorKind::NameTooLong);
-        let strict = Names::new("", None, &abilities(&['\\']));
+        let strict = Names::new("", None, &abilities(|key| key.contains('\\').then_some("it has one")));
         assert_eq!(strict.existing(&key(&[b"a\\b"])), None);
         assert_eq!(strict.fitting(&key(&[b"a\\b"])).unwrap_err().kind(), ErrorKind::NameEncoding);
-        let whole = Names::new("", None, &abilities(&[]));
+        let whole = Names::new("", None, &abilities(|_| None));
         assert_eq!(whole.existing(&key(&[b"a/b"])).as_deref(), Some("a/b"));
         assert_eq!(whole.existing(&key(&[b""])), None);
         assert_eq!(whole.fitting(&key(&[b""])).unwrap_err().kind(), ErrorKind::Invalid);

@@ -150,8 +150,10 @@ pub(super) fn keys_stay_as_they_are(bucket: &dyn Bucket) {
             refused => assert_eq!(refused, Some(ErrorKind::NameEncoding), "{key:?}"),
         }
     }
-    put(bucket, "a/b", b"what a backslash must not be taken for");
-    assert_eq!(head(bucket, "a\\b").is_some(), possible.contains(&"a\\b"));
+    put(bucket, "a/b", b"what others must not be taken for");
+    for key in NASTY {
+        assert_eq!(head(bucket, key).is_some(), possible.contains(&key), "{key:?}");
+    }
     wait(bucket.delete("a/b", &Condition::Always)).unwrap();
     for &key in &possible {
         assert_eq!(get(bucket, key, 0, 100, None).unwrap(), key.as_bytes(), "{key:?}");

@@ -122,7 +122,7 @@ pub(super) mod tests {
             key_max: 1024,
             batch: 1000,
             starts_anywhere: true,
-            forbidden: &[],
+            refuses: |_| None,
         }
     }
 

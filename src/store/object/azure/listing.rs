@@ -12,7 +12,8 @@ const PAGE_MAX: u32 = 5000;
 
 impl Session {
     pub(super) async fn list(&self, listing: &Listing<'_>) -> Result<Page> {
-        if !is_possible(listing.prefix) {
+        // The service would list what has a slash there.
+        if listing.prefix.contains('\\') {
             return Ok(Page::default());
         }
         let mut request = self
@@ -42,6 +43,15 @@ impl Session {
                 }
                 xml::Entry::Blob(blob) => page.objects.push(object(blob.name.decoded(&what)?, *blob)),
             }
+        }
+        let entries = page.objects.len() + page.prefixes.len();
+        page.objects.retain(|object| is_possible(&object.key));
+        page.prefixes.retain(|prefix| is_possible(prefix));
+        let left_out = entries - page.objects.len() - page.prefixes.len();
+        if left_out > 0 {
+            tracing::warn!(
+                "{what}: {left_out} names end with a dot, which Azure itself has none of: left out"
+            );
         }
         page.objects.sort_by(|one, other| one.key.cmp(&other.key));
         page.prefixes.sort();

@@ -55,7 +55,7 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1,
         starts_anywhere: false,
-        forbidden: &['\\'],
+        refuses: session::refuses,
     }
 }
 

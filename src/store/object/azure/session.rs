@@ -60,9 +60,8 @@ impl Session {
     /// # Errors
     /// `NameEncoding`: a key that no blob can have.
     pub(super) fn request(&self, operation: &'static str, method: Method, key: &str) -> Result<Request> {
-        if !is_possible(key) {
-            let sentence = format!("{}: Azure makes a slash of every backslash", self.subject(key));
-            return Err(Error::new(ErrorKind::NameEncoding, sentence));
+        if let Some(why) = refuses(key) {
+            return Err(Error::new(ErrorKind::NameEncoding, format!("{}: {why}", self.subject(key))));
         }
         let request = Request::new(operation, method, &self.settings.endpoint.origin, self.path(key));
         request.about(self.subject(key)).header("x-ms-version", VERSION)
@@ -84,7 +83,18 @@ impl Session {
     }
 }
 
-/// Whether a blob can have this key: asked for a backslash, the service answers about another key, which has a slash.
+/// Why no blob can have this key: asked for it, the service takes it for another one, and a put would replace that. (Azurite
+/// keeps names with dots apart.)
+pub(super) fn refuses(key: &str) -> Option<&'static str> {
+    if key.contains('\\') {
+        Some("Azure makes a slash of every backslash")
+    } else if key.split('/').any(|name| name.ends_with('.')) {
+        Some("Azure drops a dot at the end of a name")
+    } else {
+        None
+    }
+}
+
 pub(super) fn is_possible(key: &str) -> bool {
-    !key.contains('\\')
+    refuses(key).is_none()
 }

@@ -53,7 +53,7 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1,
         starts_anywhere: true,
-        forbidden: &[],
+        refuses: objects::refuses,
     }
 }
 

@@ -129,19 +129,23 @@ fn related(
     Ok(request.header("content-type", &format!("multipart/related; boundary={boundary}"))?.body(whole))
 }
 
-/// Whether an object can have this key.
+/// Why no object can have this key.
+pub(super) fn refuses(key: &str) -> Option<&'static str> {
+    let refused = matches!(key, "" | "." | "..")
+        || key.contains(['\r', '\n'])
+        || key.starts_with(".well-known/acme-challenge/");
+    refused.then_some("no object of Google's can be called so")
+}
+
 fn is_possible(key: &str) -> bool {
-    !matches!(key, "" | "." | "..")
-        && !key.contains(['\r', '\n'])
-        && !key.starts_with(".well-known/acme-challenge/")
+    refuses(key).is_none()
 }
 
 /// # Errors
 /// `NameEncoding`.
 pub(super) fn check(key: &str) -> Result<()> {
-    if is_possible(key) {
-        return Ok(());
+    match refuses(key) {
+        Some(why) => Err(Error::new(ErrorKind::NameEncoding, format!("{key:?}: {why}"))),
+        None => Ok(()),
     }
-    let sentence = format!("{key:?}: no object of Google's can be called so");
-    Err(Error::new(ErrorKind::NameEncoding, sentence))
 }

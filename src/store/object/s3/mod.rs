@@ -75,7 +75,7 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1000,
         starts_anywhere: true,
-        forbidden: &[],
+        refuses: |_| None,
     }
 }
 
