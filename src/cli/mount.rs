@@ -25,8 +25,8 @@ pub struct Mount {
     ///
     /// `lmdb` without a location mounts the store in MOUNTPOINT in its own place; `lmdb:./store` mounts it elsewhere;
     /// `memory` starts empty. A URL is percent-decoded: `s3://bucket/prefix`, `gs://bucket/prefix`,
-    /// `az://account/container/prefix`; a folder of this machine is `file:///path`. A path tells its kind by its content; one that looks like a kind or has a colon is
-    /// written ./x. `kvfs stores` lists the kinds.
+    /// `az://account/container/prefix`; a folder of this machine is `file:///path`. A path tells its kind by its content;
+    /// one that looks like a kind or has a colon is written ./x. `kvfs stores` lists the kinds.
     #[arg(value_name = "SOURCE")]
     source: OsString,
 

@@ -4,9 +4,10 @@ use std::ffi::{OsStr, OsString};
 
 use serde_json::json;
 
+use crate::LIMIT;
 use crate::bucket::{Bucket, CREDENTIALS};
 use crate::foreign::ask;
-use crate::harness::{LIMIT, Mount, Place, until, watched};
+use crate::harness::{Mount, Place, until, watched};
 use crate::proxy::{ALWAYS, Fault};
 use crate::server::{Service, start};
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nix::libc;
 
+use crate::LIMIT;
 use crate::bucket::Bucket;
-use crate::harness::{LIMIT, Mount, PATIENCE, noise, put, same_bytes, until, watched};
+use crate::harness::{Mount, PATIENCE, noise, put, same_bytes, until, watched};
 use crate::proxy::{ALWAYS, Fault, Proxy};
 use crate::server::Service;
 
@@ -120,7 +121,8 @@ on_services! {
 
     /// §4.2: a stream in parts, of which requests and answers are lost at every step, arrives whole and leaves nothing.
     fn promise_4_2_an_upload_survives_faults_at_every_step(bucket, mount, proxy) with &[]; {
-        let bytes = noise(4, 41 << 20);
+        // Two parts that are sent while it is written, and one that is left for the close.
+        let bytes = noise(4, 17 << 20);
         let mut nameless = Vec::new();
         for (n, fault) in [Fault::refused(503, "SlowDown"), Fault::Lost, Fault::AnswerLost].into_iter().enumerate() {
             for operation in ["begin", "part", "complete"] {
@@ -129,7 +131,8 @@ on_services! {
                 put(mount.at(&key), &bytes).unwrap_or_else(|error| panic!("{fault:?} of {operation}: {error}"));
                 same_bytes(&key, &bucket.get(&key).unwrap(), &bytes);
                 let met = left.load(std::sync::atomic::Ordering::SeqCst) == 0;
-                assert!(met || operation != "complete", "{fault:?} of {operation} was not met");
+                let not_asked = bucket.service == Service::Azure && operation == "begin";
+                assert!(met || not_asked, "{fault:?} of {operation} was not met");
                 // The name of an upload whose first answer is lost is known to nobody: S3 has no way to tell it from
                 // another writer's, so it stays.
                 if bucket.service == Service::Moto && operation == "begin" && matches!(fault, Fault::AnswerLost) {

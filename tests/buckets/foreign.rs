@@ -26,7 +26,7 @@ impl Foreign {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("Python with boto3: run scripts/setup --tests");
+            .expect("Python with boto3: run scripts/setup --buckets");
         let orders = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
         Foreign { orders, answers, _child: child }

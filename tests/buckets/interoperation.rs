@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::LIMIT;
 use crate::bucket::Bucket;
-use crate::harness::{LIMIT, Mount, Place, mounts_below, needs_root, until, watched};
+use crate::harness::{Mount, Place, mounts_below, needs_root, until, watched};
 use crate::server::Service;
 
 /// `2021-03-04 05:06:07` and half a second.

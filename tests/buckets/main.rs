@@ -28,6 +28,9 @@ mod proxy;
 mod requests;
 mod server;
 
+/// No test takes longer: servers and other clients, each slow by itself, share the machine with it.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+
 // The conformance suite, which finds its stores by `place`.
 #[path = "../conformance/case.rs"]
 mod case;

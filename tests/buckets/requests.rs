@@ -126,7 +126,7 @@ fn measure(bucket: &Bucket, mount: &Mount, proxy: &Proxy, number: usize, row: &R
 fn the_table_of_the_docs_is_what_is_counted() {
     let services = [Service::Moto, Service::Google, Service::Azure];
     start(&services);
-    watched(crate::harness::LIMIT * 2, move |place| {
+    watched(crate::LIMIT, move |place| {
         let mut columns = Vec::new();
         for service in services {
             let bucket = Bucket::new(service);
@@ -154,11 +154,36 @@ fn the_table_of_the_docs_is_what_is_counted() {
     });
 }
 
+/// §4.2: a shell closes what it made for its command while it is empty, and that puts nothing; the last close does.
+#[test]
+fn promise_4_2_a_redirection_is_one_put() {
+    start(&[Service::Moto]);
+    watched(crate::LIMIT, |place| {
+        let bucket = Bucket::new(Service::Moto);
+        let proxy = bucket.proxy();
+        let mount = bucket.mount_through(place, &proxy, &[]);
+        for (n, (script, bytes)) in [
+            ("echo builtin >f0", "builtin\n"),
+            ("cat /dev/null >f1", ""),
+            (": >f2", ""),
+            ("(echo sub; echo shell) >f3", "sub\nshell\n"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            proxy.forget();
+            mount.bash(script);
+            assert_eq!(bucket.get(&format!("f{n}")).unwrap(), bytes.as_bytes(), "{script}");
+            assert_eq!(proxy.counts().get("put"), Some(&1), "{script}: {:?}", proxy.requests());
+        }
+    });
+}
+
 /// Random reads of 4 KiB: at most 32 times the bytes that were asked for, and at most a request each.
 #[test]
 fn random_reads_fetch_little_besides() {
     start(&[Service::Moto]);
-    watched(crate::harness::LIMIT, |place| {
+    watched(crate::LIMIT, |place| {
         let bucket = Bucket::new(Service::Moto);
         let bytes = crate::harness::noise(9, 64 << 20);
         bucket.put("large", &bytes);

@@ -16,7 +16,7 @@ macro_rules! on_every_bucket {
             fn on(service: crate::server::Service) {
                 // Its server is started outside of the time that the test has.
                 service.server();
-                crate::harness::watched(crate::harness::LIMIT, move |place| {
+                crate::harness::watched(crate::LIMIT, move |place| {
                     let bucket = crate::bucket::Bucket::new(service);
                     let mut mount = bucket.mount(place, &[]);
                     body(&bucket, &mut mount);

@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::on_every_bucket;
+use crate::LIMIT;
 use crate::bucket::Bucket;
-use crate::harness::{LIMIT, PATIENCE, until, watched};
+use crate::harness::{PATIENCE, until, watched};
 use crate::server::Service;
 
 /// Keys that make trouble, all of which can be in one bucket.
