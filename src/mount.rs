@@ -397,14 +397,15 @@ impl Parts {
         opening: &Opening,
         own_files: &'static [&'static str],
     ) -> Result<Parts> {
-        let mut shown = if spec.snapshot { store.clone().snapshot()? } else { store.clone() };
-        let stamps = if spec.snapshot { stack::stamped(&shown, &source, opening) } else { None };
+        let mut shown = stack::shown(&store, &spec)?;
+        let is_snapshot = spec.snapshot.is_some();
+        let stamps = if is_snapshot { stack::stamped(&shown, &source, opening) } else { None };
         if let Some(stamps) = &stamps {
             shown = stamps.clone();
         }
         shown = stack::behind_network(shown, &spec, &source)?;
         // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
-        let store = if spec.snapshot { store } else { shown.clone() };
+        let store = if is_snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {
             shown = Arc::new(OwnFiles::new(shown, own_files));
         }
@@ -414,7 +415,7 @@ impl Parts {
             gid: spec.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw()),
             file_mode,
             directory_mode,
-            read_only: spec.read_only || spec.snapshot || !shown.caps().write,
+            read_only: spec.read_only || is_snapshot || !shown.caps().write,
             timeout: spec.timeout,
             ttl: spec.ttl,
             ttl_of_absence: stack::ttl_of_absence(&spec, shown.caps()),
@@ -428,7 +429,7 @@ impl Parts {
     fn mount(&self, device: Device, point: &MountPoint) -> Result<Session> {
         let flags = MountFlags {
             source: &self.shown,
-            read_only: self.spec.read_only || self.spec.snapshot || !self.vfs.store().caps().write,
+            read_only: self.spec.read_only || self.spec.snapshot.is_some() || !self.vfs.store().caps().write,
             no_exec: self.spec.no_exec,
             allow_other: self.spec.allow_other,
         };

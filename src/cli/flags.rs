@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::Failure;
+use crate::config::moment::parse_moment;
 use crate::config::text::{
     parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
     parse_exclusive, parse_memory, parse_timeout, parse_ttl, parse_umask,
 };
-use crate::config::{Exclusive, MountSpec, Separator, Source};
+use crate::config::{Exclusive, Moment, MountSpec, Separator, Source};
 use crate::error::Error;
 use crate::logging;
 use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
@@ -23,9 +24,20 @@ pub struct MountFlags {
     #[arg(long, short = 'r', help_heading = "What is shown")]
     read_only: bool,
 
-    /// Show one moment of the store, read-only: for backups
-    #[arg(long, help_heading = "What is shown")]
-    snapshot: bool,
+    /// Show one moment of the store, read-only, for backups: this one, or TIME where the store keeps old versions
+    ///
+    /// TIME is as in 2026-01-31T10:00:00Z, "2026-01-31 10:00" or 2026-01-31 (local time), or how long ago: 2h, 3days.
+    /// Buckets with versioning show any time since that was switched on; LMDB and memory show the moment of the mount.
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "now",
+        value_parser = parse_moment,
+        help_heading = "What is shown"
+    )]
+    snapshot: Option<Moment>,
 
     /// Look at all of the store before it is mounted, and refuse a damaged one
     ///
@@ -163,7 +175,7 @@ impl MountFlags {
             spec.apply_options(list).map_err(Failure::Usage)?;
         }
         spec.read_only |= self.read_only;
-        spec.snapshot |= self.snapshot;
+        spec.snapshot = self.snapshot.or(spec.snapshot);
         spec.check |= self.check;
         spec.allow_other |= self.allow_other;
         spec.separator = self.separator.or(spec.separator);
@@ -193,4 +205,45 @@ impl MountFlags {
 
 fn working_folder() -> Result<PathBuf, Error> {
     std::path::absolute(Path::new(".")).map_err(|e| Error::io("the working folder", &e))
+}
+
+/// `--snapshot TIME` as `--snapshot=TIME`: a value that may be missing has to be joined, since what follows can be SOURCE. What
+/// reads as a time is one.
+pub fn with_moment_joined(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::with_capacity(arguments.len());
+    let mut open = true;
+    for argument in arguments {
+        // Behind `--` stands another program's command line.
+        open &= argument != "--";
+        match joined.last_mut().filter(|last| open && *last == "--snapshot") {
+            Some(last) if argument.to_str().is_some_and(|text| parse_moment(text).is_ok()) => {
+                last.push("=");
+                last.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_behind_snapshot_belongs_to_it() {
+        let joined = |line: &str| {
+            let arguments = line.split(' ').map(OsString::from).collect();
+            let joined: Vec<_> = with_moment_joined(arguments);
+            joined.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(joined("kvfs mount --snapshot 2h s3://b m"), "kvfs mount --snapshot=2h s3://b m");
+        for same in [
+            "kvfs mount --snapshot lmdb:./s m",
+            "kvfs mount s m --snapshot",
+            "kvfs exec s -- x --snapshot 2h",
+        ] {
+            assert_eq!(joined(same), same);
+        }
+    }
 }

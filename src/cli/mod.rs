@@ -111,7 +111,7 @@ pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = match fstab::translate(&arguments) {
         Ok(Some(arguments)) => parse(arguments),
-        Ok(None) => parse(arguments),
+        Ok(None) => parse(flags::with_moment_joined(arguments)),
         Err(failure) => Err(failure),
     };
     match outcome {

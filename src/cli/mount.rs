@@ -47,6 +47,7 @@ Examples:
   kvfs mount lmdb ./data                      in place, until kvfs unmount ./data
   kvfs mount lmdb:./store ./data              apart: programs that start later can open ./store
   kvfs mount lmdb:./store ./data --snapshot   one moment, read-only
+  kvfs mount s3://bucket ./b --snapshot 2h    a bucket with versioning as it was two hours ago
   kvfs mount memory ./m --save keys.dump      a scratch store, kept in a file at the end
   kvfs mount -o ro,allow_other lmdb:/srv/s /mnt/s
 

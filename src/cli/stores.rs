@@ -77,6 +77,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
         ("renamed", rename.to_owned()),
         ("one transaction", atomic.to_owned()),
         ("--snapshot", yes(caps.snapshot)),
+        ("--snapshot TIME", if caps.past { "where it keeps versions" } else { "no" }.to_owned()),
         ("others' changes seen", watch.to_owned()),
         ("listed in order", yes(caps.ordered)),
         ("an answer takes", pace.to_owned()),

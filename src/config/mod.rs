@@ -1,6 +1,7 @@
 //! What to mount, where and how: one struct, whichever door it came through (flags, `-o`, a file). Parsing does
 //! no I/O.
 
+pub mod moment;
 pub mod separator;
 pub mod source;
 pub mod text;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::moment::Moment;
+use self::moment::parse_moment;
 pub use self::separator::Separator;
 pub use self::source::Source;
 use self::text::{
@@ -51,9 +54,9 @@ pub struct MountSpec {
     /// Whether everything in it is refused that would change the store.
     #[serde(default)]
     pub read_only: bool,
-    /// Whether it shows one moment of the store; implies `read_only`.
-    #[serde(default)]
-    pub snapshot: bool,
+    /// The one moment of the store that it shows; implies `read_only`.
+    #[serde(default, with = "moment::serial")]
+    pub snapshot: Option<Moment>,
     /// Whether all of the store is looked at before it is mounted, and refused where it is damaged (§8.8).
     #[serde(default)]
     pub check: bool,
@@ -185,7 +188,7 @@ impl MountSpec {
             source,
             mount_point,
             read_only: false,
-            snapshot: false,
+            snapshot: None,
             check: false,
             separator: None,
             commit: Commit::default(),
@@ -226,7 +229,8 @@ impl MountSpec {
         let name = name.replace('-', "_");
         match (name.as_str(), value) {
             ("ro" | "read_only", None) => self.read_only = true,
-            ("snapshot", None) => self.snapshot = true,
+            ("snapshot", None) => self.snapshot = Some(Moment::Now),
+            ("snapshot", Some(value)) => self.snapshot = Some(parse_moment(value)?),
             ("check", None) => self.check = true,
             ("allow_other", None) => self.allow_other = true,
             ("noexec", None) => self.no_exec = true,
@@ -321,7 +325,7 @@ mod tests {
         )
         .unwrap();
         spec.apply_options(r"uid=7,gid=8,umask=027,separator=\,,noexec,load=a\,b").unwrap();
-        assert!(spec.check && spec.read_only && spec.allow_other && spec.no_exec && !spec.snapshot);
+        assert!(spec.check && spec.read_only && spec.allow_other && spec.no_exec && spec.snapshot.is_none());
         assert_eq!(spec.commit, Commit::Within(Duration::from_millis(50)));
         assert_eq!(spec.timeout, Duration::from_secs(5));
         assert_eq!(spec.attrs, KeepAttributes::None);

@@ -130,6 +130,8 @@ impl Store for Attrs {
         era,
         resume,
         watch,
+        past,
+        history,
         usage,
         seen_absent,
         written_so_far

@@ -187,6 +187,8 @@ impl Store for BlockCache {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         seen_absent,

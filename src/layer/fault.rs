@@ -160,6 +160,8 @@ impl Store for Faulty {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         facts,

@@ -237,6 +237,8 @@ impl Store for MetadataCache {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         close,

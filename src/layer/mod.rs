@@ -129,6 +129,17 @@ macro_rules! passes_on {
             std::sync::Arc::clone(&self.store).snapshot()
         }
     };
+    (@ past) => {
+        fn past(
+            self: std::sync::Arc<Self>,
+            moment: std::time::SystemTime,
+        ) -> $crate::error::Result<std::sync::Arc<dyn $crate::store::api::Store>> {
+            std::sync::Arc::clone(&self.store).past(moment)
+        }
+    };
+    (@ history) => {
+        fn history(&self) -> Option<std::sync::Arc<dyn $crate::store::api::Store>> { self.store.history() }
+    };
     (@ usage) => { fn usage(&self) -> $crate::store::api::Usage { self.store.usage() } };
     (@ compact) => { fn compact(&self) -> $crate::error::Result<(u64, u64)> { self.store.compact() } };
     (@ facts) => { fn facts(&self) -> Vec<(&'static str, String)> { self.store.facts() } };
@@ -153,6 +164,7 @@ pub mod fault;
 pub mod metadata_cache;
 
 pub mod own_files;
+pub mod own_folder;
 pub mod read_ahead;
 pub mod remote;
 pub mod stamps;

@@ -60,6 +60,8 @@ impl Store for OwnFiles {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         facts,

@@ -339,6 +339,8 @@ impl Store for ReadAhead {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         close,

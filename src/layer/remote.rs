@@ -151,6 +151,8 @@ impl Store for Remote {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         facts,

@@ -194,6 +194,8 @@ impl Store for Stamps {
         resume,
         watch,
         snapshot,
+        past,
+        history,
         usage,
         compact,
         close,

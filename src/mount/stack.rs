@@ -9,11 +9,12 @@ use twox_hash::XxHash3_64;
 use crate::budget::Budget;
 use crate::config::source::Place;
 use crate::config::{MountSpec, Separator};
-use crate::env::Folders;
+use crate::env::{self, Folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer;
 use crate::layer::attrs::Attrs;
 use crate::layer::metadata_cache::MetadataCache;
+use crate::layer::own_folder::OwnFolder;
 use crate::layer::read_ahead::ReadAhead;
 use crate::layer::stamps::Stamps;
 use crate::store;
@@ -81,9 +82,22 @@ pub fn drop_attributes(place: &Place, opening: &Opening) -> Result<String> {
     Ok(if home.remove()? { format!("{shown} is removed") } else { format!("there is no {shown}") })
 }
 
+/// The store as the mount shows it: one moment of it, where that is asked for, else itself with the mount's own folder.
+///
+/// # Errors
+/// `Unsupported` where it has no such moment.
+pub(super) fn shown(store: &Arc<dyn Store>, spec: &MountSpec) -> Result<Arc<dyn Store>> {
+    let now = env::now();
+    match spec.snapshot.map(|moment| moment.past(now)) {
+        None => Ok(OwnFolder::over(Arc::clone(store), now)),
+        Some(None) => Arc::clone(store).snapshot(),
+        Some(Some(moment)) => Arc::clone(store).past(moment),
+    }
+}
+
 /// How the store is to be opened for a mount.
 pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Opening {
-    let read_only = spec.read_only || spec.snapshot;
+    let read_only = spec.read_only || spec.snapshot.is_some();
     let separator = match &spec.separator {
         Some(separator) => separator.clone().into_bytes(),
         None => Separator::Bytes(place.driver.separator.into()).into_bytes(),

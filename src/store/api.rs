@@ -187,6 +187,23 @@ pub trait Store: Send + Sync + 'static {
         Err(Error::new(ErrorKind::Unsupported, "this store keeps no snapshots"))
     }
 
+    /// The store as it was at an earlier moment, read-only and unchanging.
+    ///
+    /// # Errors
+    /// `Unsupported` where what is replaced is not kept; `Invalid` for a moment that is still to come.
+    fn past(self: Arc<Self>, moment: SystemTime) -> Result<Arc<dyn Store>> {
+        let _ = moment;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this store keeps no old versions: --snapshot takes no time here",
+        ))
+    }
+
+    /// Every version that the store keeps: below each key of this one, a value for each. `None` where it keeps none.
+    fn history(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
+
     /// How full it is, from memory, at once (§5.8).
     fn usage(&self) -> Usage {
         Usage::default()
@@ -362,6 +379,8 @@ pub struct Caps {
     pub watch: bool,
     /// Whether [`Store::snapshot`] works.
     pub snapshot: bool,
+    /// Whether [`Store::past`] works, where its owner keeps old versions.
+    pub past: bool,
     /// How much of an [`Store::apply`] is one transaction.
     pub atomic: Atomic,
     /// What it can rename by itself.

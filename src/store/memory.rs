@@ -50,6 +50,7 @@ fn caps() -> Caps {
         // Nobody else can change it, so there is never anything to tell.
         watch: true,
         snapshot: true,
+        past: false,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

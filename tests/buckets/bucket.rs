@@ -23,8 +23,21 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 impl Bucket {
     /// An empty one.
     pub fn new(service: Service) -> Bucket {
+        Bucket::make(service, false)
+    }
+
+    /// An empty one that keeps old versions.
+    pub fn versioned(service: Service) -> Bucket {
+        Bucket::make(service, true)
+    }
+
+    fn make(service: Service, versioning: bool) -> Bucket {
         let name = format!("kvfs-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        ask(service, "make", json!({ "bucket": name }));
+        let mut order = json!({ "bucket": name });
+        if versioning {
+            order["versioning"] = true.into();
+        }
+        ask(service, "make", order);
         Bucket { service, name }
     }
 

@@ -27,6 +27,7 @@ mod place;
 mod proxy;
 mod requests;
 mod server;
+mod versions;
 
 /// No test takes longer: servers and other clients, each slow by itself, share the machine with it.
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(300);

@@ -21,6 +21,7 @@ fn store(separator: Option<&[u8]>) -> Flat<Memory> {
         folders: false,
         watch: false,
         snapshot: true,
+        past: false,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

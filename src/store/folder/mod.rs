@@ -67,6 +67,7 @@ fn caps() -> Caps {
         folders: true,
         watch: false,
         snapshot: false,
+        past: false,
         atomic: Atomic::Key,
         rename: Rename::Tree,
         pace: Pace::Disk,

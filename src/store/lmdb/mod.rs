@@ -90,6 +90,7 @@ fn caps() -> Caps {
         folders: false,
         watch: true,
         snapshot: true,
+        past: false,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Disk,

@@ -1,12 +1,14 @@
 //! What a bucket can be asked: the requests of one service, whichever it is. Keys are whole, as the service has them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+use super::versioned::Versioned;
 use crate::error::Result;
 use crate::store::api::Tag;
 
@@ -72,6 +74,11 @@ pub trait Bucket: Send + Sync + 'static {
     /// Forgets an upload and its parts; one that is gone is no error.
     async fn abort(&self, key: &str, upload: &str) -> Result<()>;
 
+    /// The old versions that it keeps; `None` for a service that keeps none, or does not say when they were replaced.
+    fn versioned(self: Arc<Self>) -> Option<Arc<dyn Versioned>> {
+        None
+    }
+
     /// How often each operation was asked of the service, retries included.
     fn requests(&self) -> Vec<(&'static str, u64)>;
 }
@@ -101,6 +108,8 @@ pub struct Abilities {
     pub batch: usize,
     /// Whether a listing can begin after any key; otherwise only where a page ended.
     pub starts_anywhere: bool,
+    /// Whether it can keep old versions: [`Bucket::versioned`].
+    pub versions: bool,
     /// Why no object can have this key, as a sentence about the service; `None` where one can.
     pub refuses: fn(&str) -> Option<&'static str>,
 }

@@ -37,7 +37,7 @@ pub static S3: Driver = Driver {
     kind: "s3",
     about: "buckets of Amazon S3, and of every server that speaks its protocol (--endpoint)",
     location: Location::Bucket(S3_FORM),
-    caps: || caps("s3", 5 << 40),
+    caps: || Caps { past: true, ..caps("s3", 5 << 40) },
     open: open_s3,
     ..BUCKET
 };
@@ -57,7 +57,7 @@ pub static GCS: Driver = Driver {
     kind: "gs",
     about: "buckets of Google Cloud Storage",
     location: Location::Bucket(GCS_FORM),
-    caps: || Caps { attributes: true, ..caps("gs", 5 << 40) },
+    caps: || Caps { attributes: true, past: true, ..caps("gs", 5 << 40) },
     open: |opening| open("gs", opening, |address| Ok(Arc::new(Gcs::new(address)?)), Some(Style::Gcs)),
     ..BUCKET
 };
@@ -107,6 +107,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         folders: false,
         watch: false,
         snapshot: false,
+        past: false,
         atomic: Atomic::Key,
         rename: Rename::Copy,
         pace: Pace::Network,
@@ -210,6 +211,7 @@ fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Cap
         branches,
         attributes,
         key_max: abilities.key_max,
+        past: abilities.versions,
         ..caps(abilities.scheme, abilities.object_max)
     }
 }

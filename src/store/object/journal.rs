@@ -30,6 +30,12 @@ pub(super) struct Entry<T> {
     of: PhantomData<fn(T)>,
 }
 
+impl<T> Clone for Journal<T> {
+    fn clone(&self) -> Journal<T> {
+        Journal { folder: self.folder.clone(), of: PhantomData }
+    }
+}
+
 impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// The journal of the bucket that is called `source` in sentences, for `work`.
     pub(super) fn of(source: &str, work: &str) -> Journal<T> {

@@ -19,6 +19,8 @@
 //! | `renaming` | renames that were interrupted, and how far others have come |
 //! | `ahead` | objects that are sent while they are written |
 //! | `journal` | uploads that are under way |
+//! | `versioned` | what a bucket that keeps old versions can be asked besides |
+//! | `past`, `history` | a bucket as it was; all versions of all objects, as a store |
 //! | `recent` | the versions that this mount put last |
 
 mod account;
@@ -33,6 +35,7 @@ pub mod driver;
 pub mod endpoint;
 mod fetching;
 pub mod gcs;
+mod history;
 mod honoured;
 mod journal;
 #[cfg(test)]
@@ -41,6 +44,7 @@ pub mod metadata;
 mod moving;
 mod names;
 mod pages;
+mod past;
 mod reach;
 mod recent;
 mod renaming;
@@ -52,3 +56,4 @@ mod tests;
 mod tree;
 mod upload;
 mod value;
+pub mod versioned;

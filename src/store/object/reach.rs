@@ -59,6 +59,25 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// The same with another bucket behind it, which is only read: nothing that this one has under way is under way there.
+    pub(super) fn over(&self, bucket: Arc<dyn Bucket>, opened: SystemTime) -> Reach {
+        Reach {
+            bucket,
+            names: self.names.clone(),
+            style: self.style,
+            recent: Recent::default(),
+            listing_denied: AtomicBool::new(false),
+            honoured: Honoured::NONE,
+            ahead: Ahead::default(),
+            uploads: self.uploads.clone(),
+            renames: self.renames.clone(),
+            progress: Progress::default(),
+            waiting: Waiting::default(),
+            opened,
+            timeout: self.timeout,
+        }
+    }
+
     /// Waits for what the bucket is asked. The client holds each request to its deadline, and knows then whether it may
     /// have been carried out; this wait is a little longer, so that its word comes first.
     pub(super) fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {

@@ -15,6 +15,7 @@ use super::bucket::{
 };
 use super::honoured::Honoured;
 use super::upload;
+use super::versioned::{OldVersion, Versioned, Versions};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What becomes of a request.
@@ -34,6 +35,9 @@ type Meddle = dyn FnMut(&Shelf, &str, &str) -> Fate + Send;
 pub(super) struct Shelf {
     objects: Mutex<BTreeMap<String, (Bytes, Object)>>,
     uploads: Mutex<BTreeMap<String, BTreeMap<u32, Bytes>>>,
+    /// What was replaced and removed.
+    old: Mutex<Vec<(Bytes, OldVersion)>>,
+    /// Numbers what is put and removed; the time of each, too, in seconds since the epoch.
     next: AtomicU64,
     abilities: Abilities,
     /// Entries of a page at most.
@@ -48,6 +52,7 @@ impl Shelf {
         Shelf {
             objects: Mutex::default(),
             uploads: Mutex::default(),
+            old: Mutex::default(),
             next: AtomicU64::new(1),
             abilities: Abilities { listed_headers: true, ..upload::tests::abilities() },
             page: 3,
@@ -79,7 +84,37 @@ impl Shelf {
         self.uploads.lock().len()
     }
 
+    /// The time that the next change will have.
+    pub(super) fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.next.load(Ordering::Relaxed))
+    }
+
+    /// Takes an object away, and keeps it as an old version.
+    pub(super) fn retire(&self, key: &str) {
+        let until = Some(self.now());
+        if let Some((bytes, object)) = self.objects.lock().remove(key) {
+            let (id, since) = (object.version.clone(), object.modified);
+            self.old.lock().push((bytes, OldVersion { object, id, since, until }));
+            self.next.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All versions, by their keys, the newest first.
+    fn versions(&self) -> Vec<(Bytes, OldVersion)> {
+        let current = |(bytes, object): &(Bytes, Object)| {
+            let (id, since) = (object.version.clone(), object.modified);
+            (bytes.clone(), OldVersion { object: object.clone(), id, since, until: None })
+        };
+        let mut all: Vec<_> = self.objects.lock().values().map(current).collect();
+        all.extend(self.old.lock().iter().cloned());
+        all.sort_by(|(_, one), (_, other)| {
+            one.object.key.cmp(&other.object.key).then(other.since.cmp(&one.since))
+        });
+        all
+    }
+
     fn store(&self, key: &str, bytes: Bytes, headers: &Headers) -> Object {
+        self.retire(key);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let object = Object {
             key: key.to_owned(),
@@ -183,14 +218,14 @@ impl Bucket for Shelf {
     async fn delete(&self, key: &str, condition: &Condition) -> Result<()> {
         self.ask("delete", key, || {
             self.check(key, condition)?;
-            self.objects.lock().remove(key);
+            self.retire(key);
             Ok(())
         })
     }
 
     async fn delete_batch(&self, keys: &[&str]) -> Result<Vec<(String, Error)>> {
         self.ask("delete batch", keys.first().unwrap_or(&""), || {
-            keys.iter().for_each(|key| drop(self.objects.lock().remove(*key)));
+            keys.iter().for_each(|key| self.retire(key));
             Ok(Vec::new())
         })
     }
@@ -250,8 +285,58 @@ impl Bucket for Shelf {
         })
     }
 
+    fn versioned(self: Arc<Self>) -> Option<Arc<dyn Versioned>> {
+        Some(self)
+    }
+
     fn requests(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+}
+
+#[async_trait]
+impl Versioned for Shelf {
+    async fn keeps_versions(&self) -> Result<bool> {
+        Ok(self.honours)
+    }
+
+    /// Its token is the number of versions that were looked at.
+    async fn list_versions(&self, listing: &Listing<'_>) -> Result<Versions> {
+        self.ask("list versions", listing.prefix, || {
+            let mut page = Versions::default();
+            let begin = listing.token.map_or(0, |token| token.parse().unwrap());
+            for (index, (_, old)) in self.versions().into_iter().enumerate().skip(begin) {
+                let Some(rest) = old.object.key.strip_prefix(listing.prefix) else { continue };
+                if listing.after.is_some_and(|after| old.object.key.as_str() <= after) {
+                    continue;
+                }
+                if page.versions.len() + page.prefixes.len() == self.page as usize {
+                    page.next = Some(index.to_string());
+                    break;
+                }
+                match listing.delimiter.and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len())) {
+                    Some(end) => page.prefixes.push(old.object.key[..listing.prefix.len() + end].to_owned()),
+                    None => page.versions.push(old),
+                }
+                page.prefixes.dedup();
+            }
+            Ok(page)
+        })
+    }
+
+    async fn head_version(&self, key: &str, id: &str) -> Result<Option<Object>> {
+        let found = self.versions().into_iter().find(|(_, old)| old.object.key == key && old.id == id);
+        Ok(found.map(|(_, old)| old.object))
+    }
+
+    async fn get_version(&self, key: &str, id: &str, start: u64, end: u64) -> Result<Fetched> {
+        self.ask("get version", key, || {
+            let found = self.versions().into_iter().find(|(_, old)| old.object.key == key && old.id == id);
+            let (bytes, old) = found.ok_or(ErrorKind::Stale)?;
+            let bytes = bytes.slice(start as usize..(end as usize).min(bytes.len()));
+            let bytes = futures::stream::iter([Ok(bytes)]).boxed();
+            Ok(Fetched { version: old.object.version, bytes })
+        })
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
 use super::bucket::{Listing, Object};
 use super::change;
+use super::history;
 use super::metadata;
 use super::pages::Below;
 use super::reach::Reach;
@@ -233,6 +235,14 @@ impl Store for Tree {
     fn version_of(&self, key: &Key, _body: &Payload) -> Result<Option<Version>> {
         let version = self.reach.names.existing(key).and_then(|raw| self.reach.recent.version_put(&raw));
         Ok(version.map(|version| Version(version.as_bytes().into())))
+    }
+
+    fn past(self: Arc<Self>, moment: SystemTime) -> Result<Arc<dyn Store>> {
+        history::past(&self.reach, &self.caps, moment)
+    }
+
+    fn history(&self) -> Option<Arc<dyn Store>> {
+        history::of(&self.reach, &self.caps)
     }
 
     fn close(&self) -> Result<()> {

@@ -122,6 +122,7 @@ pub(super) mod tests {
             key_max: 1024,
             batch: 1000,
             starts_anywhere: true,
+            versions: true,
             refuses: |_| None,
         }
     }

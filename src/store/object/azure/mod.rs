@@ -55,6 +55,7 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1,
         starts_anywhere: false,
+        versions: false,
         refuses: session::refuses,
     }
 }

@@ -73,7 +73,7 @@ impl Session {
             (_, version) => version,
         };
         for _ in 0..TRIES {
-            let found = self.find(copy.to).await?.ok_or_else(|| {
+            let found = self.find(copy.to, None).await?.ok_or_else(|| {
                 let kind = if named.is_some() { ErrorKind::Stale } else { ErrorKind::NotFound };
                 Error::new(kind, format!("{}: there is no such object", self.subject(copy.to)))
             })?;

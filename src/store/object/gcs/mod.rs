@@ -15,13 +15,18 @@ mod session;
 mod tests;
 mod uploads;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::address::Address;
 use super::bucket::{
     Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Listing, Object, Page, Range,
 };
+use super::fetching;
+use super::versioned::{Versioned, Versions};
 use crate::error::{Error, ErrorKind, Result};
+use resource::Resource;
 use session::Session;
 
 /// One bucket.
@@ -53,6 +58,7 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1,
         starts_anywhere: true,
+        versions: true,
         refuses: objects::refuses,
     }
 }
@@ -124,7 +130,33 @@ impl Bucket for Gcs {
         self.session.abort(key, upload).await
     }
 
+    fn versioned(self: Arc<Self>) -> Option<Arc<dyn Versioned>> {
+        Some(self)
+    }
+
     fn requests(&self) -> Vec<(&'static str, u64)> {
         self.session.client().counters().requests()
+    }
+}
+
+#[async_trait]
+impl Versioned for Gcs {
+    async fn keeps_versions(&self) -> Result<bool> {
+        self.session.keeps_versions().await
+    }
+
+    async fn list_versions(&self, listing: &Listing<'_>) -> Result<Versions> {
+        self.session.list_versions(listing).await
+    }
+
+    async fn head_version(&self, key: &str, id: &str) -> Result<Option<Object>> {
+        self.session.find(key, Some(id)).await?.map(Resource::object).transpose()
+    }
+
+    async fn get_version(&self, key: &str, id: &str, start: u64, end: u64) -> Result<Fetched> {
+        if start >= end {
+            return fetching::nothing(self.head_version(key, id).await?, None);
+        }
+        self.session.get(key, start, end, Some(id)).await
     }
 }

@@ -17,14 +17,18 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 impl Session {
     pub(super) async fn head(&self, key: &str) -> Result<Option<Object>> {
-        self.find(key).await?.map(Resource::object).transpose()
+        self.find(key, None).await?.map(Resource::object).transpose()
     }
 
-    pub(super) async fn find(&self, key: &str) -> Result<Option<Resource>> {
+    /// The current generation, or the one that is named.
+    pub(super) async fn find(&self, key: &str, generation: Option<&str>) -> Result<Option<Resource>> {
         if !is_possible(key) {
             return Ok(None);
         }
-        let request = self.request("GetObjectMetadata", Method::GET, key, "").query("fields", FIELDS);
+        let mut request = self.request("GetObjectMetadata", Method::GET, key, "").query("fields", FIELDS);
+        if let Some(generation) = generation {
+            request = request.query("generation", generation);
+        }
         let what = request.to_string();
         match self.send(request).await {
             Ok(response) => resource::parse(&what, &response.text().await?).map(Some),

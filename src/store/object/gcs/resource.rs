@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Headers, Object};
+use crate::store::object::versioned::OldVersion;
 
 /// What is asked for of each object.
 pub(super) const FIELDS: &str = "name,size,generation,metageneration,timeCreated,contentType,cacheControl,\
@@ -38,6 +39,8 @@ pub(super) struct Resource {
     pub(super) metageneration: String,
     #[serde(default)]
     time_created: String,
+    /// Of what is no longer current.
+    time_deleted: Option<String>,
     content_type: Option<String>,
     storage_class: Option<String>,
     #[serde(default)]
@@ -55,6 +58,19 @@ pub(super) struct Resources {
     #[serde(default)]
     pub(super) prefixes: Vec<String>,
     pub(super) next_page_token: Option<String>,
+}
+
+/// A bucket, as far as it is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct BucketResource {
+    pub(super) versioning: Option<Versioning>,
+}
+
+/// Whether it keeps what is replaced.
+#[derive(Debug, Deserialize)]
+pub(super) struct Versioning {
+    #[serde(default)]
+    pub(super) enabled: bool,
 }
 
 /// How far a copy is.
@@ -84,6 +100,17 @@ impl Resource {
         headers
     }
 
+    /// One generation, current or not.
+    ///
+    /// # Errors
+    /// `Io`: a size that is none.
+    pub(super) fn version(self) -> Result<OldVersion> {
+        let until = self.time_deleted.as_deref().map(time);
+        let since = time(&self.time_created);
+        let object = self.object()?;
+        Ok(OldVersion { id: object.version.clone(), since, until, object })
+    }
+
     /// # Errors
     /// `Io`: a size that is none.
     pub(super) fn object(self) -> Result<Object> {
@@ -91,17 +118,21 @@ impl Resource {
             Error::new(ErrorKind::Io, format!("gs: {:?} has the size {:?}", self.name, self.size))
         })?;
         let headers = Some(self.headers());
-        let created = self.time_created.parse::<Timestamp>().ok();
         Ok(Object {
             key: self.name,
             size,
-            modified: created.map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
+            modified: time(&self.time_created),
             version: self.generation,
             headers,
             class: self.storage_class,
             archived: false,
         })
     }
+}
+
+/// A time as Google writes it; the epoch where it is none.
+fn time(text: &str) -> SystemTime {
+    text.parse::<Timestamp>().map_or(SystemTime::UNIX_EPOCH, SystemTime::from)
 }
 
 /// An object's fields that are to be set.

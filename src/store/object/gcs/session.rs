@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use reqsign::Signer;
 use reqsign::google::{DefaultCredentialProvider, RequestSigner};
 
+use super::resource::{self, BucketResource};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::address::Address;
@@ -64,6 +65,15 @@ impl Session {
     /// A request of the JSON API about an object, with `after` behind its path; about all where the key is empty.
     pub(super) fn request(&self, operation: &'static str, method: Method, key: &str, after: &str) -> Request {
         self.about(operation, method, key, &format!("/storage/v1/{}{after}", self.resource(key)))
+    }
+
+    /// Whether the bucket keeps the generations that are replaced.
+    pub(super) async fn keeps_versions(&self) -> Result<bool> {
+        let path = format!("/storage/v1/b/{}", encode_word(&self.bucket));
+        let request = self.about("GetBucket", Method::GET, "", &path).query("fields", "versioning");
+        let what = request.to_string();
+        let found: BucketResource = resource::parse(&what, &self.send(request).await?.text().await?)?;
+        Ok(found.versioning.is_some_and(|versioning| versioning.enabled))
     }
 
     /// A request of the JSON API that brings bytes.

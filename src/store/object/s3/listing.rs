@@ -69,7 +69,7 @@ impl Session {
     /// A key of a listing, decoded.
     ///
     /// Amazon writes a space as `+`; some servers leave `+` as it is. The first key that has one is asked for both ways.
-    async fn plain(&self, what: &str, encoded: &str) -> Result<String> {
+    pub(super) async fn plain(&self, what: &str, encoded: &str) -> Result<String> {
         if !encoded.contains('+') {
             return decode(what, encoded, false);
         }

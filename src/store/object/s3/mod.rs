@@ -3,7 +3,7 @@
 //! - `settings`: endpoint, region and style of addresses, from the address, the environment and the profile.
 //! - `credentials`, `profile`: who asks.
 //! - `session`: the client with its credentials; finds the bucket's region; the form of ETags that the server takes.
-//! - `objects`, `listing`, `deletes`, `uploads`: the requests.
+//! - `objects`, `listing`, `deletes`, `uploads`, `versions`: the requests.
 //! - `headers`, `xml`: what goes into them and comes out.
 
 mod buckets;
@@ -18,8 +18,11 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod versions;
 mod words;
 mod xml;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -27,6 +30,7 @@ use super::address::Address;
 use super::bucket::{
     Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Listing, Object, Page, Range,
 };
+use super::versioned::Versioned;
 use crate::error::{Error, Result};
 
 pub use buckets::{buckets, make_bucket, remove_bucket};
@@ -75,6 +79,7 @@ fn abilities() -> Abilities {
         key_max: 1024,
         batch: 1000,
         starts_anywhere: true,
+        versions: true,
         refuses: |_| None,
     }
 }
@@ -138,6 +143,10 @@ impl Bucket for S3 {
 
     async fn abort(&self, key: &str, upload: &str) -> Result<()> {
         self.session.abort(key, upload).await
+    }
+
+    fn versioned(self: Arc<Self>) -> Option<Arc<dyn Versioned>> {
+        Some(self)
     }
 
     fn requests(&self) -> Vec<(&'static str, u64)> {

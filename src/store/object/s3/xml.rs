@@ -22,21 +22,53 @@ pub(super) struct ListBucketResult {
     pub(super) prefixes: Vec<CommonPrefix>,
 }
 
-/// A key of a page.
+/// A key of a page, or a version of one.
 #[derive(Debug, Deserialize)]
 pub(super) struct Contents {
     #[serde(rename = "Key")]
     pub(super) key: String,
+    #[serde(rename = "VersionId")]
+    pub(super) id: Option<String>,
     #[serde(rename = "LastModified")]
     pub(super) modified: String,
     #[serde(rename = "ETag", default)]
     pub(super) etag: String,
-    #[serde(rename = "Size")]
+    #[serde(rename = "Size", default)]
     pub(super) size: u64,
     #[serde(rename = "StorageClass")]
     pub(super) class: Option<String>,
     #[serde(rename = "RestoreStatus")]
     pub(super) restored: Option<RestoreStatus>,
+}
+
+/// A page of ListObjectVersions: its elements in their order, which is what tells versions that came in one second apart.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListVersionsResult {
+    #[serde(rename = "$value", default)]
+    pub(super) items: Vec<VersionsItem>,
+}
+
+/// An element of that.
+#[derive(Debug, Deserialize)]
+pub(super) enum VersionsItem {
+    EncodingType(String),
+    IsTruncated(bool),
+    NextKeyMarker(String),
+    NextVersionIdMarker(String),
+    Version(Box<Contents>),
+    /// That a key was removed: neither ETag nor size.
+    DeleteMarker(Box<Contents>),
+    CommonPrefixes(CommonPrefix),
+    /// What the request said already.
+    #[serde(other)]
+    Other,
+}
+
+/// Whether a bucket keeps versions: `Enabled`, `Suspended`, or nothing where it never did.
+#[derive(Debug, Deserialize)]
+pub(super) struct VersioningConfiguration {
+    #[serde(rename = "Status", default)]
+    pub(super) status: Option<String>,
 }
 
 /// Whether an archived object is back for a time.
@@ -153,9 +185,13 @@ pub(super) fn condition(text: &str) -> Option<String> {
 /// A time as in `2009-10-12T17:50:30.000Z`; the epoch where it is none. In whole seconds, as headers tell it: some
 /// servers write parts of a second here, and a file's time would depend on who was asked.
 pub(super) fn time(text: &str) -> SystemTime {
-    let exact = humantime::parse_rfc3339_weak(text.trim()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let since = exact.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = exact_time(text).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+/// The same with its parts of a second.
+pub(super) fn exact_time(text: &str) -> SystemTime {
+    humantime::parse_rfc3339_weak(text.trim()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A text as the content of an element.
