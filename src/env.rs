@@ -15,6 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 pub use allocator::give_back_large_buffers;
 pub use runtime::{another_runtime, spawn, spawn_blocking, wait};
 
+/// A word that nobody else has, for names.
+pub fn fresh_word() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
 /// The wall clock.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> SystemTime {

@@ -1,5 +1,7 @@
-//! The bytes of a value while it is being written: small ones in memory, large ones in an unlinked temporary file.
+//! The bytes of a value while it is being written: small ones in memory, large ones in an unlinked temporary file. The first
+//! ones may still be those of a version in a store that makes longer values of it by itself: then they are not here at all.
 
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
@@ -10,17 +12,19 @@ use nix::unistd::{Whence, lseek};
 
 use crate::budget::{Budget, Permit, Purpose};
 use crate::env::Folders;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::Value;
 
 /// Above this many bytes a payload moves to a file.
 pub const MEMORY_MAX: u64 = 1 << 20;
 
 /// Bytes of a value being written, of any length, readable and writable at any offset.
-#[derive(Debug)]
 pub struct Payload {
     bytes: Bytes,
     /// For as many bytes in memory as there are, or more; where the budget has no more, the next ones go to a file.
     permit: Option<Permit>,
+    /// Whose first bytes these are, and how many: they are holes in the file.
+    beginning: Option<(Arc<dyn Value>, u64)>,
     /// Another one as soon as bytes change that were there before.
     lineage: OnceLock<Arc<Lineage>>,
 }
@@ -37,6 +41,16 @@ enum Bytes {
     File(File, u64),
 }
 
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let beginning = self.beginning.as_ref().map(|(_, length)| length);
+        f.debug_struct("Payload")
+            .field("bytes", &self.bytes)
+            .field("beginning", &beginning)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for Payload {
     fn default() -> Payload {
         Payload::new()
@@ -46,7 +60,82 @@ impl Default for Payload {
 impl Payload {
     /// No bytes yet.
     pub fn new() -> Payload {
-        Payload { bytes: Bytes::Memory(Vec::new()), permit: None, lineage: OnceLock::new() }
+        let bytes = Bytes::Memory(Vec::new());
+        Payload { bytes, permit: None, beginning: None, lineage: OnceLock::new() }
+    }
+
+    /// The first `length` bytes of a version in the store, which has to stay readable; nothing of it is read here.
+    ///
+    /// # Errors
+    /// The scratch folder's.
+    pub fn beginning_with(value: Arc<dyn Value>, length: u64) -> Result<Payload> {
+        let file = Folders::get().unlinked_file()?;
+        let length = length.min(value.len());
+        file.set_len(length).map_err(|e| Error::io("the spill file", &e))?;
+        let bytes = Bytes::File(file, length);
+        let beginning = Some((value, length));
+        Ok(Payload { bytes, permit: None, beginning, lineage: OnceLock::new() })
+    }
+
+    /// The version in the store whose first bytes these are still, and how many.
+    pub fn beginning(&self) -> Option<(&Arc<dyn Value>, u64)> {
+        self.beginning.as_ref().map(|(value, length)| (value, *length))
+    }
+
+    /// All these bytes are those of a version in the store now: one that was made of them.
+    pub fn stand_on(&mut self, value: Arc<dyn Value>) {
+        let length = self.len().min(value.len());
+        self.beginning = Some((value, length));
+    }
+
+    /// Copies here what is still in the store alone, from `offset` on.
+    ///
+    /// # Errors
+    /// `Stale` where that version is gone; as for [`Payload::write`].
+    pub fn bring_down(&mut self, offset: u64) -> Result<()> {
+        let Some((value, length)) = self.beginning.clone() else { return Ok(()) };
+        let Bytes::File(file, _) = &self.bytes else { return Ok(()) };
+        let mut at = offset;
+        while at < length {
+            let (begin, mut outcome) = (at, Ok(()));
+            value.read(at, MEMORY_MAX.min(length - at), &mut |bytes| {
+                if outcome.is_ok() {
+                    outcome = file.write_all_at(bytes, at);
+                    at += bytes.len() as u64;
+                }
+            })?;
+            outcome.map_err(|e| Error::io("the spill file", &e))?;
+            if at == begin {
+                return Err(Error::new(ErrorKind::Io, "the value ended before its length"));
+            }
+        }
+        self.beginning = Some((value, length.min(offset))).filter(|(_, length)| *length > 0);
+        Ok(())
+    }
+
+    /// The same bytes, all of them here; what is copied for that is here for both.
+    ///
+    /// # Errors
+    /// As for [`Payload::bring_down`].
+    pub fn brought_down(&self) -> Result<Payload> {
+        let mut all = self.without_beginning()?;
+        all.beginning.clone_from(&self.beginning);
+        all.bring_down(0)?;
+        Ok(all)
+    }
+
+    /// The bytes that are here, with zeros in place of those that are in the store alone; they share their file.
+    ///
+    /// # Errors
+    /// The temporary file's.
+    pub fn without_beginning(&self) -> Result<Payload> {
+        let bytes = match &self.bytes {
+            Bytes::File(file, len) => {
+                Bytes::File(file.try_clone().map_err(|e| Error::io("the spill file", &e))?, *len)
+            }
+            Bytes::Memory(_) => return Err(ErrorKind::Invalid.into()),
+        };
+        Ok(Payload { bytes, permit: None, beginning: None, lineage: OnceLock::new() })
     }
 
     /// These bytes.
@@ -95,6 +184,23 @@ impl Payload {
     /// # Errors
     /// The temporary file's.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let Some((value, length)) = self.beginning.as_ref().filter(|(_, length)| offset < *length) else {
+            return self.read_here(offset, into);
+        };
+        let first = (length - offset).min(into.len() as u64) as usize;
+        let (first, rest) = into.split_at_mut(first);
+        let mut filled = 0;
+        value.read(offset, first.len() as u64, &mut |bytes| {
+            first[filled..filled + bytes.len()].copy_from_slice(bytes);
+            filled += bytes.len();
+        })?;
+        if filled < first.len() {
+            return Err(Error::new(ErrorKind::Io, "the value ended before its length"));
+        }
+        Ok(filled + self.read_here(*length, rest)?)
+    }
+
+    fn read_here(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
         let wanted = self.len().saturating_sub(offset).min(into.len() as u64) as usize;
         match &self.bytes {
             Bytes::Memory(bytes) if wanted > 0 => {
@@ -116,6 +222,7 @@ impl Payload {
     /// `NoSpace` and the like from the scratch folder; nothing is changed then.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<()> {
         let end = offset + data.len() as u64;
+        self.bring_down(offset)?;
         self.make_room(end)?;
         if offset < self.len() {
             self.branch_off();
@@ -153,6 +260,9 @@ impl Payload {
         if len < self.len() {
             self.branch_off();
         }
+        if let Some((_, length)) = &mut self.beginning {
+            *length = len.min(*length);
+        }
         match &mut self.bytes {
             Bytes::Memory(bytes) => {
                 bytes.resize(len as usize, 0);
@@ -178,6 +288,7 @@ impl Payload {
         if offset >= end {
             return Ok(());
         }
+        self.bring_down(offset)?;
         self.branch_off();
         match &mut self.bytes {
             Bytes::Memory(bytes) => bytes[offset as usize..end as usize].fill(0),
@@ -200,6 +311,9 @@ impl Payload {
     /// The temporary file's.
     pub fn next_data(&self, offset: u64) -> Result<Option<u64>> {
         let Bytes::File(file, len) = &self.bytes else { return Ok(Some(offset)) };
+        if self.beginning.as_ref().is_some_and(|(_, length)| offset < *length) {
+            return Ok(Some(offset));
+        }
         match lseek(file, offset as i64, Whence::SeekData) {
             Ok(found) => Ok(Some(found as u64).filter(|found| found < len)),
             Err(Errno::ENXIO) => Ok(None),
@@ -215,6 +329,10 @@ impl Payload {
     /// The temporary file's.
     pub fn next_hole(&self, offset: u64) -> Result<u64> {
         let Bytes::File(file, len) = &self.bytes else { return Ok(self.len()) };
+        let offset = self.beginning.as_ref().map_or(offset, |(_, length)| offset.max(*length));
+        if offset >= *len {
+            return Ok(*len);
+        }
         match lseek(file, offset as i64, Whence::SeekHole) {
             Ok(found) => Ok((*len).min(found as u64)),
             Err(Errno::EINVAL) => Ok(*len),
@@ -300,6 +418,64 @@ mod tests {
         assert_eq!(&tail[..4], b"\0end");
         payload.resize(6).unwrap();
         assert_eq!(payload.len(), 6);
+    }
+
+    /// The bytes 0, 1, 2, ... of a version in some store, with a count of those that were read.
+    struct Counting(u64, std::sync::atomic::AtomicU64);
+
+    impl Value for Counting {
+        fn len(&self) -> u64 {
+            self.0
+        }
+
+        fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+            let bytes: Vec<u8> = (offset..self.0.min(offset + size)).map(|byte| byte as u8).collect();
+            self.1.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            sink(&bytes);
+            Ok(())
+        }
+
+        fn version(&self) -> Result<crate::store::api::Version> {
+            Ok(crate::store::api::Version::of_content(b"counting"))
+        }
+    }
+
+    #[test]
+    fn a_beginning_is_read_where_it_changes_and_nowhere_else() {
+        let value = Arc::new(Counting(3000, 0.into()));
+        let read = || value.1.load(std::sync::atomic::Ordering::Relaxed);
+        let shown = |payload: &Payload| {
+            let mut bytes = vec![0; payload.len() as usize];
+            assert_eq!(payload.read(0, &mut bytes).unwrap(), bytes.len());
+            bytes
+        };
+        let mut expected: Vec<u8> = (0..3000u64).map(|byte| byte as u8).collect();
+        let mut payload = Payload::beginning_with(value.clone(), u64::MAX).unwrap();
+        payload.write(3000, b"end").unwrap();
+        expected.extend_from_slice(b"end");
+        assert_eq!((payload.len(), payload.beginning().unwrap().1, read()), (3003, 3000, 0));
+        assert_eq!(shown(&payload), expected);
+        assert_eq!(read(), 3000);
+        assert_eq!((payload.next_data(7).unwrap(), payload.next_hole(7).unwrap()), (Some(7), 3003));
+        // What lies behind the place is brought here, what lies before it is not.
+        payload.write(2500, b"middle").unwrap();
+        expected[2500..2506].copy_from_slice(b"middle");
+        assert_eq!((payload.beginning().unwrap().1, read()), (2500, 3500));
+        assert_eq!(shown(&payload), expected);
+        payload.resize(1000).unwrap();
+        payload.resize(1200).unwrap();
+        expected.truncate(1000);
+        expected.resize(1200, 0);
+        assert_eq!(payload.beginning().unwrap().1, 1000);
+        assert_eq!(shown(&payload), expected);
+        assert_eq!(shown(&payload.brought_down().unwrap()), expected);
+        assert_eq!(payload.beginning().unwrap().1, 1000);
+        let here = Payload::beginning_with(value.clone(), 1200).unwrap().without_beginning().unwrap();
+        assert_eq!((here.len(), shown(&here)), (1200, vec![0; 1200]));
+        payload.zero(0, 10).unwrap();
+        expected[..10].fill(0);
+        assert!(payload.beginning().is_none());
+        assert_eq!(shown(&payload), expected);
     }
 
     #[test]

@@ -164,6 +164,10 @@ impl Value for Cached {
     fn version(&self) -> Result<Version> {
         self.value.version()
     }
+
+    fn is_continued(&self) -> bool {
+        self.value.is_continued()
+    }
 }
 
 impl Store for BlockCache {

@@ -146,6 +146,10 @@ impl Value for Counted {
     fn version(&self) -> Result<Version> {
         self.value.version()
     }
+
+    fn is_continued(&self) -> bool {
+        self.value.is_continued()
+    }
 }
 
 impl Store for Faulty {

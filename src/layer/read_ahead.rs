@@ -316,6 +316,10 @@ impl Value for Handle {
     fn version(&self) -> Result<Version> {
         self.0.value.version()
     }
+
+    fn is_continued(&self) -> bool {
+        self.0.value.is_continued()
+    }
 }
 
 impl Store for ReadAhead {

@@ -98,6 +98,10 @@ impl Value for Counted {
     fn version(&self) -> Result<Version> {
         self.value.version()
     }
+
+    fn is_continued(&self) -> bool {
+        self.value.is_continued()
+    }
 }
 
 /// A value that was told, and is looked for when it is first read.

@@ -247,6 +247,12 @@ pub trait Value: Send + Sync {
 
     /// What tells this version from every other of the same key; may read the whole value.
     fn version(&self) -> Result<Version>;
+
+    /// Whether the store makes a longer value that begins as this one does without being sent its bytes: an append then
+    /// costs what is appended. It is put under [`When::Current`], with this version at its beginning.
+    fn is_continued(&self) -> bool {
+        false
+    }
 }
 
 /// A value in memory, shared by all that read it.

@@ -214,12 +214,32 @@ impl State {
         self.changed = self.modified;
     }
 
+    /// Copies here what is still in the store alone: its key is about to go.
+    ///
+    /// # Errors
+    /// As for [`State::write`].
+    pub fn bring_down(&mut self) -> Result<()> {
+        self.data.as_mut().map_or(Ok(()), |data| data.bring_down(0))
+    }
+
+    /// What was put began with the bytes of a version that is gone now: from here on all are those of the new one.
+    pub fn stand_on(&mut self, version: Arc<dyn Value>) {
+        if let Some(data) = &mut self.data {
+            data.stand_on(version);
+        }
+    }
+
     /// The bytes as our own, copied from the base where this is the first write; of the base only the first `keep`
     /// bytes matter.
     fn own(&mut self, keep: u64) -> Result<&mut Payload> {
         if self.data.is_none() {
             let mut data = Payload::new();
-            if let Some(base) = &self.base
+            if let Some(base) = self.base.as_ref().filter(|base| keep > 0 && base.is_continued()) {
+                data = Payload::beginning_with(Arc::clone(base), keep)?;
+                if self.when == When::Always {
+                    self.when = When::Current(base.version()?);
+                }
+            } else if let Some(base) = &self.base
                 && keep > 0
                 && !base.is_empty()
             {

@@ -305,6 +305,7 @@ impl Vfs {
     /// `IsDirectory`, `NotFound`, what the store answers.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Result<()> {
         self.check_writable()?;
+        self.bring_down_named(parent, name)?;
         let _names = self.hold_names()?;
         let target = self.target_to_take(parent, name)?;
         let nameless = self.nameless_of(&target, (parent, name));

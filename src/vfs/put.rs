@@ -9,10 +9,10 @@ use parking_lot::{RwLockReadGuard, RwLockUpgradableReadGuard};
 use super::Vfs;
 use super::buffer::{Buffer, State};
 use super::node::{Ino, Place};
-use crate::env::Deadline;
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
-use crate::store::api::{Change, Pace, When};
+use crate::store::api::{Change, Kind, Pace, Stat, Tag, Value, When};
 use crate::store::attributes::Setting;
 use crate::store::fingerprint::Fingerprint;
 
@@ -83,11 +83,16 @@ impl Vfs {
             .apply_put(&place, &state, data)
             .map_err(|error| error.context(format_args!("putting {:?}", place.key)));
         let len = data.len();
+        let continued = outcome.is_ok() && data.beginning().is_some();
+        let now_there = if continued { self.value_put(&place, data) } else { None };
         let mut state = RwLockUpgradableReadGuard::upgrade(state);
         match outcome {
             Ok(()) => {
                 self.counters.puts.fetch_add(1, Ordering::Relaxed);
                 state.put(foreign_changes);
+                if let Some(value) = now_there {
+                    state.stand_on(value);
+                }
                 self.overlay.write().not_new(&place.key);
                 if let Some(node) = self.table.lock().get_mut(ino) {
                     node.told = len;
@@ -131,6 +136,41 @@ impl Vfs {
             return Ok(());
         }
         self.store.apply(&mut [Change::Set { key: &place.key, directory: false, attributes: &attributes }])
+    }
+
+    /// The version that was put just now; `None` where it cannot be had: then reading what it begins with fails, as of any
+    /// version that is gone.
+    fn value_put(&self, place: &Place, data: &Payload) -> Option<Arc<dyn Value>> {
+        let version = self.store.version_of(&place.key, data).ok()?.and_then(|version| Tag::of(&version.0));
+        let value = match version {
+            Some(_) => {
+                let stat = Stat { version, ..Stat::plain(Kind::Leaf, data.len(), env::now()) };
+                self.store.open_told(&place.key, &stat)
+            }
+            None => self.store.open(&place.key),
+        };
+        value.ok()?.filter(|value| value.len() == data.len()).map(Arc::from)
+    }
+
+    /// Before the key of a file or a directory goes: what files that are open for writing there have in the store alone
+    /// is copied here.
+    ///
+    /// # Errors
+    /// `Stale` where it is gone; the scratch folder's.
+    pub(super) fn bring_down(&self, ino: Ino) -> Result<()> {
+        let Some(above) = self.table.lock().key(ino) else { return Ok(()) };
+        let open: Vec<Ino> =
+            self.handles.lock().values().filter(|handle| handle.writable).map(|handle| handle.ino).collect();
+        for ino in open {
+            let key = self.table.lock().key(ino);
+            if let Some(buffer) = self.buffer_of(ino)
+                && key.is_some_and(|key| key.starts_with(&above))
+                && buffer.state.read().data().is_some_and(|data| data.beginning().is_some())
+            {
+                buffer.state.write().bring_down()?;
+            }
+        }
+        Ok(())
     }
 
     fn store_has(&self, place: &Place, data: &Payload) -> Result<bool> {
@@ -285,8 +325,16 @@ impl Vfs {
         let reason =
             state.error.as_ref().map_or_else(|| String::from("the deadline passed"), Error::to_string);
         let when = self.condition(&place.key, &state.when);
-        let kept = self.options.spool.keep(&self.options.source, &place.key, data, &when, &reason);
-        let could_not = format!("{:?} could not be put ({reason})", place.key);
+        let spool = &self.options.spool;
+        let keep = |data: &Payload| spool.keep(&self.options.source, &place.key, data, &when, &reason);
+        let mut could_not = format!("{:?} could not be put ({reason})", place.key);
+        let kept = keep(data).or_else(|error| {
+            let Some((_, length)) = data.beginning() else { return Err(error) };
+            could_not.push_str(&format!(
+                "; zeros stand for its first {length} bytes, which nobody wrote here, and whose version is gone"
+            ));
+            keep(&data.without_beginning()?)
+        });
         kept.map(|id| format!("{could_not}; its bytes are kept: kvfs recover save {id}"))
             .map_err(|error| format!("{could_not}, nor kept: {error}"))
     }

@@ -30,6 +30,7 @@ impl Vfs {
     ) -> Result<()> {
         self.check_writable()?;
         self.put_before_rename(parent, name)?;
+        self.bring_down_named(new_parent, new_name)?;
         self.moving_names(|| self.rename_held((parent, name), (new_parent, new_name), keep_existing))
     }
 
@@ -52,10 +53,17 @@ impl Vfs {
     /// What was written is put under the name it was written to.
     pub(super) fn put_before_rename(&self, parent: Ino, name: &[u8]) -> Result<()> {
         let Some(ino) = self.table.lock().child(parent, name) else { return Ok(()) };
-        let Some(buffer) = self.buffer_of(ino) else { return Ok(()) };
-        self.put_if_dirty(ino, &buffer)?;
-        self.let_go(ino);
-        Ok(())
+        if let Some(buffer) = self.buffer_of(ino) {
+            self.put_if_dirty(ino, &buffer)?;
+            self.let_go(ino);
+        }
+        self.bring_down_named(parent, name)
+    }
+
+    /// See [`Vfs::bring_down`].
+    pub(super) fn bring_down_named(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        let ino = self.table.lock().child(parent, name);
+        ino.map_or(Ok(()), |ino| self.bring_down(ino))
     }
 
     /// Renames, for whoever holds all names.

@@ -113,7 +113,8 @@ impl Ahead {
         body: &Payload,
         headers: impl FnOnce() -> Result<Headers>,
     ) -> Result<()> {
-        if body.len() < 2 * upload::PIECE {
+        // What continues an object is put together at the close.
+        if body.len() < 2 * upload::PIECE || body.beginning().is_some() {
             return Ok(());
         }
         self.sweep(reach);
@@ -233,7 +234,7 @@ impl Upload {
 fn begin(reach: &Reach, key: &str, body: &Payload, headers: Headers) -> Result<Upload> {
     let entry = reach.uploads.begin()?;
     let name = reach.wait(reach.bucket.begin(key, &headers))?;
-    entry.note(&Unfinished { key: key.to_owned(), upload: name.clone() })?;
+    entry.note(&Unfinished { key: key.to_owned(), upload: Some(name.clone()) })?;
     let payload = Arc::downgrade(body.lineage());
     Ok(Upload { payload, key: key.to_owned(), name, headers, entry, parts: Vec::new(), sent: 0, tags: None })
 }

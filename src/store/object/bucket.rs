@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::versioned::Versioned;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::store::api::Tag;
 
 /// A bucket (an Azure container) of one service.
@@ -71,6 +71,21 @@ pub trait Bucket: Send + Sync + 'static {
         condition: &Condition,
     ) -> Result<Object>;
 
+    /// Makes an object of two that there are, one behind the other, where [`Joining::Objects`].
+    ///
+    /// # Errors
+    /// `Stale` where one of them has another version, or is gone; by the condition.
+    async fn join(
+        &self,
+        key: &str,
+        pieces: [&Object; 2],
+        headers: &Headers,
+        condition: &Condition,
+    ) -> Result<Object> {
+        let _ = (key, pieces, headers, condition);
+        Err(ErrorKind::Unsupported.into())
+    }
+
     /// Forgets an upload and its parts; one that is gone is no error.
     async fn abort(&self, key: &str, upload: &str) -> Result<()>;
 
@@ -106,12 +121,25 @@ pub struct Abilities {
     pub key_max: u32,
     /// Objects that one request removes; 1 where it has no such request.
     pub batch: usize,
+    /// Of what a longer object can be made without being sent the bytes that there are.
+    pub joining: Joining,
     /// Whether a listing can begin after any key; otherwise only where a page ended.
     pub starts_anywhere: bool,
     /// Whether it can keep old versions: [`Bucket::versioned`].
     pub versions: bool,
     /// Why no object can have this key, as a sentence about the service; `None` where one can.
     pub refuses: fn(&str) -> Option<&'static str>,
+}
+
+/// Of what a service makes a longer object by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// Of nothing: all bytes are sent.
+    No,
+    /// Of ranges of objects, as parts of an upload: [`Bucket::copy_part`].
+    Parts,
+    /// Of whole objects: [`Bucket::join`].
+    Objects,
 }
 
 /// What is known of an object.

@@ -1,10 +1,11 @@
 //! Carrying out changes: each is a request or several, in order.
 
 use super::bucket::{Body, Condition, Headers, Object};
+use super::continuing;
 use super::metadata::{self, Holder};
 use super::reach::{LONG_WORK, Reach};
 use super::tree::Tree;
-use super::upload;
+use super::upload::{self, Source};
 use super::value::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -132,12 +133,25 @@ impl Tree {
         if let Some(sent) = self.reach.ahead.finish(&self.reach, raw, body, condition) {
             return sent;
         }
+        if let Some(object) = continuing::put(&self.reach, raw, body, headers, condition)? {
+            return Ok((object, headers.clone()));
+        }
+        let brought;
+        let body = match body.beginning() {
+            // Not read where requests are waited for: it takes requests itself.
+            Some(_) => {
+                brought = body.brought_down()?;
+                &brought
+            }
+            None => body,
+        };
         let object = if body.len() <= upload::WHOLE_MOST {
             let bytes = upload::piece(body, 0, body.len())?;
             // A long body may take a little longer than other requests.
             self.reach.wait_long(2, self.reach.bucket.put(raw, Body::Bytes(bytes), headers, condition))?
         } else {
-            upload::in_parts(&self.reach, raw, body, headers, condition)?
+            let source = Source { body, from: 0, there: None };
+            upload::in_parts(&self.reach, raw, &source, headers, condition)?
         };
         Ok((object, headers.clone()))
     }
@@ -198,7 +212,9 @@ impl Tree {
             return Ok(None);
         }
         let opened = Opened::of(&self.reach, &object)?;
-        match opened.has_bytes(&mut |at, size| upload::piece(body, at, size)) {
+        // What it begins with was there before.
+        let from = body.beginning().map_or(0, |(_, length)| length);
+        match opened.has_bytes(from, &mut |at, size| upload::piece(body, at, size)) {
             Ok(same) => Ok(same.then_some(object)),
             Err(error) if error.kind() == ErrorKind::Stale => Ok(None),
             Err(error) => Err(error),

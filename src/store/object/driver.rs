@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::address::Address;
 use super::azure::Azure;
-use super::bucket::{Abilities, Bucket};
+use super::bucket::{Abilities, Bucket, Condition};
 use super::gcs::Gcs;
 use super::honoured::Honoured;
 use super::journal::Journal;
@@ -188,7 +188,7 @@ fn honoured(bucket: &dyn Bucket, names: &Names, address: &Address, opening: &Ope
     if opening.read_only {
         return Ok(Honoured::NONE);
     }
-    let key = names.fitting(&Key::of([format!(".kvfs-probe-{:016x}", rand_word()).as_bytes()]))?;
+    let key = names.fitting(&Key::of([format!(".kvfs-probe-{:016x}", env::fresh_word()).as_bytes()]))?;
     match env::wait(Deadline::after(opening.timeout), Honoured::probe(bucket, &key)) {
         Err(error) if error.kind() == ErrorKind::Denied => {
             tracing::warn!("which conditions the server honours is not known: writing is denied ({error})");
@@ -196,12 +196,6 @@ fn honoured(bucket: &dyn Bucket, names: &Names, address: &Address, opening: &Ope
         }
         outcome => outcome,
     }
-}
-
-/// A word that no other mount has.
-fn rand_word() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }
 
 fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Caps {
@@ -254,7 +248,12 @@ fn of_bucket(bucket: &str, opening: &Opening) -> Address {
 /// Aborts what daemons of this machine left behind that were killed.
 fn forget_uploads(reach: &Reach) {
     reach.uploads.unfinished(|unfinished| {
-        reach.wait(reach.bucket.abort(&unfinished.key, &unfinished.upload))?;
+        reach.wait(async {
+            match &unfinished.upload {
+                Some(upload) => reach.bucket.abort(&unfinished.key, upload).await,
+                None => reach.bucket.delete(&unfinished.key, &Condition::Always).await,
+            }
+        })?;
         tracing::info!("{:?}: an upload that was interrupted is removed", unfinished.key);
         Ok(())
     });

@@ -15,6 +15,7 @@
 //! | `pages` | listings, fetched ahead |
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
+//! | `continuing` | objects that are made of what is there and of what is sent: appends |
 //! | `honoured`, `conditions` | which conditions a server honours, and what is done about others |
 //! | `renaming` | renames that were interrupted, and how far others have come |
 //! | `ahead` | objects that are sent while they are written |
@@ -31,6 +32,7 @@ pub mod bucket;
 mod change;
 pub mod client;
 mod conditions;
+mod continuing;
 pub mod driver;
 pub mod endpoint;
 mod fetching;

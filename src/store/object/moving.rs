@@ -207,7 +207,7 @@ impl Tree {
         };
         let entry = self.reach.uploads.begin()?;
         let upload = bucket.begin(target, &headers).await?;
-        entry.note(&Unfinished { key: target.to_owned(), upload: upload.clone() })?;
+        entry.note(&Unfinished { key: target.to_owned(), upload: Some(upload.clone()) })?;
         let outcome = self.copy_parts(object, target, &upload, &headers, &condition).await;
         if outcome.is_err() {
             bucket.abort(target, &upload).await?;

@@ -150,7 +150,7 @@ impl Tree {
     /// Whether two objects of one length have the same bytes.
     fn has_bytes_of(&self, one: &Object, other: &Object) -> Result<bool> {
         let other = Opened::of(&self.reach, other)?;
-        Opened::of(&self.reach, one)?.has_bytes(&mut |at, size| {
+        Opened::of(&self.reach, one)?.has_bytes(0, &mut |at, size| {
             let mut bytes = BytesMut::new();
             other.read(at, size, &mut |piece| bytes.extend_from_slice(piece))?;
             Ok(bytes.freeze())

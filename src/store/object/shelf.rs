@@ -39,7 +39,7 @@ pub(super) struct Shelf {
     old: Mutex<Vec<(Bytes, OldVersion)>>,
     /// Numbers what is put and removed; the time of each, too, in seconds since the epoch.
     next: AtomicU64,
-    abilities: Abilities,
+    pub abilities: Abilities,
     /// Entries of a page at most.
     page: u32,
     /// Whether conditions are looked at.
@@ -258,8 +258,37 @@ impl Bucket for Shelf {
         })
     }
 
-    async fn copy_part(&self, _key: &str, _upload: &str, _number: u32, _range: &Range<'_>) -> Result<String> {
-        Err(ErrorKind::Unsupported.into())
+    async fn copy_part(&self, key: &str, upload: &str, number: u32, range: &Range<'_>) -> Result<String> {
+        self.ask("copy part", key, || {
+            let (bytes, object) = self.found(range.key).ok_or(ErrorKind::Stale)?;
+            if object.version != range.version {
+                return Err(ErrorKind::Stale.into());
+            }
+            let bytes = bytes.slice(range.start as usize..range.end as usize);
+            self.uploads.lock().get_mut(upload).ok_or(ErrorKind::NotFound)?.insert(number, bytes);
+            Ok(number.to_string())
+        })
+    }
+
+    async fn join(
+        &self,
+        key: &str,
+        pieces: [&Object; 2],
+        headers: &Headers,
+        condition: &Condition,
+    ) -> Result<Object> {
+        self.ask("join", key, || {
+            self.check(key, condition)?;
+            let mut joined = Vec::new();
+            for piece in pieces {
+                let (bytes, object) = self.found(&piece.key).ok_or(ErrorKind::Stale)?;
+                if object.version != piece.version {
+                    return Err(ErrorKind::Stale.into());
+                }
+                joined.extend_from_slice(&bytes);
+            }
+            Ok(self.store(key, joined.into(), headers))
+        })
     }
 
     async fn complete(

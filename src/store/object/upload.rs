@@ -6,7 +6,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::ahead::Sent;
-use super::bucket::{Abilities, Body, Condition, Headers, Object};
+use super::bucket::{Abilities, Body, Condition, Headers, Object, Range};
 use super::reach::{LONG_WORK, Reach};
 use crate::budget::{Budget, Purpose};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,13 +19,13 @@ pub(super) const PIECE: u64 = 8 << 20;
 /// Parts of one object that are under way at the same time.
 pub(super) const AT_ONCE: usize = 4;
 
-/// An upload in parts, as the journal has it.
+/// What is under way, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unfinished {
     /// The object's key.
     pub key: String,
-    /// The upload's name.
-    pub upload: String,
+    /// The upload's name; `None`: it is an object, which is there until it is joined to another.
+    pub upload: Option<String>,
 }
 
 /// The length of the parts of an object of `length` bytes: the usual one, or as much as it takes for the parts to
@@ -47,35 +47,82 @@ pub(super) fn piece(body: &Payload, offset: u64, length: u64) -> Result<Bytes> {
     Ok(bytes.freeze())
 }
 
+/// What an upload is made of.
+pub(super) struct Source<'s> {
+    /// The bytes.
+    pub body: &'s Payload,
+    /// Where in it the object begins.
+    pub from: u64,
+    /// What of it the object of this key has already, from the beginning on: the version, and its length.
+    pub there: Option<(&'s str, u64)>,
+}
+
+/// One part: the bytes `start .. end` of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    start: u64,
+    end: u64,
+    /// Whether the server copies it.
+    copied: bool,
+}
+
+impl Source<'_> {
+    /// The parts, in order: what is there in few and long ones, none shorter than a part may be.
+    fn parts(&self, abilities: &Abilities) -> Vec<Part> {
+        let length = part_length(self.body.len() - self.from, abilities);
+        let (mut at, mut parts) = (self.from, Vec::new());
+        if let Some((_, there)) = self.there {
+            let longest = abilities.part_max.min(1 << 30).max(length);
+            while there - at >= abilities.part_min {
+                // What is left after this one is no part, or long enough for one.
+                let left = there - at;
+                let end = if left >= longest + abilities.part_min { at + longest } else { there };
+                parts.push(Part { start: at, end, copied: true });
+                at = end;
+            }
+        }
+        while at < self.body.len() {
+            let end = self.body.len().min(at + length);
+            parts.push(Part { start: at, end, copied: false });
+            at = end;
+        }
+        parts
+    }
+}
+
 /// Puts an object in parts; nothing is left of an upload that fails.
 ///
 /// # Errors
-/// As for [`super::bucket::Bucket::put`].
+/// As for [`super::bucket::Bucket::put`]; `Stale` where what was there is not.
 pub(super) fn in_parts(
     reach: &Reach,
     key: &str,
-    body: &Payload,
+    source: &Source<'_>,
     headers: &Headers,
     condition: &Condition,
 ) -> Result<Object> {
     let bucket = &reach.bucket;
-    let length = part_length(body.len(), bucket.abilities());
-    let parts = body.len().div_ceil(length);
+    let body = source.body;
+    let parts = source.parts(bucket.abilities());
     let entry = reach.uploads.begin()?;
     let upload = reach.wait(bucket.begin(key, headers))?;
-    entry.note(&Unfinished { key: key.to_owned(), upload: upload.clone() })?;
-    let sent = reach.wait_long(parts, async {
-        let part = |number: u64| {
-            let upload = &upload;
+    entry.note(&Unfinished { key: key.to_owned(), upload: Some(upload.clone()) })?;
+    let sent = reach.wait_long(parts.len() as u64 * LONG_WORK, async {
+        let send = |(index, part): (usize, Part)| {
+            let (upload, number) = (&upload, index as u32 + 1);
             async move {
-                let offset = number * length;
-                let length = length.min(body.len() - offset);
-                let _permit = Budget::global().take_async(Purpose::Upload, length).await?;
-                let bytes = piece(body, offset, length)?;
-                bucket.part(key, upload, number as u32 + 1, Body::Bytes(bytes)).await
+                let (start, end) = (part.start, part.end);
+                if let Some((version, _)) = source.there.filter(|_| part.copied) {
+                    let range = Range { key, version, start, end };
+                    return bucket.copy_part(key, upload, number, &range).await;
+                }
+                let _permit = Budget::global().take_async(Purpose::Upload, end - start).await?;
+                let bytes = piece(body, start, end - start)?;
+                bucket.part(key, upload, number, Body::Bytes(bytes)).await
             }
         };
-        futures::stream::iter((0..parts).map(part)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
+        let parts = parts.into_iter().enumerate();
+        futures::stream::iter(parts.map(send)).buffered(AT_ONCE).try_collect::<Vec<String>>().await
     });
     let sent = sent.map_err(|error| (error, None));
     let outcome = sent.and_then(|tags| {
@@ -88,7 +135,7 @@ pub(super) fn in_parts(
             Ok(object)
         }
         // Whether the object is there is looked up by whoever asked; where it is not, the parts are.
-        Err((error, Some(tags))) if error.kind() == ErrorKind::Uncertain => {
+        Err((error, Some(tags))) if error.kind() == ErrorKind::Uncertain && source.from == 0 => {
             reach.ahead.keep(body, Sent { key, name: upload, headers, entry, tags });
             Err(error)
         }
@@ -106,6 +153,7 @@ pub(super) fn in_parts(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::bucket::Joining;
     use super::*;
 
     /// Those of S3.
@@ -121,10 +169,36 @@ pub(super) mod tests {
             copy_max: 5 << 30,
             key_max: 1024,
             batch: 1000,
+            joining: Joining::Parts,
             starts_anywhere: true,
             versions: true,
             refuses: |_| None,
         }
+    }
+
+    #[test]
+    fn what_is_there_is_copied_in_long_parts_and_none_is_too_short() {
+        let abilities = abilities();
+        let body = |length| {
+            let mut body = Payload::new();
+            body.resize(length).unwrap();
+            body
+        };
+        let parts = |length, there| {
+            let body = body(length);
+            let parts = Source { body: &body, from: 0, there: Some(("v", there)) }.parts(&abilities);
+            assert_eq!(parts.first().map(|part| part.start), Some(0));
+            assert_eq!(parts.last().map(|part| part.end), Some(length));
+            assert!(parts.windows(2).all(|two| two[0].end == two[1].start));
+            let (_, but_last) = parts.split_last().unwrap();
+            assert!(but_last.iter().all(|part| part.end - part.start >= abilities.part_min), "{parts:?}");
+            parts.iter().map(|part| (part.end - part.start, part.copied)).collect::<Vec<_>>()
+        };
+        let (mib, gib) = (1 << 20, 1 << 30);
+        assert_eq!(parts(9 * mib, 9 * mib - 1), [(9 * mib - 1, true), (1, false)]);
+        assert_eq!(parts(gib + mib + 1, gib + mib), [(gib + mib, true), (1, false)]);
+        assert_eq!(parts(2 * gib + 6 * mib + 9 * mib, 2 * gib + 6 * mib).len(), 5);
+        assert_eq!(parts(12 * mib, 4 * mib), [(8 * mib, false), (4 * mib, false)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::bucket::Object;
+use super::bucket::{Joining, Object};
 use super::reach::Reach;
 use super::upload::PIECE;
 use crate::env::Deadline;
@@ -44,9 +44,13 @@ impl Opened {
         Opened { reach: Arc::clone(reach), key, size, version }
     }
 
-    /// Whether its bytes are those that `wanted` gives for each offset and length.
-    pub(super) fn has_bytes(&self, wanted: &mut dyn FnMut(u64, u64) -> Result<Bytes>) -> Result<bool> {
-        let (mut at, mut same) = (0, true);
+    /// Whether its bytes from `from` on are those that `wanted` gives for each offset and length.
+    pub(super) fn has_bytes(
+        &self,
+        from: u64,
+        wanted: &mut dyn FnMut(u64, u64) -> Result<Bytes>,
+    ) -> Result<bool> {
+        let (mut at, mut same) = (from, true);
         while at < self.size && same {
             let size = PIECE.min(self.size - at);
             let wanted = wanted(at, size)?;
@@ -121,5 +125,9 @@ impl Value for Opened {
 
     fn version(&self) -> Result<Version> {
         Ok(Version(self.version.as_bytes().into()))
+    }
+
+    fn is_continued(&self) -> bool {
+        self.size >= PIECE && self.reach.bucket.abilities().joining != Joining::No
     }
 }

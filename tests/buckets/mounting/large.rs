@@ -1,7 +1,14 @@
 //! Objects of many parts: streamed in both directions.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
 use super::on_every_bucket;
-use crate::harness::{noise, same_bytes};
+use crate::LIMIT;
+use crate::bucket::Bucket;
+use crate::harness::{noise, same_bytes, watched};
+use crate::server::Service;
 
 on_every_bucket! {
     /// §3.2, §4.2.
@@ -16,7 +23,7 @@ on_every_bucket! {
         for n in 0..50_u64 {
             let at = n * 7_919 * 104_729 % (bytes.len() as u64 - 5000);
             let mut piece = vec![0; 5000];
-            std::os::unix::fs::FileExt::read_exact_at(&file, &mut piece, at).unwrap();
+            file.read_exact_at(&mut piece, at).unwrap();
             same_bytes("a piece", &piece, &bytes[at as usize..][..5000]);
         }
         mount.bash("cp large copy; mv copy moved; tail -c 1000 moved | cmp - <(tail -c 1000 large); rm large");
@@ -33,5 +40,46 @@ on_every_bucket! {
         mount.bash("printf end >>large");
         bytes.extend_from_slice(b"end");
         same_bytes("what others see", &bucket.get("large").unwrap(), &bytes);
+    }
+}
+
+/// An append to a long object costs what is appended, again and again, and its file can be renamed and removed meanwhile.
+#[test]
+fn promise_4_1_an_append_neither_fetches_nor_sends_what_is_there() {
+    for service in [Service::Ceph, Service::Moto, Service::Google] {
+        service.server();
+        watched(LIMIT, move |place| {
+            let bucket = Bucket::new(service);
+            let mut bytes = noise(9, 24 << 20);
+            bucket.put("d/log", &bytes);
+            let proxy = bucket.proxy();
+            let mount = bucket.mount_through(place, &proxy, &[]);
+            assert_eq!(fs::metadata(mount.at("d/log")).unwrap().len(), bytes.len() as u64);
+            proxy.forget();
+            let mut log = OpenOptions::new().append(true).open(mount.at("d/log")).unwrap();
+            for line in ["one\n", "two\n"] {
+                log.write_all(line.as_bytes()).unwrap();
+                log.sync_all().unwrap();
+                bytes.extend_from_slice(line.as_bytes());
+                same_bytes("what others see", &bucket.get("d/log").unwrap(), &bytes);
+            }
+            assert!(proxy.announced() < 1 << 20, "{service:?}: {:?}", proxy.requests());
+            // What is in the bucket alone comes along.
+            fs::rename(mount.at("d"), mount.at("e")).unwrap();
+            log.write_all(b"three\n").unwrap();
+            log.sync_all().unwrap();
+            bytes.extend_from_slice(b"three\n");
+            same_bytes("what others see", &bucket.get("e/log").unwrap(), &bytes);
+            log.write_all(b"four\n").unwrap();
+            bytes.extend_from_slice(b"four\n");
+            let reader = File::open(mount.at("e/log")).unwrap();
+            fs::remove_file(mount.at("e/log")).unwrap();
+            let mut tail = [0; 1000];
+            reader.read_exact_at(&mut tail, bytes.len() as u64 - 1000).unwrap();
+            assert_eq!(tail, bytes[bytes.len() - 1000..], "{service:?}");
+            drop((log, reader));
+            assert_eq!(bucket.keys(), Vec::<String>::new(), "{service:?}");
+            assert_eq!(bucket.uploads(), Vec::<String>::new(), "{service:?}");
+        });
     }
 }

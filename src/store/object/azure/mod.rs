@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 use super::address::Address;
 use super::bucket::{
-    Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Listing, Object, Page, Range,
+    Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Joining, Listing, Object, Page, Range,
 };
 use crate::error::{Error, ErrorKind, Result};
 use session::Session;
@@ -54,6 +54,7 @@ fn abilities() -> Abilities {
         copy_max: 50_000 * (4000 << 20),
         key_max: 1024,
         batch: 1,
+        joining: Joining::No,
         starts_anywhere: false,
         versions: false,
         refuses: session::refuses,

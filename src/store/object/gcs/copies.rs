@@ -1,6 +1,7 @@
 //! Copies: rewrites, which go on with a token until they are done. What changes an object's headers alone copies nothing.
 
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use super::objects::{check, made};
 use super::resource::{self, FIELDS, Rewritten};
@@ -61,6 +62,42 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Joins two objects, each of the version that is known of it.
+    pub(super) async fn compose(
+        &self,
+        key: &str,
+        pieces: [&Object; 2],
+        headers: &Headers,
+        condition: &Condition,
+    ) -> Result<Object> {
+        check(key)?;
+        let sources = pieces.map(|piece| {
+            let generation = piece.version.as_str();
+            json!({
+                "name": piece.key,
+                "generation": generation,
+                "objectPreconditions": { "ifGenerationMatch": generation },
+            })
+        });
+        let body = json!({ "destination": resource::fields(headers), "sourceObjects": sources });
+        let request = self
+            .request("ComposeObject", Method::POST, key, "/compose")
+            .timeout(self.client().timeout() * LONG_WORK)
+            .query("fields", FIELDS)
+            .header("content-type", "application/json")?
+            .body(body.to_string().into());
+        let request = on_condition(request, condition);
+        let what = request.to_string();
+        let response = self.send(request).await.map_err(|failure| {
+            let refused = failure.status() == Some(StatusCode::PRECONDITION_FAILED);
+            if is_gone(&failure) || refused && *condition != Condition::Absent {
+                return Error::new(ErrorKind::Stale, Error::from(failure).to_string());
+            }
+            conditional(failure, condition)
+        })?;
+        made(&what, response).await
     }
 
     /// A copy onto itself: the generation stays, so that whoever reads the object reads on.

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 
 use super::address::Address;
 use super::bucket::{
-    Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Listing, Object, Page, Range,
+    Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Joining, Listing, Object, Page, Range,
 };
 use super::fetching;
 use super::versioned::{Versioned, Versions};
@@ -57,6 +57,7 @@ fn abilities() -> Abilities {
         copy_max: 5 << 40,
         key_max: 1024,
         batch: 1,
+        joining: Joining::Objects,
         starts_anywhere: true,
         versions: true,
         refuses: objects::refuses,
@@ -124,6 +125,16 @@ impl Bucket for Gcs {
         condition: &Condition,
     ) -> Result<Object> {
         self.session.complete(key, upload, parts, headers, condition).await
+    }
+
+    async fn join(
+        &self,
+        key: &str,
+        pieces: [&Object; 2],
+        headers: &Headers,
+        condition: &Condition,
+    ) -> Result<Object> {
+        self.session.compose(key, pieces, headers, condition).await
     }
 
     async fn abort(&self, key: &str, upload: &str) -> Result<()> {

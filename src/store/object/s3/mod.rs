@@ -28,7 +28,7 @@ use async_trait::async_trait;
 
 use super::address::Address;
 use super::bucket::{
-    Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Listing, Object, Page, Range,
+    Abilities, Body, Bucket, Condition, Copy, Fetched, Headers, Joining, Listing, Object, Page, Range,
 };
 use super::versioned::Versioned;
 use crate::error::{Error, Result};
@@ -78,6 +78,7 @@ fn abilities() -> Abilities {
         copy_max: 5 << 30,
         key_max: 1024,
         batch: 1000,
+        joining: Joining::Parts,
         starts_anywhere: true,
         versions: true,
         refuses: |_| None,
