@@ -403,7 +403,7 @@ impl Parts {
         if let Some(stamps) = &stamps {
             shown = stamps.clone();
         }
-        shown = stack::behind_network(shown, &spec, &source)?;
+        shown = stack::with_scratch(stack::behind_network(shown, &spec, &source)?, &spec);
         // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
         let store = if is_snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {

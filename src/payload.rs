@@ -148,6 +148,16 @@ impl Payload {
         Ok(payload)
     }
 
+    /// The same bytes, by themselves.
+    ///
+    /// # Errors
+    /// As for [`Payload::write`], and for reading.
+    pub fn copy(&self) -> Result<Payload> {
+        let mut copy = Payload::new();
+        self.pieces(&mut |piece| copy.write(copy.len(), piece))?;
+        Ok(copy)
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         match &self.bytes {

@@ -12,7 +12,7 @@ use crate::config::text::{
     parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
     parse_exclusive, parse_memory, parse_timeout, parse_ttl, parse_umask,
 };
-use crate::config::{Exclusive, Moment, MountSpec, Separator, Source};
+use crate::config::{Exclusive, Moment, MountSpec, ScratchNames, Separator, Source};
 use crate::error::Error;
 use crate::logging;
 use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
@@ -64,6 +64,14 @@ pub struct MountFlags {
     /// When a file made with O_EXCL is there for others: close or open (empty: for lock files) [default: close]
     #[arg(long, value_name = "WHEN", value_parser = parse_exclusive, help_heading = "When it is stored")]
     excl: Option<Exclusive>,
+
+    /// Files of these names stay in the mount until they are renamed: "*~,.*.sw?", or none
+    ///
+    /// What editors and copying programs make for a moment never reaches the store, and is gone with the mount; renamed
+    /// to another name it is put there. Names that the store has already are its own. Patterns are a shell's, with commas
+    /// between them. By default stores behind a network have .*.sw?,.*.swpx,4913,*~,.#*,#*#,sed??????,.*.?????? and others none.
+    #[arg(long, value_name = "PATTERNS|none", help_heading = "When it is stored")]
+    scratch: Option<ScratchNames>,
 
     /// How long a request to the store may take [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_timeout, help_heading = "When it is stored")]
@@ -198,6 +206,7 @@ impl MountFlags {
         service.addressing = self.addressing.or(service.addressing);
         service.anonymous |= self.anonymous;
         service.attrs_style = self.attrs_style.unwrap_or(service.attrs_style);
+        spec.scratch = self.scratch.or(spec.scratch);
         spec.exclusive = self.excl.unwrap_or(spec.exclusive);
         Ok(spec.absolute(&working_folder()?))
     }

@@ -2,6 +2,7 @@
 //! no I/O.
 
 pub mod moment;
+pub mod scratch;
 pub mod separator;
 pub mod source;
 pub mod text;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::moment::Moment;
 use self::moment::parse_moment;
+pub use self::scratch::ScratchNames;
 pub use self::separator::Separator;
 pub use self::source::Source;
 use self::text::{
@@ -108,6 +110,9 @@ pub struct MountSpec {
     /// When a file that must not exist is there for others.
     #[serde(default)]
     pub exclusive: Exclusive,
+    /// Which names are scratch files (§4.7); `None`: what the kind of store usually has.
+    #[serde(default)]
+    pub scratch: Option<ScratchNames>,
     /// How the store's service is reached.
     #[serde(default)]
     pub service: Service,
@@ -173,6 +178,7 @@ const OPTIONS: &[&str] = &[
     "load=",
     "save=",
     "excl=",
+    "scratch=",
     "attrs-style=",
     "endpoint=",
     "region=",
@@ -206,6 +212,7 @@ impl MountSpec {
             load: None,
             save: None,
             exclusive: Exclusive::default(),
+            scratch: None,
             service: Service::default(),
         }
     }
@@ -248,6 +255,7 @@ impl MountSpec {
             ("load", Some(value)) => self.load = Some(value.into()),
             ("save", Some(value)) => self.save = Some(value.into()),
             ("excl", Some(value)) => self.exclusive = parse_exclusive(value)?,
+            ("scratch", Some(value)) => self.scratch = Some(value.parse()?),
             ("attrs_style", Some(value)) => self.service.attrs_style = parse_attrs_style(value)?,
             ("endpoint", Some(value)) => self.service.endpoint = Some(parse_endpoint(value)?),
             ("region", Some(value)) => self.service.region = Some(value.to_owned()),

@@ -132,6 +132,7 @@ impl Store for Attrs {
         watch,
         past,
         history,
+        lost_at_end,
         usage,
         seen_absent,
         written_so_far

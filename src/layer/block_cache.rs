@@ -193,6 +193,7 @@ impl Store for BlockCache {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         seen_absent,

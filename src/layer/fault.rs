@@ -166,6 +166,7 @@ impl Store for Faulty {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         facts,

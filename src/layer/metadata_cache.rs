@@ -239,6 +239,7 @@ impl Store for MetadataCache {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         close,

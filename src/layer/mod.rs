@@ -143,6 +143,7 @@ macro_rules! passes_on {
     (@ usage) => { fn usage(&self) -> $crate::store::api::Usage { self.store.usage() } };
     (@ compact) => { fn compact(&self) -> $crate::error::Result<(u64, u64)> { self.store.compact() } };
     (@ facts) => { fn facts(&self) -> Vec<(&'static str, String)> { self.store.facts() } };
+    (@ lost_at_end) => { fn lost_at_end(&self) -> Vec<String> { self.store.lost_at_end() } };
     (@ close) => { fn close(&self) -> $crate::error::Result<()> { self.store.close() } };
 }
 
@@ -167,6 +168,7 @@ pub mod own_files;
 pub mod own_folder;
 pub mod read_ahead;
 pub mod remote;
+pub mod scratch;
 pub mod stamps;
 
 /// `store` with a [`block_cache`] of at most `size` bytes in `folder`; `identity` tells the store from every other.

@@ -62,6 +62,7 @@ impl Store for OwnFiles {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         facts,

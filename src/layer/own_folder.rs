@@ -48,11 +48,7 @@ impl OwnFolder {
         }
         match segments.next() {
             None => Place::Folder,
-            Some(second) if second == Segment::plain(VERSIONS) => {
-                let mut rest = Key::root();
-                segments.for_each(|segment| rest.push(segment));
-                Place::History(rest)
-            }
+            Some(second) if second == Segment::plain(VERSIONS) => Place::History(key.below(2)),
             Some(_) => Place::Nowhere,
         }
     }
@@ -79,6 +75,7 @@ impl Store for OwnFolder {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         facts,

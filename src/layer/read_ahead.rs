@@ -345,6 +345,7 @@ impl Store for ReadAhead {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         close,

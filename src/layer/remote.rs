@@ -157,6 +157,7 @@ impl Store for Remote {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         facts,

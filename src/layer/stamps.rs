@@ -196,6 +196,7 @@ impl Store for Stamps {
         snapshot,
         past,
         history,
+        lost_at_end,
         usage,
         compact,
         close,

@@ -8,7 +8,7 @@ use twox_hash::XxHash3_64;
 
 use crate::budget::Budget;
 use crate::config::source::Place;
-use crate::config::{MountSpec, Separator};
+use crate::config::{MountSpec, ScratchNames, Separator};
 use crate::env::{self, Folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer;
@@ -16,6 +16,7 @@ use crate::layer::attrs::Attrs;
 use crate::layer::metadata_cache::MetadataCache;
 use crate::layer::own_folder::OwnFolder;
 use crate::layer::read_ahead::ReadAhead;
+use crate::layer::scratch::Scratch;
 use crate::layer::stamps::Stamps;
 use crate::store;
 use crate::store::api::{Caps, Pace, Store};
@@ -140,6 +141,17 @@ pub(super) fn behind_network(
     } else {
         store
     })
+}
+
+/// A store that is written to, with scratch files in the mount alone, where names are theirs (§4.7).
+pub(super) fn with_scratch(store: Arc<dyn Store>, spec: &MountSpec) -> Arc<dyn Store> {
+    let usual = || match store.caps().pace {
+        Pace::Network => ScratchNames::usual(),
+        Pace::Memory | Pace::Disk => ScratchNames::none(),
+    };
+    let names = spec.scratch.clone().unwrap_or_else(usual);
+    let written = store.caps().write && !spec.read_only;
+    if written && !names.is_none() { Arc::new(Scratch::new(store, names)) } else { store }
 }
 
 /// Whether what a store tells is remembered: where it takes long to answer, and does not tell of changes.

@@ -222,6 +222,11 @@ pub trait Store: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What is gone with the mount, in sentences.
+    fn lost_at_end(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Commits what is pending and lets go of the store; `sync` was called before. Called once, at unmount.
     fn close(&self) -> Result<()> {
         Ok(())
@@ -360,6 +365,8 @@ pub struct Cursor {
     pub done: bool,
     /// How far the names have come that a layer keeps beside the store.
     pub beside: Vec<u8>,
+    /// The last name given of those that live in the mount alone; they come first.
+    pub scratch: Option<Box<[u8]>>,
 }
 
 /// What a store can do, constant for its life.

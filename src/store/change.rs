@@ -79,6 +79,12 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// The same change.
+    pub fn again(&self) -> Change<'a> {
+        let (key, to) = self.keys();
+        self.with_keys(key, to.unwrap_or(key))
+    }
+
     /// The same change with other keys; `to` is a rename's new one.
     pub fn with_keys<'b>(&self, key: &'b Key, to: &'b Key) -> Change<'b>
     where

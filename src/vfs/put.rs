@@ -306,6 +306,7 @@ impl Vfs {
                 "gone with the mount, in which alone they lived: {count} directories without a key"
             ));
         }
+        sentences.extend(self.store.lost_at_end());
         sentences
     }
 

@@ -1,6 +1,10 @@
 //! Ordinary tools in a mounted bucket, each checked by what another client sees of its objects.
 
 use super::on_every_bucket;
+use crate::LIMIT;
+use crate::bucket::Bucket;
+use crate::harness::watched;
+use crate::server::Service;
 
 on_every_bucket! {
     /// §4.2: when `close` returns, everybody sees the object; a copy and a move are the same bytes under another key.
@@ -69,5 +73,41 @@ on_every_bucket! {
         mount.remount();
         mount.bash("test -d made; test -z \"$(ls -A made)\"; touch made/file; ! rmdir made 2>/dev/null; rm made/file; rmdir made");
         assert_eq!(bucket.keys(), Vec::<String>::new());
+    }
+}
+
+/// §4.7: what editors and copying programs make beside a file never reaches the bucket, and costs it nothing.
+#[test]
+fn promise_4_7_an_edit_is_one_put() {
+    for service in Service::ALL {
+        service.server();
+        watched(LIMIT, move |place| {
+            let bucket = Bucket::new(service);
+            bucket.put_with("d/notes", "one\n", &[("keeper", "them")]);
+            let proxy = bucket.proxy();
+            let mount = bucket.mount_through(place, &proxy, &[]);
+            let edits = [
+                ("sed -i s/one/two/ d/notes", "two\n"),
+                ("printf three >$OUTSIDE/notes; rsync $OUTSIDE/notes d/", "three"),
+                ("vim -es -u NONE -c 'set bkc=yes' -c s/three/four/ -c wq d/notes </dev/null", "four\n"),
+            ];
+            for (edit, bytes) in edits {
+                proxy.forget();
+                mount.bash(edit);
+                // vim sets the mode behind its close.
+                let counts = proxy.counts();
+                let changes: Vec<_> = counts
+                    .iter()
+                    .filter(|(what, _)| !matches!(**what, "head" | "get" | "list" | "set"))
+                    .collect();
+                assert_eq!(changes, [(&"put", &1)], "{service:?}: {edit}: {:?}", proxy.requests());
+                assert_eq!(bucket.get("d/notes").unwrap(), bytes.as_bytes(), "{service:?}: {edit}");
+            }
+            assert_eq!(bucket.head("d/notes").unwrap().metadata["keeper"], "them");
+            mount.bash(
+                "printf swap >d/.notes.swp; test \"$(cat d/.notes.swp)\" = swap; ls -A d | grep -q swp",
+            );
+            assert_eq!(bucket.keys(), ["d/notes"], "{service:?}");
+        });
     }
 }

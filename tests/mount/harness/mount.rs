@@ -183,6 +183,15 @@ impl Mount {
         assert!(self.mounted().is_none(), "still mounted after kvfs unmount");
     }
 
+    /// The same; what it says.
+    pub fn unmount_saying(&mut self) -> String {
+        let done = self.let_go();
+        let said = done.err.clone();
+        done.ok("kvfs unmount");
+        assert_eq!(self.ended(), 0, "the daemon: {}", self.log());
+        said
+    }
+
     /// `kvfs unmount`, again while a process that another test has just forked holds this one's open files: they
     /// close when it starts its program.
     fn let_go(&self) -> Finished {

@@ -1,4 +1,4 @@
-//! Every promise has a test, or a reason why it has none yet.
+//! Every promise has a test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,6 @@ const SEMANTICS: &str = include_str!("../../../src/SEMANTICS.md");
 fn holds(section: u32) -> bool {
     matches!(section, 1..=6 | 8)
 }
-
-/// Promises without a test, and why.
-const WITHOUT: [(&str, &str); 1] =
-    [("4.7", "scratch names are for stores with types and for network stores: buckets have none yet")];
 
 /// The numbered sentences of SEMANTICS.md: a line that begins with `N.M` and a space.
 fn promises() -> BTreeSet<(u32, u32)> {
@@ -47,7 +43,7 @@ fn quoted(folder: &Path) -> BTreeSet<(u32, u32)> {
 }
 
 #[test]
-fn every_promise_is_quoted_by_a_test_or_excused() {
+fn every_promise_is_quoted_by_a_test() {
     watched(LIMIT, |_| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         if fs::metadata(root.join("tests/mount")).is_err() {
@@ -59,12 +55,8 @@ fn every_promise_is_quoted_by_a_test_or_excused() {
         quoted.extend(self::quoted(&root.join("src")));
         let unknown: Vec<_> = quoted.difference(&promises).collect();
         assert!(unknown.is_empty(), "tests quote promises that are not there: {unknown:?}");
-        let excused: BTreeSet<String> = WITHOUT.iter().map(|(number, _)| (*number).to_owned()).collect();
         for (section, sentence) in promises.into_iter().filter(|&(section, _)| holds(section)) {
-            let number = format!("{section}.{sentence}");
-            let tested = quoted.contains(&(section, sentence));
-            assert!(tested || excused.contains(&number), "no test quotes {number}");
-            assert!(!(tested && excused.contains(&number)), "{number} has a test and an excuse");
+            assert!(quoted.contains(&(section, sentence)), "no test quotes {section}.{sentence}");
         }
     });
 }

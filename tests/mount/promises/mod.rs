@@ -15,6 +15,7 @@ mod lasting;
 mod listings;
 mod names;
 mod reading;
+mod scratch;
 mod space;
 mod spelling;
 mod spool;

@@ -1,0 +1,370 @@
+//! Scratch files (§4.7): what programs make for a moment beside the file that they mean lives in the mount, and never reaches
+//! the store. Renamed to another name it is put there, as any write of that file would.
+//!
+//! A name is scratch when it matches and nothing in the store has it: keys that are there already stay files.
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use self::files::{File, Files};
+use crate::config::ScratchNames;
+use crate::env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Segment, Word};
+use crate::name::PIECE_MAX;
+use crate::payload::Payload;
+use crate::store::api::{Change, Cursor, Entry, Kind, Stat, Store, Value, Version, When};
+use crate::store::attributes::{FileType, Xattrs};
+
+/// So many names are said at the end.
+const SAID_MOST: usize = 10;
+
+/// A store with scratch files in the mount alone.
+pub struct Scratch {
+    store: Arc<dyn Store>,
+    names: ScratchNames,
+    /// Held for a moment, and never across a call of the store.
+    files: Mutex<Files>,
+}
+
+impl Scratch {
+    /// `store`, in which files of these names are scratch.
+    pub fn new(store: Arc<dyn Store>, names: ScratchNames) -> Scratch {
+        Scratch { store, names, files: Mutex::default() }
+    }
+
+    fn matches(&self, key: &Key) -> bool {
+        // A longer name is shown in pieces, which no program makes for a moment.
+        key.last().is_some_and(|last| {
+            last.word == Word::None && last.bytes.len() <= PIECE_MAX && self.names.matches(last.bytes)
+        })
+    }
+
+    fn file(&self, key: &Key) -> Option<File> {
+        if self.matches(key) { self.files.lock().get(key).cloned() } else { None }
+    }
+
+    /// Whether what is made at `key` is scratch.
+    fn takes(&self, key: &Key) -> Result<bool> {
+        if !self.matches(key) {
+            return Ok(false);
+        }
+        let known = self.files.lock().get(key).is_some();
+        Ok(known || self.store.stat(key)?.is_none())
+    }
+
+    /// Carries out one change where it is about scratch; false where it is the store's.
+    fn change(&self, change: &Change<'_>, behind: &[Change<'_>]) -> Result<bool> {
+        match change {
+            Change::Put { key, body, when } => {
+                if !self.takes(key)? {
+                    return Ok(false);
+                }
+                self.put(key, body, when).map(|()| true)
+            }
+            Change::Make { key, file_type, target } => {
+                if !self.takes(key)? {
+                    return Ok(false);
+                }
+                let file = File::new(Payload::of(target)?, *file_type, env::now());
+                self.files.lock().insert(key, file);
+                Ok(true)
+            }
+            Change::Delete { key, .. } if self.matches(key) => Ok(self.files.lock().remove(key).is_some()),
+            Change::Set { key, directory: false, attributes } if self.matches(key) => {
+                Ok(self.files.lock().get_mut(key).map(|file| file.set(attributes)).is_some())
+            }
+            Change::Rename { from, to, tree: false, replace } => self.rename(from, to, *replace, behind),
+            Change::RemoveBranch { key } if self.files.lock().any_below(key) => {
+                Err(Error::new(ErrorKind::NotEmpty, "there are scratch files in it"))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn put(&self, key: &Key, body: &Payload, when: &When) -> Result<()> {
+        let body = body.copy()?;
+        let mut files = self.files.lock();
+        match files.get_mut(key) {
+            Some(_) if *when == When::Absent => Err(ErrorKind::Exists.into()),
+            Some(file) => {
+                file.replace(body, env::now());
+                Ok(())
+            }
+            None => {
+                files.insert(key, File::new(body, FileType::Regular, env::now()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Renames one file: within the mount, or into the store, where it is a write of what it is renamed to.
+    fn rename(&self, from: &Key, to: &Key, replace: bool, behind: &[Change<'_>]) -> Result<bool> {
+        let Some(file) = self.file(from) else {
+            // Something of the store takes a scratch file's name: it is a file, and the scratch is replaced.
+            if self.matches(to) && replace {
+                self.files.lock().remove(to);
+            }
+            return Ok(false);
+        };
+        if self.takes(to)? {
+            let mut files = self.files.lock();
+            if !replace && files.get(to).is_some() {
+                return Err(ErrorKind::Exists.into());
+            }
+            files.rename(from, to);
+            return Ok(true);
+        }
+        self.store.check_key(to)?;
+        let when = if replace { When::Always } else { When::Absent };
+        let target = file.target()?;
+        let made = match file.attributes.file_type {
+            FileType::Regular => Change::Put { key: to, body: &file.body, when },
+            file_type => Change::Make { key: to, file_type, target: &target },
+        };
+        let mut setting = file.setting();
+        for change in behind {
+            if let Change::Set { key, directory: false, attributes } = change
+                && *key == to
+            {
+                setting.add((*attributes).clone());
+            }
+        }
+        if self.store.caps().attributes {
+            self.store.apply(&mut [made, Change::Set { key: to, directory: false, attributes: &setting }])?;
+        } else {
+            self.store.apply(&mut [made])?;
+        }
+        self.files.lock().remove(from);
+        Ok(true)
+    }
+
+    /// Gives the scratch files of a directory; whether all were taken.
+    fn list_files(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> bool {
+        let files = self.files.lock().after(dir, from.scratch.as_deref());
+        for (name, stat) in files {
+            if each(Entry { segment: Segment::plain(&name), stat }).is_break() {
+                return false;
+            }
+            from.scratch = Some(name);
+        }
+        true
+    }
+
+    /// Lists the scratch files first, then what `list` gives of the store.
+    fn list_both(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        list: impl FnOnce(&mut Cursor, &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()>,
+    ) -> Result<()> {
+        let is_new = |cursor: &Cursor| Cursor { scratch: None, ..cursor.clone() } == Cursor::default();
+        if is_new(from) && !self.list_files(dir, from, each) {
+            return Ok(());
+        }
+        // The store goes on as if there were nothing else.
+        let mut own = Cursor { scratch: None, ..from.clone() };
+        let outcome = list(&mut own, &mut |entry| {
+            let shadowed = entry.segment.word == Word::None
+                && self.names.matches(entry.segment.bytes)
+                && self.files.lock().get(&dir.child(entry.segment)).is_some();
+            if shadowed { ControlFlow::Continue(()) } else { each(entry) }
+        });
+        *from = Cursor { scratch: from.scratch.take(), ..own };
+        outcome
+    }
+}
+
+impl Store for Scratch {
+    passes_on!(
+        caps,
+        good_for,
+        sync,
+        value_max,
+        raw_key,
+        foreign_changes,
+        era,
+        resume,
+        watch,
+        snapshot,
+        past,
+        history,
+        usage,
+        compact,
+        close
+    );
+
+    fn stat(&self, key: &Key) -> Result<Option<Stat>> {
+        match self.file(key) {
+            Some(file) => Ok(Some(file.stat())),
+            None => {
+                let found = self.store.stat(key)?;
+                let scratch_below = found.is_none() && self.files.lock().any_below(key);
+                Ok(found.or_else(|| scratch_below.then(|| Stat::plain(Kind::Branch, 0, env::now()))))
+            }
+        }
+    }
+
+    fn list(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list_both(dir, from, each, |from, each| self.store.list(dir, from, each))
+    }
+
+    fn list_with_attributes(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.list_both(dir, from, each, |from, each| self.store.list_with_attributes(dir, from, each))
+    }
+
+    fn list_prefix(
+        &self,
+        dir: &Key,
+        prefix: &[u8],
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let files = self.files.lock().after(dir, None);
+        for (name, stat) in files.iter().filter(|(name, _)| name.starts_with(prefix)) {
+            if each(Entry { segment: Segment::plain(name), stat: *stat }).is_break() {
+                return Ok(());
+            }
+        }
+        self.store.list_prefix(dir, prefix, each)
+    }
+
+    fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
+        match self.file(key).filter(|_| !directory) {
+            Some(file) => Ok(file.xattrs),
+            None => self.store.xattrs(key, directory),
+        }
+    }
+
+    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
+        match self.file(key) {
+            Some(file) => Ok(Some(file.value())),
+            None => self.store.open(key),
+        }
+    }
+
+    fn open_told(&self, key: &Key, stat: &Stat) -> Result<Option<Box<dyn Value>>> {
+        match self.file(key) {
+            Some(file) => Ok(Some(file.value())),
+            None => self.store.open_told(key, stat),
+        }
+    }
+
+    fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        let about_scratch = |change: &Change<'_>| match change {
+            Change::RemoveBranch { .. } => !self.files.lock().is_empty(),
+            Change::Rename { tree: true, .. } => !self.files.lock().is_empty(),
+            change => {
+                let (key, to) = change.keys();
+                self.matches(key) || to.is_some_and(|to| self.matches(to))
+            }
+        };
+        if !changes.iter().any(about_scratch) {
+            return self.store.apply(changes);
+        }
+        let mut rest: &[Change<'_>] = changes;
+        while let [first, behind @ ..] = rest {
+            // What is set behind a change belongs to it: stores that keep attributes do both at once.
+            let own = behind.iter().take_while(|change| matches!(change, Change::Set { .. })).count();
+            let (own, later) = behind.split_at(own);
+            rest = later;
+            if self.change(first, own)? {
+                self.set_what_is_scratch(own);
+                continue;
+            }
+            if self.is_in_store(first)? {
+                let mut together: Vec<Change<'_>> = vec![first.again()];
+                together.extend(own.iter().map(Change::again));
+                self.store.apply(&mut together)?;
+            }
+            if let Change::Rename { from, to, tree: true, .. } = first {
+                self.files.lock().rename_tree(from, to);
+            }
+        }
+        Ok(())
+    }
+
+    fn written_so_far(&self, key: &Key, body: &Payload) {
+        if !self.matches(key) {
+            self.store.written_so_far(key, body);
+        }
+    }
+
+    fn seen_absent(&self, key: &Key) {
+        if !self.matches(key) {
+            self.store.seen_absent(key);
+        }
+    }
+
+    fn sync_key(&self, key: &Key) -> Result<()> {
+        if self.file(key).is_some() { Ok(()) } else { self.store.sync_key(key) }
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        if self.matches(key) { Ok(()) } else { self.store.check_key(key) }
+    }
+
+    fn version_of(&self, key: &Key, body: &Payload) -> Result<Option<Version>> {
+        if self.file(key).is_some() { Ok(None) } else { self.store.version_of(key, body) }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = self.store.facts();
+        facts.extend(self.files.lock().told(SAID_MOST).map(|told| ("scratch files", told)));
+        facts
+    }
+
+    fn lost_at_end(&self) -> Vec<String> {
+        let told = self.files.lock().told(SAID_MOST);
+        let mut lost = self.store.lost_at_end();
+        lost.extend(
+            told.map(|told| format!("gone with the mount, in which alone they lived: scratch files, {told}")),
+        );
+        lost
+    }
+}
+
+impl Scratch {
+    /// Whether a change has anything to change in the store: a directory may have nothing but scratch files.
+    fn is_in_store(&self, change: &Change<'_>) -> Result<bool> {
+        match change {
+            Change::Rename { from, tree: true, .. } if self.files.lock().any_below(from) => {
+                Ok(self.store.stat(from)?.is_some())
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Sets what is set behind a change that was not the store's.
+    fn set_what_is_scratch(&self, set: &[Change<'_>]) {
+        let mut files = self.files.lock();
+        for change in set {
+            if let Change::Set { key, directory: false, attributes } = change
+                && let Some(file) = files.get_mut(key)
+            {
+                file.set(attributes);
+            }
+        }
+    }
+}
