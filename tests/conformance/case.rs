@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvfs::budget::{Budget, LEAST};
+use kvfs::config::ScratchNames;
 use kvfs::error::{ErrorKind, Result};
 use kvfs::key::{Key, Segment};
 use kvfs::layer::attrs::Attrs;
 use kvfs::layer::metadata_cache::MetadataCache;
 use kvfs::layer::read_ahead::ReadAhead;
 use kvfs::layer::remote::Remote;
+use kvfs::layer::scratch::Scratch;
 use kvfs::layer::with_blocks;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
@@ -39,6 +41,7 @@ enum Layer {
     MetadataCache,
     ReadAhead,
     Blocks,
+    Scratch,
     /// What lies over a store behind a network, which tells versions along.
     Network,
 }
@@ -50,6 +53,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("read_ahead", Layer::ReadAhead),
     #[cfg(feature = "object")]
     ("block_cache", Layer::Blocks),
+    ("scratch", Layer::Scratch),
     ("network", Layer::Network),
 ];
 
@@ -71,6 +75,7 @@ fn open(driver: &Driver, opening: &Opening, layer: Layer, folder: &Path) -> Arc<
         Layer::Blocks => {
             with_blocks(Arc::new(Remote::new(store)), "case", &folder.join("cache"), 16 << 20).unwrap()
         }
+        Layer::Scratch => Arc::new(Scratch::new(store, ScratchNames::usual())),
         Layer::Network => {
             let budget = Budget::new(LEAST);
             let ahead = ReadAhead::new(Arc::new(Remote::new(store)), budget.clone(), opening.timeout);

@@ -24,6 +24,7 @@ conformance! {
     folder_durable: "folder", Commit::Durable;
     read_ahead_memory: "read_ahead(memory)", Commit::Auto;
     block_cache_memory: "block_cache(memory)", Commit::Auto;
+    scratch_memory: "scratch(memory)", Commit::Auto;
     network_memory: "network(memory)", Commit::Auto;
     lmdb: "lmdb", Commit::Auto;
     lmdb_close: "lmdb", Commit::Close;
