@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind};
 
 /// Those of vim, emacs, sed and rsync, and what many programs append to a backup.
-const USUAL: &str = ".*.sw?,.*.swpx,4913,*~,.#*,#*#,sed??????,.*.??????";
+const USUAL: &str = ".*.sw?,.*.swpx,4913,?*~,.#*,#*#,sed??????,.*.??????";
 
 /// Patterns of file names, as a shell has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,8 @@ mod tests {
         ] {
             assert!(usual.matches(name.as_bytes()), "{name}");
         }
-        for name in ["notes", ".bashrc", "sed", "sedition", "a.swp", "49130", "#notes", ".git", "", "~a"] {
+        for name in ["notes", ".bashrc", "sed", "sedition", "a.swp", "49130", "#notes", ".git", "", "~a", "~"]
+        {
             assert!(!usual.matches(name.as_bytes()), "{name}");
         }
     }

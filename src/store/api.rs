@@ -380,6 +380,9 @@ pub struct Caps {
     pub immutable: bool,
     /// Whether listings come in the order of the raw bytes.
     pub ordered: bool,
+    /// What the last segments of keys end in that may be there without being listed, as the empty segment may; nothing
+    /// where no others are.
+    pub unlisted: &'static str,
     /// Whether directories can be made ([`Change::Branch`]).
     pub branches: bool,
     /// Whether attributes are kept: [`Change::Set`] and [`Change::Make`] (§5.2).

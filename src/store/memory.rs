@@ -51,6 +51,7 @@ fn caps() -> Caps {
         watch: true,
         snapshot: true,
         past: false,
+        unlisted: "",
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

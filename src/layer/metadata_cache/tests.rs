@@ -93,7 +93,7 @@ fn promise_6_2_an_answer_is_good_for_the_time_and_no_longer() {
 
 #[test]
 fn promise_6_2_what_is_too_old_is_not_told() {
-    let mut told = Told::new(Duration::from_secs(1), Budget::new(0), env::instant());
+    let mut told = Told::new(Duration::from_secs(1), "", Budget::new(0), env::instant());
     let (start, key) = (env::instant(), key("d/a"));
     let after = |milliseconds| start + Duration::from_millis(milliseconds);
     let stat = Stat::plain(crate::store::api::Kind::Leaf, 1, env::now());
@@ -287,7 +287,7 @@ fn promise_6_1_a_file_that_was_told_is_opened_without_a_question_of_its_own() {
 fn memory_is_bounded_and_what_does_not_fit_is_asked_for() {
     let rig = Rig::new(LONG);
     let budget = Budget::new(0);
-    let mut told = Told::new(LONG, Arc::clone(&budget), env::instant());
+    let mut told = Told::new(LONG, "", Arc::clone(&budget), env::instant());
     let (dir, now) = (key("d"), env::instant());
     let stat = Stat::plain(crate::store::api::Kind::Leaf, 1, env::now());
     let generation = told.begin(&key("e"));

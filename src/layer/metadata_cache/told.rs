@@ -63,6 +63,8 @@ struct Generation {
 #[derive(Debug)]
 pub(super) struct Told {
     ttl: Duration,
+    /// `Caps::unlisted`.
+    unlisted: &'static str,
     budget: Arc<Budget>,
     young: Generation,
     old: Generation,
@@ -107,9 +109,9 @@ impl Short {
 }
 
 impl Told {
-    pub fn new(ttl: Duration, budget: Arc<Budget>, now: Instant) -> Told {
+    pub fn new(ttl: Duration, unlisted: &'static str, budget: Arc<Budget>, now: Instant) -> Told {
         let (young, old) = Default::default();
-        Told { ttl, budget, young, old, number: 1, since: now }
+        Told { ttl, unlisted, budget, young, old, number: 1, since: now }
     }
 
     /// How many names are remembered.
@@ -143,7 +145,10 @@ impl Told {
             };
         }
         // A marker is not among the names of its directory, and there all the same (§2.3).
-        key.last().filter(|segment| !segment.bytes.is_empty())?;
+        let listed = |name: &[u8]| {
+            !name.is_empty() && (self.unlisted.is_empty() || !name.ends_with(self.unlisted.as_bytes()))
+        };
+        key.last().filter(|segment| listed(segment.bytes))?;
         directories().find_map(|directory| {
             let (at, generation) = directory.whole?;
             // What it told is there still: in this generation and the one before.

@@ -22,6 +22,7 @@ fn store(separator: Option<&[u8]>) -> Flat<Memory> {
         watch: false,
         snapshot: true,
         past: false,
+        unlisted: "",
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

@@ -68,6 +68,7 @@ fn caps() -> Caps {
         watch: false,
         snapshot: false,
         past: false,
+        unlisted: "",
         atomic: Atomic::Key,
         rename: Rename::Tree,
         pace: Pace::Disk,

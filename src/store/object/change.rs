@@ -259,23 +259,24 @@ impl Tree {
         }
         let value = self.reach.names.existing(key);
         let bucket = &self.reach.bucket;
-        let (value, inside) = self.reach.wait(async {
-            let value = async {
+        let (value, inside, folder) = self.reach.wait(async {
+            let object = async {
                 match &value {
                     Some(raw) => bucket.head(raw).await,
                     None => Ok(None),
                 }
             };
-            futures::future::try_join(value, self.first_below(&prefix, 2)).await
+            let folder = self.reach.folder_marker(value.as_deref());
+            futures::try_join!(object, self.first_below(&prefix, 2), folder)
         })?;
         let marker = inside.iter().find(|object| object.key == prefix);
         if value.is_some() || inside.iter().any(|object| object.key != prefix || object.size > 0) {
             return Err(Error::new(ErrorKind::NotEmpty, format!("{prefix:?} has something in it")));
         }
-        match marker {
-            Some(_) => self.reach.wait(self.delete_object(&prefix, &Condition::Always)),
-            None => Ok(()),
+        for marker in marker.into_iter().chain(&folder) {
+            self.reach.wait(self.delete_object(&marker.key, &Condition::Always))?;
         }
+        Ok(())
     }
 
     /// Whether there is a value at `key`, or anything below it.

@@ -9,6 +9,7 @@ use super::account::Account;
 use super::address::Address;
 use super::azure::Azure;
 use super::bucket::{Abilities, Bucket, Condition};
+use super::folder_markers;
 use super::gcs::Gcs;
 use super::honoured::Honoured;
 use super::journal::Journal;
@@ -108,6 +109,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         watch: false,
         snapshot: false,
         past: false,
+        unlisted: "",
         atomic: Atomic::Key,
         rename: Rename::Copy,
         pace: Pace::Network,
@@ -157,6 +159,7 @@ fn reach(
         names,
         style,
         listing_denied: AtomicBool::new(false),
+        folder_markers: AtomicBool::new(false),
         honoured,
         recent: super::recent::Recent::default(),
         ahead: super::ahead::Ahead::default(),
@@ -206,6 +209,7 @@ fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Cap
         attributes,
         key_max: abilities.key_max,
         past: abilities.versions,
+        unlisted: folder_markers::SUFFIX,
         ..caps(abilities.scheme, abilities.object_max)
     }
 }

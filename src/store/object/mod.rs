@@ -13,6 +13,7 @@
 //! | `names` | keys and the tree that they make |
 //! | `tree` | the bucket as a store: stat, list, open |
 //! | `pages` | listings, fetched ahead |
+//! | `folder_markers` | Hadoop's `name_$folder$` |
 //! | `value` | open objects |
 //! | `change`, `moving`, `upload` | puts, deletes, renames, uploads in parts |
 //! | `continuing` | objects that are made of what is there and of what is sent: appends |
@@ -36,6 +37,7 @@ mod continuing;
 pub mod driver;
 pub mod endpoint;
 mod fetching;
+mod folder_markers;
 pub mod gcs;
 mod history;
 mod honoured;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
+use super::folder_markers::SUFFIX;
 use super::journal::Entry;
 use super::metadata::{self, Holder};
 use super::pages::PAGE;
@@ -83,6 +84,10 @@ impl Tree {
     ) -> Result<()> {
         let names = &self.reach.names;
         let Some(source) = names.below(from) else { return Ok(()) };
+        let folder = names.existing(from);
+        if let Some(marker) = self.reach.wait(self.reach.folder_marker(folder.as_deref()))? {
+            moves.push((marker, names.fitting(to)? + SUFFIX));
+        }
         let target = names.fitting_marker(to)?;
         // Where `from` lies below `to`, all that is there is to move away.
         if !source.starts_with(&target) {

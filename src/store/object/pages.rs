@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::bucket::{Listing, Object, Page};
+use super::folder_markers;
 use super::reach::Reach;
 use super::tree::Told;
 use crate::env;
@@ -34,12 +35,14 @@ pub(super) enum Item {
     Object(Object),
     /// A common prefix, with its marker where that was asked for.
     Prefix(String, Option<Object>),
+    /// A marker of Hadoop's, of a directory that nothing else tells of.
+    Folder(Object),
 }
 
 impl Item {
     pub(super) fn key(&self) -> &str {
         match self {
-            Item::Object(object) => &object.key,
+            Item::Object(object) | Item::Folder(object) => &object.key,
             Item::Prefix(prefix, _) => prefix,
         }
     }
@@ -148,6 +151,7 @@ impl Below {
                 let name = name.strip_suffix(self.reach.names.separator().as_bytes()).unwrap_or(name);
                 self.told.lock().entry(name.to_vec()).or_default().directory = self.reach.attributes(marker);
             }
+            Item::Folder(_) => self.told.lock().entry(name.to_vec()).or_default().folder = true,
             Item::Prefix(_, None) => {}
         }
     }
@@ -160,7 +164,9 @@ impl Below {
                 continue;
             }
             let found = match item {
-                Item::Object(object) => Found { size: object.size, modified: object.modified },
+                Item::Object(object) | Item::Folder(object) => {
+                    Found { size: object.size, modified: object.modified }
+                }
                 Item::Prefix(..) => Found { size: 0, modified: SystemTime::UNIX_EPOCH },
             };
             self.tell(item);
@@ -189,11 +195,15 @@ async fn fetch(reach: &Reach, prefix: &str, after: Option<String>, pages: &mpsc:
             after: after.as_deref().filter(|_| token.is_none()),
             most: PAGE,
         };
+        let whole = token.is_none() && after.is_none();
         let page = reach.bucket.list(&listing).await;
         token = page.as_ref().ok().and_then(|page| page.next.clone());
         let ended = token.is_none();
         let items = match page {
-            Ok(page) => with_headers(reach, in_order(page)).await,
+            Ok(page) => match folder_markers::read(reach, prefix, in_order(page), whole).await {
+                Ok(items) => with_headers(reach, items).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         if pages.send(items).await.is_err() || ended {

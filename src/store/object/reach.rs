@@ -41,6 +41,8 @@ pub(super) struct Reach {
     pub recent: Recent,
     /// Whether listing is denied, so that only whole paths can be opened.
     pub listing_denied: AtomicBool,
+    /// Whether markers as Hadoop writes them were met.
+    pub folder_markers: AtomicBool,
     /// Which conditions the server honours.
     pub honoured: Honoured,
     /// Uploads that run ahead of their puts.
@@ -67,6 +69,7 @@ impl Reach {
             style: self.style,
             recent: Recent::default(),
             listing_denied: AtomicBool::new(false),
+            folder_markers: AtomicBool::new(self.folder_markers.load(Ordering::Relaxed)),
             honoured: Honoured::NONE,
             ahead: Ahead::default(),
             uploads: self.uploads.clone(),

@@ -10,17 +10,21 @@ use parking_lot::Mutex;
 
 use super::bucket::{Listing, Object};
 use super::change;
+use super::folder_markers::SUFFIX;
 use super::history;
 use super::metadata;
 use super::pages::Below;
 use super::reach::Reach;
 use super::value::Opened;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::key::{Key, Segment};
 use crate::payload::Payload;
 use crate::store::api::{Caps, Change, Cursor, Entry, Kind, Stat, Store, Tag, Value, Version};
 use crate::store::attributes::{Attributes, Xattrs};
 use crate::store::flat;
+
+/// Keys that are looked at when a bucket is mounted.
+const FIRST_LOOK: u32 = 100;
 
 /// A bucket, below its prefix.
 pub(super) struct Tree {
@@ -65,7 +69,11 @@ impl Tree {
     /// The service's, in its words.
     pub(super) fn check(&self) -> Result<()> {
         let prefix = self.reach.names.below(&Key::root()).unwrap_or_default();
-        match self.reach.wait(self.first_below(&prefix, 1)) {
+        let found = self.reach.wait(self.first_below(&prefix, FIRST_LOOK));
+        if let Ok(found) = &found {
+            self.reach.meet_folder_markers(found);
+        }
+        match found {
             Err(error) if error.kind() == ErrorKind::Denied => {
                 self.reach.listing_denied.store(true, Ordering::Relaxed);
                 tracing::warn!("listing is denied: only whole paths can be opened ({error})");
@@ -112,9 +120,14 @@ impl Store for Tree {
                     None => Ok(None),
                 }
             };
-            futures::try_join!(value, first, self.look_marker(below))
+            futures::try_join!(
+                value,
+                first,
+                self.look_marker(below),
+                self.reach.folder_marker(raw.as_deref())
+            )
         });
-        let (object, first, marker) = match asked {
+        let (object, first, marker, folder) = match asked {
             // Who may not list is denied what is not there, too: what is not a file may be a directory on the way to one.
             Err(error) if error.kind() == ErrorKind::Denied && self.reach.listing_denied() => {
                 return Ok(Some(Stat::plain(Kind::Branch, 0, self.reach.opened)));
@@ -123,7 +136,9 @@ impl Store for Tree {
         };
         let marker = marker.or_else(|| first.clone().filter(|first| Some(&first.key) == below.as_ref()));
         let kind = match (&object, &first) {
-            (None, None) => return Ok(None),
+            (None, None) => {
+                return Ok(folder.map(|folder| Stat::plain(Kind::Branch, 0, folder.modified)));
+            }
             (Some(_), None) => Kind::Leaf,
             (Some(_), Some(_)) => Kind::Both,
             (None, Some(_)) => Kind::Branch,
@@ -155,6 +170,11 @@ impl Store for Tree {
                 entry.stat.file = told.file;
                 entry.stat.directory = told.directory;
                 entry.stat.version = told.version;
+                let folder = entry.segment.bytes.strip_suffix(SUFFIX.as_bytes());
+                if let Some(folder) = folder.filter(|_| told.folder && entry.stat.kind == Kind::Leaf) {
+                    entry.segment = Segment::plain(folder);
+                    entry.stat = Stat::plain(Kind::Branch, 0, entry.stat.modified);
+                }
             }
             each(entry)
         })
@@ -169,7 +189,12 @@ impl Store for Tree {
         let Some(below) = self.reach.names.below(dir) else { return Ok(()) };
         let position = [below.as_bytes(), prefix].concat();
         self.list(dir, &mut Cursor { position, ..Cursor::default() }, &mut |entry| {
-            if entry.segment.bytes.starts_with(prefix) { each(entry) } else { ControlFlow::Break(()) }
+            match entry.segment.bytes {
+                bytes if bytes.starts_with(prefix) => each(entry),
+                // A directory whose marker comes behind its name.
+                bytes if bytes < prefix => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
         })
     }
 
@@ -278,4 +303,6 @@ pub(super) struct ToldOf {
     pub directory: Attributes,
     /// Of its file.
     pub version: Option<Tag>,
+    /// Whether it is a marker of Hadoop's, of a directory that nothing else tells of.
+    pub folder: bool,
 }

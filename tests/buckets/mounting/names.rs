@@ -5,9 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::on_every_bucket;
-use crate::LIMIT;
-use crate::bucket::Bucket;
-use crate::harness::{PATIENCE, until, watched};
+use crate::harness::{PATIENCE, until};
 use crate::server::Service;
 
 /// Keys that make trouble, all of which can be in one bucket.
@@ -189,11 +187,21 @@ on_every_bucket! {
         assert_eq!(bucket.keys(), Vec::<String>::new());
     }
 
-    /// Hadoop's markers are the files that they are (docs/buckets.md).
-    fn hadoops_markers_are_files(bucket, mount) {
-        bucket.put("hadoop_$folder$", "");
-        mount.bash("test \"$(ls)\" = 'hadoop_$folder$'; test -f 'hadoop_$folder$'; rm 'hadoop_$folder$'");
-        assert_eq!(bucket.keys(), Vec::<String>::new());
+    /// §2.3: those of Hadoop, `name_$folder$`, which a listing tells of.
+    fn promise_2_3_markers_of_hadoop_are_directories(bucket, mount) {
+        for key in ["empty_$folder$", "both_$folder$", "value_$folder$", "deep/er_$folder$", "deep_$folder$"] {
+            bucket.put(key, "");
+        }
+        bucket.put("both/file", "bytes");
+        bucket.put("value", "a file of this name");
+        bucket.put("full_$folder$", "no marker");
+        mount.bash("test \"$(ls)\" = \"$(printf 'both\\ndeep\\nempty\\nfull_$folder$\\nvalue\\nvalue_$folder$')\"");
+        mount.bash("test -d empty; test -z \"$(ls -A empty)\"; test -f 'empty_$folder$'; test \"$(ls both)\" = file");
+        mount.bash("test -d deep/er; test \"$(ls deep)\" = er; ! rmdir both 2>/dev/null; ! mkdir empty 2>/dev/null");
+        mount.bash("mv empty moved; test -d moved; test ! -e empty; echo in >moved/x; test \"$(ls moved)\" = x");
+        assert_eq!(bucket.get("moved_$folder$").unwrap(), b"");
+        mount.bash("rm -r moved both deep; test ! -e moved; test ! -e both; rm 'value_$folder$'");
+        assert_eq!(bucket.keys(), ["full_$folder$", "value"]);
     }
 
     /// §1.7: `a` beside `a/b`.
@@ -231,18 +239,4 @@ on_every_bucket! {
         let made = std::fs::create_dir_all(deep.parent().unwrap()).and_then(|()| std::fs::write(&deep, "x"));
         crate::harness::refused(nix::libc::ENAMETOOLONG, "over 1,024 bytes", made);
     }
-}
-
-/// What is to take the place of `hadoops_markers_are_files`.
-#[test]
-#[ignore = "Hadoop's name_$folder$ are not taken for markers yet"]
-fn hadoops_markers_are_directories() {
-    Service::Moto.server();
-    watched(LIMIT, |place| {
-        let bucket = Bucket::new(Service::Moto);
-        let mount = bucket.mount(place, &[]);
-        bucket.put("hadoop_$folder$", "");
-        mount.bash("test -d hadoop; test \"$(ls)\" = hadoop; rmdir hadoop; test -z \"$(ls -A)\"");
-        assert_eq!(bucket.keys(), Vec::<String>::new());
-    });
 }

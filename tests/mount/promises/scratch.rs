@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::harness::{Kind, LIMIT, Mount, needs_kvfs, watched};
 
-const NAMES: &[&str] = &["--scratch", ".*.sw?,4913,*~,.#*,#*#,sed??????,.*.??????"];
+const NAMES: &[&str] = &["--scratch", ".*.sw?,4913,?*~,.#*,#*#,sed??????,.*.??????"];
 
 #[test]
 fn promise_4_7_editors_leave_their_file_and_nothing_else_in_the_store() {
