@@ -27,7 +27,7 @@ use crate::store::api::{Pace, Store};
 use crate::store::driver::Opening;
 use crate::vfs::{self, Vfs};
 
-pub use stack::{drop_attributes, open_store, opening};
+pub use stack::{cost_of_attributes, drop_attributes, open_store, opening};
 
 /// How long one round of waiting for pending writes takes, between looks whether anybody still waits.
 const FLUSH_ROUND: Duration = Duration::from_secs(2);

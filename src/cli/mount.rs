@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::flags::MountFlags;
-use super::{Failure, Outcome, launch};
+use super::{Failure, Outcome, launch, output};
 use crate::config::MountSpec;
 use crate::error::{Error, ErrorKind};
+use crate::mount::cost_of_attributes;
 use crate::{daemon, logging};
 
 /// Show a store as files
@@ -63,6 +64,13 @@ impl Mount {
         };
         let level = self.flags.level();
         let spec = self.flags.into_spec(&self.source, mount_point)?;
+        let cost = match spec.source.resolve() {
+            Ok(place) => cost_of_attributes(&spec, place.driver),
+            Err(_) => None,
+        };
+        if let Some(cost) = cost {
+            output::tell(format_args!("attributes of this store cost {cost}"));
+        }
         if self.foreground { foreground(spec, &level) } else { launch::launch(spec, level, false).map(drop) }
     }
 }

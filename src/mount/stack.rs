@@ -38,7 +38,10 @@ impl Keeper {
         let keeper = |home, why| Ok(Keeper { home, why });
         match spec.attrs {
             KeepAttributes::None => keeper(None, asked("none")),
-            KeepAttributes::Native if caps.attributes => keeper(None, asked("native")),
+            KeepAttributes::Native if caps.attributes => {
+                let cost = cost_of_attributes(spec, driver).map(|cost| format!(": {cost}"));
+                keeper(None, asked("native") + &cost.unwrap_or_default())
+            }
             KeepAttributes::Native => {
                 let sentence =
                     format!("{kind} keeps no attributes itself: mount it with --attrs sidecar, or none");
@@ -56,6 +59,19 @@ impl Keeper {
             },
         }
     }
+}
+
+/// What it costs, in words, that a store keeps attributes itself which does not tell them in its listings.
+pub fn cost_of_attributes(spec: &MountSpec, driver: &Driver) -> Option<&'static str> {
+    let asks = spec.attrs == KeepAttributes::Native && !(driver.caps)().attributes;
+    let cost = match spec.cache {
+        Some(_) => "one request for each object that is listed for the first time, and for each folder",
+        None => {
+            "one request for each object that is listed for the first time in this mount, and for each folder; --cache \
+             remembers them on disk"
+        }
+    };
+    asks.then_some(cost)
 }
 
 /// Opens a store, with what keeps its attributes; tells in words who does.
@@ -115,6 +131,7 @@ pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Op
         save: spec.save.clone(),
         service: spec.service.clone(),
         native_attributes: spec.attrs == KeepAttributes::Native,
+        cache: spec.cache.clone(),
     }
 }
 

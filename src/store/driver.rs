@@ -126,6 +126,8 @@ pub struct Opening {
     pub service: Service,
     /// Whether it is to keep attributes itself though that costs requests (§5.1).
     pub native_attributes: bool,
+    /// A folder for what is remembered of it on disk.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for Opening {
@@ -143,6 +145,7 @@ impl Default for Opening {
             save: None,
             service: Service::default(),
             native_attributes: false,
+            cache: None,
         }
     }
 }

@@ -205,3 +205,34 @@ fn random_reads_fetch_little_besides() {
         assert!(fetched <= 32 * reads * asked, "{} bytes fetched for {} asked", fetched, reads * asked);
     });
 }
+
+/// With `--attrs native` on S3, whose listings tell none: each object is asked once for each of its versions, also by later
+/// mounts with `--cache`.
+#[test]
+fn attributes_are_asked_for_once_a_version() {
+    start(&[Service::Moto]);
+    watched(crate::LIMIT, |place| {
+        let bucket = Bucket::new(Service::Moto);
+        for n in 0..40 {
+            bucket.put_with(&format!("d/{n}"), "x", &[("mode", "33152")]);
+        }
+        let proxy = bucket.proxy();
+        let cache = place.at("cache");
+        let options = ["--attrs", "native", "--ttl", "1h", "--cache", cache.to_str().unwrap()];
+        let mut mount = bucket.mount_through(place, &proxy, &options);
+        let heads = |mount: &Mount| {
+            proxy.forget();
+            assert_eq!(mount.bash("ls -l d | grep -c ^-rw-------").trim(), "40");
+            // The folder itself is looked up, and asked for its marker.
+            let objects =
+                |line: &String| line.starts_with("head: ") && !line.ends_with("/d") && !line.ends_with("/d/");
+            proxy.requests().iter().filter(|line| objects(line)).count()
+        };
+        assert_eq!(heads(&mount), 40);
+        mount.remount();
+        assert_eq!(heads(&mount), 0);
+        bucket.put_with("d/7", "others", &[("mode", "33152")]);
+        mount.remount();
+        assert_eq!(heads(&mount), 1);
+    });
+}

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use super::versioned::Versioned;
 use crate::error::{ErrorKind, Result};
@@ -175,7 +176,7 @@ impl Object {
 }
 
 /// What an object carries besides its bytes, and what a copy must carry along.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headers {
     /// `Content-Type`.
     pub content_type: Option<String>,

@@ -11,6 +11,7 @@ use super::azure::Azure;
 use super::bucket::{Abilities, Bucket, Condition};
 use super::folder_markers;
 use super::gcs::Gcs;
+use super::headers_on_disk::HeadersOnDisk;
 use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::Style;
@@ -134,7 +135,14 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     let source = format!("{}://{location} {server}", abilities.scheme);
     let names = Names::new(prefix, opening.separator.clone(), &abilities);
     let honoured = honoured(&*bucket, &names, &address, opening)?;
-    let reach = Arc::new(reach(bucket, names, style, honoured, &source, opening.timeout));
+    let asks = style.is_some() && !abilities.listed_headers;
+    let on_disk = opening.cache.as_ref().filter(|_| asks);
+    let on_disk = on_disk.and_then(|folder| HeadersOnDisk::open(folder, &source, opening));
+    let reach = Reach {
+        on_disk: on_disk.map(Arc::new),
+        ..reach(bucket, names, style, honoured, &source, opening.timeout)
+    };
+    let reach = Arc::new(reach);
     if !opening.read_only {
         forget_uploads(&reach);
     }
@@ -162,6 +170,7 @@ fn reach(
         folder_markers: AtomicBool::new(false),
         honoured,
         recent: super::recent::Recent::default(),
+        on_disk: None,
         ahead: super::ahead::Ahead::default(),
         uploads: Journal::of(source, "uploads"),
         renames: Journal::of(source, "renames"),

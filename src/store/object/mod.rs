@@ -23,6 +23,7 @@
 //! | `journal` | uploads that are under way |
 //! | `versioned` | what a bucket that keeps old versions can be asked besides |
 //! | `past`, `history` | a bucket as it was; all versions of all objects, as a store |
+//! | `headers_on_disk` | headers that were asked for, for later mounts |
 //! | `recent` | the versions that this mount put last |
 
 mod account;
@@ -39,6 +40,7 @@ pub mod endpoint;
 mod fetching;
 mod folder_markers;
 pub mod gcs;
+mod headers_on_disk;
 mod history;
 mod honoured;
 mod journal;

@@ -226,17 +226,11 @@ async fn with_headers(reach: &Reach, items: Vec<Item>) -> Result<Vec<Item>> {
     if reach.style.is_none() {
         return Ok(items);
     }
-    let asked = items.into_iter().map(|item| async move {
-        Ok(match item {
+    let learned = Mutex::new(Vec::new());
+    let asked = items.into_iter().map(|item| async {
+        Ok::<_, Error>(match item {
             Item::Object(object) if object.headers.is_none() => {
-                let known = reach.recent.object(&object.key);
-                let same = |known: &Object| known.version == object.version && known.headers.is_some();
-                if let Some(known) = known.filter(same) {
-                    return Ok(Item::Object(known));
-                }
-                let found = reach.bucket.head(&object.key).await?;
-                found.iter().for_each(|found| reach.recent.saw(found));
-                Item::Object(found.unwrap_or(object))
+                Item::Object(with_own_headers(reach, object, &learned).await?)
             }
             Item::Prefix(prefix, None) => {
                 let marker = reach.bucket.head(&prefix).await?;
@@ -245,7 +239,34 @@ async fn with_headers(reach: &Reach, items: Vec<Item>) -> Result<Vec<Item>> {
             known => known,
         })
     });
-    futures::stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await
+    let items = futures::stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
+    let learned = learned.into_inner();
+    if let Some(on_disk) = reach.on_disk.clone().filter(|_| !learned.is_empty()) {
+        env::spawn_blocking(move || on_disk.put(&learned))?;
+    }
+    Ok(items)
+}
+
+/// An object of a listing with its headers, which are remembered or asked for; those that were asked for are `learned`.
+async fn with_own_headers(reach: &Reach, object: Object, learned: &Mutex<Vec<Object>>) -> Result<Object> {
+    let known = reach.recent.object(&object.key);
+    let same = |known: &Object| known.version == object.version && known.headers.is_some();
+    if let Some(known) = known.filter(same) {
+        return Ok(known);
+    }
+    if let Some(headers) = reach.on_disk.as_ref().and_then(|on_disk| on_disk.get(&object)) {
+        let object = Object { headers: Some(headers), ..object };
+        reach.recent.saw(&object);
+        return Ok(object);
+    }
+    match reach.bucket.head(&object.key).await? {
+        Some(found) => {
+            reach.recent.saw(&found);
+            learned.lock().push(found.clone());
+            Ok(found)
+        }
+        None => Ok(object),
+    }
 }
 
 /// A text before `from` with little between them: services begin a listing behind a key.

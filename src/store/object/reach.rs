@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::ahead::Ahead;
 use super::bucket::{Bucket, Object};
+use super::headers_on_disk::HeadersOnDisk;
 use super::honoured::Honoured;
 use super::journal::Journal;
 use super::metadata::{self, Style};
@@ -39,6 +40,8 @@ pub(super) struct Reach {
     pub style: Option<Style>,
     /// Objects as this mount saw or put them last.
     pub recent: Recent,
+    /// Headers that mounts asked for, where they are kept on disk.
+    pub on_disk: Option<Arc<HeadersOnDisk>>,
     /// Whether listing is denied, so that only whole paths can be opened.
     pub listing_denied: AtomicBool,
     /// Whether markers as Hadoop writes them were met.
@@ -68,6 +71,7 @@ impl Reach {
             names: self.names.clone(),
             style: self.style,
             recent: Recent::default(),
+            on_disk: None,
             listing_denied: AtomicBool::new(false),
             folder_markers: AtomicBool::new(self.folder_markers.load(Ordering::Relaxed)),
             honoured: Honoured::NONE,
