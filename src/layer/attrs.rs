@@ -133,6 +133,7 @@ impl Store for Attrs {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         seen_absent,
         written_so_far

@@ -194,6 +194,7 @@ impl Store for BlockCache {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         seen_absent,

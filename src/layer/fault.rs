@@ -167,6 +167,7 @@ impl Store for Faulty {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         facts,

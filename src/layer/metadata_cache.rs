@@ -240,6 +240,7 @@ impl Store for MetadataCache {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         close,

@@ -143,6 +143,11 @@ macro_rules! passes_on {
     (@ usage) => { fn usage(&self) -> $crate::store::api::Usage { self.store.usage() } };
     (@ compact) => { fn compact(&self) -> $crate::error::Result<(u64, u64)> { self.store.compact() } };
     (@ facts) => { fn facts(&self) -> Vec<(&'static str, String)> { self.store.facts() } };
+    (@ known) => {
+        fn known(&self, key: &$crate::key::Key) -> $crate::error::Result<Vec<(&'static str, Vec<u8>)>> {
+            self.store.known(key)
+        }
+    };
     (@ lost_at_end) => { fn lost_at_end(&self) -> Vec<String> { self.store.lost_at_end() } };
     (@ close) => { fn close(&self) -> $crate::error::Result<()> { self.store.close() } };
 }

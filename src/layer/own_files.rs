@@ -63,6 +63,7 @@ impl Store for OwnFiles {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         facts,

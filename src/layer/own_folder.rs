@@ -163,6 +163,13 @@ impl Store for OwnFolder {
         }
     }
 
+    fn known(&self, key: &Key) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        match OwnFolder::place(key) {
+            Place::Store => self.store.known(key),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         let own = |key: &Key| !matches!(OwnFolder::place(key), Place::Store);
         let refuses = changes.iter().any(|change| match change {

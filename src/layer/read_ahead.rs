@@ -346,6 +346,7 @@ impl Store for ReadAhead {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         close,

@@ -158,6 +158,7 @@ impl Store for Remote {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         facts,

@@ -197,6 +197,7 @@ impl Store for Stamps {
         past,
         history,
         lost_at_end,
+        known,
         usage,
         compact,
         close,

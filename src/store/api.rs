@@ -199,6 +199,16 @@ pub trait Store: Send + Sync + 'static {
         ))
     }
 
+    /// What the store knows of a value besides (§5.7): names that begin with `user.kvfs.`, and what they say. Nothing where
+    /// there is no value.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn known(&self, key: &Key) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let _ = key;
+        Ok(Vec::new())
+    }
+
     /// Every version that the store keeps: below each key of this one, a value for each. `None` where it keeps none.
     fn history(&self) -> Option<Arc<dyn Store>> {
         None
@@ -383,6 +393,8 @@ pub struct Caps {
     /// What the last segments of keys end in that may be there without being listed, as the empty segment may; nothing
     /// where no others are.
     pub unlisted: &'static str,
+    /// Extended attributes of the store's own (§5.7) that can be set of values, with or without `attributes`.
+    pub settable: &'static [&'static str],
     /// Whether directories can be made ([`Change::Branch`]).
     pub branches: bool,
     /// Whether attributes are kept: [`Change::Set`] and [`Change::Make`] (§5.2).

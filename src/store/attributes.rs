@@ -70,6 +70,17 @@ impl Setting {
         *self == Setting::default()
     }
 
+    /// What of it is set of these extended attributes, and nothing else.
+    #[must_use]
+    pub fn of_xattrs(&self, names: &[&str]) -> Setting {
+        let named = |name: &[u8]| names.iter().any(|own| own.as_bytes() == name);
+        let xattrs = self.xattrs.iter().filter(|(name, _)| named(name));
+        Setting {
+            xattrs: xattrs.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            ..Setting::default()
+        }
+    }
+
     /// The same, then `newer`.
     pub fn add(&mut self, newer: Setting) {
         self.mode = newer.mode.or(self.mode);

@@ -52,6 +52,7 @@ fn caps() -> Caps {
         snapshot: true,
         past: false,
         unlisted: "",
+        settable: &[],
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

@@ -164,7 +164,14 @@ impl Vfs {
         directory: bool,
         attributes: &Setting,
     ) -> Result<()> {
-        if !self.caps.attributes || attributes.is_empty() {
+        let own;
+        let attributes = if self.caps.attributes {
+            attributes
+        } else {
+            own = attributes.of_xattrs(self.caps.settable);
+            &own
+        };
+        if attributes.is_empty() {
             return self.store.apply(&mut [change]);
         }
         self.store.apply(&mut [change, Change::Set { key, directory, attributes }])

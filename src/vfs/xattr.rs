@@ -40,7 +40,7 @@ impl Vfs {
         check_namespace(name)?;
         let place = self.place(ino)?;
         if name.starts_with(OWN.as_bytes()) {
-            return self.own_attribute(&place, name);
+            return self.own_attribute(ino, &place, name);
         }
         self.xattrs(ino, &place)?.remove(name).map(Vec::from).ok_or_else(|| ErrorKind::NoAttribute.into())
     }
@@ -60,9 +60,20 @@ impl Vfs {
         Ok(xattrs)
     }
 
-    fn own_attribute(&self, place: &Place, name: &[u8]) -> Result<Vec<u8>> {
+    fn own_attribute(&self, ino: Ino, place: &Place, name: &[u8]) -> Result<Vec<u8>> {
         if place.more.is_some() || !place.linked {
             return Err(ErrorKind::NoAttribute.into());
+        }
+        if place.what == What::File && !matches!(std::str::from_utf8(name), Ok(KEY | TYPE)) {
+            let pending =
+                self.buffer_of(ino).and_then(|buffer| buffer.state.read().pending.xattrs.get(name).cloned());
+            if let Some(set) = pending {
+                return set.map(Vec::from).ok_or_else(|| ErrorKind::NoAttribute.into());
+            }
+            let known = self.store.known(&place.key)?;
+            if let Some((_, told)) = known.into_iter().find(|(own, _)| own.as_bytes() == name) {
+                return Ok(told);
+            }
         }
         match std::str::from_utf8(name) {
             Ok(KEY) => Ok(self.store.raw_key(&place.key, place.what == What::Directory)),
@@ -107,7 +118,9 @@ impl Vfs {
     fn change_xattr(&self, ino: Ino, name: &[u8], value: Option<&[u8]>, mode: SetMode) -> Result<()> {
         self.check_writable()?;
         check_namespace(name)?;
-        check_settable(name)?;
+        if name.starts_with(OWN.as_bytes()) {
+            return self.change_own(ino, name, value);
+        }
         if !self.caps.attributes {
             return Err(self.keeps_no_attributes(ErrorKind::Unsupported));
         }
@@ -131,16 +144,21 @@ impl Vfs {
         let setting = Setting { xattrs: change, ctime: Some(env::now()), ..Setting::default() };
         self.set_attributes(ino, setting, &names)
     }
+
+    /// Sets what the store knows of a file, where that can be set; without a value it is as if nobody had.
+    fn change_own(&self, ino: Ino, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let names = self.hold_names()?;
+        let place = self.place(ino)?;
+        let settable = self.caps.settable.iter().any(|own| own.as_bytes() == name);
+        if !settable || place.what != What::File || !place.linked {
+            return Err(Error::new(ErrorKind::NotPermitted, "user.kvfs. attributes are the store's own"));
+        }
+        let change = BTreeMap::from([(name.into(), value.map(Box::from))]);
+        self.set_attributes(ino, Setting { xattrs: change, ..Setting::default() }, &names)
+    }
 }
 
 /// ACLs, capabilities and labels are refused plainly: the kernel and `ls` then stop asking for them.
 fn check_namespace(name: &[u8]) -> Result<()> {
     if name.starts_with(b"user.") { Ok(()) } else { Err(ErrorKind::Unsupported.into()) }
-}
-
-fn check_settable(name: &[u8]) -> Result<()> {
-    if name.starts_with(OWN.as_bytes()) {
-        return Err(Error::new(ErrorKind::NotPermitted, "user.kvfs. attributes are the store's own"));
-    }
-    Ok(())
 }

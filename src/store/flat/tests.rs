@@ -23,6 +23,7 @@ fn store(separator: Option<&[u8]>) -> Flat<Memory> {
         snapshot: true,
         past: false,
         unlisted: "",
+        settable: &[],
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

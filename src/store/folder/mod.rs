@@ -69,6 +69,7 @@ fn caps() -> Caps {
         snapshot: false,
         past: false,
         unlisted: "",
+        settable: &[],
         atomic: Atomic::Key,
         rename: Rename::Tree,
         pace: Pace::Disk,

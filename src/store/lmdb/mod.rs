@@ -92,6 +92,7 @@ fn caps() -> Caps {
         snapshot: true,
         past: false,
         unlisted: "",
+        settable: &[],
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Disk,

@@ -42,7 +42,8 @@ impl Tree {
             Change::Rename { from, to, tree, replace } => self.rename(from, to, *tree, *replace, &setting),
             Change::Branch { key } => self.make_marker(key, &setting),
             Change::RemoveBranch { key } => self.remove_marker(key),
-            Change::Make { .. } | Change::Set { .. } if self.reach.style.is_none() => {
+            Change::Make { .. } if self.reach.style.is_none() => Err(keeps_no_attributes()),
+            Change::Set { attributes, .. } if self.reach.style.is_none() && !is_content_type(attributes) => {
                 Err(keeps_no_attributes())
             }
             Change::Make { key, file_type, target } => self.make(key, *file_type, target, &setting),
@@ -78,7 +79,7 @@ impl Tree {
     }
 
     fn write_setting(&self, headers: &mut Headers, setting: &Setting, holder: Holder) -> Result<()> {
-        let Some(style) = self.reach.style else { return Ok(()) };
+        let Some(style) = self.reach.style else { return metadata::write_content_type(headers, setting) };
         if setting.is_empty() && holder == Holder::File(FileType::Regular) {
             return Ok(());
         }
@@ -158,7 +159,7 @@ impl Tree {
 
     /// What was sent while it was written has the headers of then; those that came since are set now.
     fn set_late(&self, object: &Object, headers: &Headers) -> Result<()> {
-        if object.headers.as_ref() == Some(headers) || self.reach.style.is_none() {
+        if object.headers.as_ref() == Some(headers) {
             return Ok(());
         }
         let raw = &object.key;
@@ -293,6 +294,12 @@ fn made_by<'a>(change: &Change<'a>) -> Option<(&'a Key, bool)> {
         Change::Rename { to, tree, .. } => Some((to, *tree)),
         _ => None,
     }
+}
+
+/// Whether nothing but the content type is set, which every object has.
+fn is_content_type(setting: &Setting) -> bool {
+    let others = Setting { xattrs: std::collections::BTreeMap::new(), ..setting.clone() };
+    others.is_empty() && setting.xattrs.keys().all(|name| **name == *metadata::CONTENT_TYPE.as_bytes())
 }
 
 /// The headers of an object that is new.

@@ -14,7 +14,7 @@ use super::gcs::Gcs;
 use super::headers_on_disk::HeadersOnDisk;
 use super::honoured::Honoured;
 use super::journal::Journal;
-use super::metadata::Style;
+use super::metadata::{CONTENT_TYPE, Style};
 use super::names::Names;
 use super::reach::Reach;
 use super::renaming::Progress;
@@ -111,6 +111,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         snapshot: false,
         past: false,
         unlisted: "",
+        settable: &[],
         atomic: Atomic::Key,
         rename: Rename::Copy,
         pace: Pace::Network,
@@ -219,6 +220,7 @@ fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Cap
         key_max: abilities.key_max,
         past: abilities.versions,
         unlisted: folder_markers::SUFFIX,
+        settable: &[CONTENT_TYPE],
         ..caps(abilities.scheme, abilities.object_max)
     }
 }

@@ -60,7 +60,7 @@ pub struct Kept {
 }
 
 /// The extended attribute that is the content type (§5.7).
-pub const CONTENT_TYPE: &[u8] = b"user.kvfs.content-type";
+pub const CONTENT_TYPE: &str = "user.kvfs.content-type";
 
 /// The word of Google's own tools for the time of last change, in whole seconds.
 const GOOGLE_MTIME: &str = "goog-reserved-file-mtime";
@@ -136,7 +136,7 @@ pub fn write(
     write_owner(words, "gid", setting.gid);
     write_times(style, words, setting);
     let mut xattrs = setting.xattrs.clone();
-    let content_type = xattrs.remove(CONTENT_TYPE);
+    xattrs.remove(CONTENT_TYPE.as_bytes());
     if !xattrs.is_empty() {
         let mut all = before.xattrs;
         Setting { xattrs, ..Setting::default() }.apply_xattrs(&mut all);
@@ -145,9 +145,7 @@ pub fn write(
             None => drop(words.remove(xattr::WORD)),
         }
     }
-    if let Some(content_type) = content_type {
-        changed.content_type = content_type.map(|bytes| header_value(&bytes)).transpose()?;
-    }
+    write_content_type(&mut changed, setting)?;
     let size: usize = changed.metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
     if size > limit {
         let sentence = format!(
@@ -156,6 +154,17 @@ pub fn write(
         return Err(Error::new(ErrorKind::NoSpace, sentence));
     }
     *headers = changed;
+    Ok(())
+}
+
+/// Sets the content type, where that is set; the headers stay as they are where it cannot be one.
+///
+/// # Errors
+/// `Invalid`: no header can have this value.
+pub fn write_content_type(headers: &mut Headers, setting: &Setting) -> Result<()> {
+    if let Some(content_type) = setting.xattrs.get(CONTENT_TYPE.as_bytes()) {
+        headers.content_type = content_type.as_ref().map(|bytes| header_value(bytes)).transpose()?;
+    }
     Ok(())
 }
 

@@ -262,6 +262,18 @@ impl Store for Tree {
         Ok(version.map(|version| Version(version.as_bytes().into())))
     }
 
+    fn known(&self, key: &Key) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let Some(raw) = self.reach.names.existing(key) else { return Ok(Vec::new()) };
+        let Some(object) = self.reach.wait(self.look(&raw))? else { return Ok(Vec::new()) };
+        let content_type = object.headers.and_then(|headers| headers.content_type);
+        let told = [
+            (metadata::CONTENT_TYPE, content_type),
+            ("user.kvfs.storage-class", object.class),
+            ("user.kvfs.version", Some(object.version)),
+        ];
+        Ok(told.into_iter().filter_map(|(name, text)| Some((name, text?.into_bytes()))).collect())
+    }
+
     fn past(self: Arc<Self>, moment: SystemTime) -> Result<Arc<dyn Store>> {
         history::past(&self.reach, &self.caps, moment)
     }

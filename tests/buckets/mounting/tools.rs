@@ -52,6 +52,26 @@ on_every_bucket! {
         assert_eq!(bucket.keys(), ["notes"]);
     }
 
+    /// §5.7: what a bucket knows of an object, and what of it can be set; without other attributes, too.
+    fn promise_5_7_what_a_bucket_knows_is_an_attribute(bucket, mount) {
+        bucket.put("page", "<p>");
+        mount.bash("setfattr -n user.kvfs.content-type -v text/html page");
+        let kind = |key: &str| bucket.head(key).unwrap().content_type;
+        assert_eq!(kind("page").as_deref(), Some("text/html"));
+        let told = |name: &str| mount.bash(&format!("getfattr --only-values -n user.kvfs.{name} page"));
+        assert_eq!(told("content-type"), "text/html");
+        let tag = bucket.head("page").unwrap().tag;
+        assert_eq!(told("version"), tag.trim_matches('"'));
+        mount.bash("echo more >>page; test -z \"$(getfattr -m- page)\"");
+        assert_eq!(kind("page").as_deref(), Some("text/html"));
+        // Set while it is written, it goes with the put.
+        mount.bash("exec 3>new.txt; setfattr -n user.kvfs.content-type -v image/x-own new.txt; echo x >&3");
+        assert_eq!((kind("new.txt").as_deref(), bucket.get("new.txt").unwrap()), (Some("image/x-own"), b"x\n".to_vec()));
+        mount.bash("! setfattr -n user.kvfs.version -v 1 page 2>$OUTSIDE/said; grep -q 'not permitted' $OUTSIDE/said");
+        mount.bash("! setfattr -n user.kvfs.content-type -v $'a\\nb: c' page 2>/dev/null");
+        assert_eq!(kind("page").as_deref(), Some("text/html"));
+    }
+
     /// What other clients wrote is found and packed; what is unpacked and synchronised, others find.
     fn archives_and_searches(bucket, mount) {
         for n in 0..40 {

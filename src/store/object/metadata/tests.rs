@@ -154,7 +154,7 @@ fn extended_attributes_are_kept_as_s3fs_keeps_them() {
 #[test]
 fn the_content_type_is_a_header_and_no_metadata() {
     let setting = |value: Option<&[u8]>| Setting {
-        xattrs: BTreeMap::from([(CONTENT_TYPE.into(), value.map(Box::from))]),
+        xattrs: BTreeMap::from([(CONTENT_TYPE.as_bytes().into(), value.map(Box::from))]),
         ..Setting::default()
     };
     let mut found = written(Style::S3fs, &setting(Some(b"text/html")), REGULAR);
