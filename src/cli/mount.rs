@@ -64,22 +64,27 @@ impl Mount {
         };
         let level = self.flags.level();
         let spec = self.flags.into_spec(&self.source, mount_point)?;
-        let cost = match spec.source.resolve() {
-            Ok(place) => cost_of_attributes(&spec, place.driver),
-            Err(_) => None,
-        };
-        if let Some(cost) = cost {
-            output::tell(format_args!("attributes of this store cost {cost}"));
+        let cost = spec.source.resolve().ok().and_then(|place| cost_of_attributes(&spec, place.driver));
+        let tell = |cost| format!("attributes of this store cost {cost}");
+        if self.foreground {
+            return foreground(spec, &level, cost.map(tell).as_deref());
         }
-        if self.foreground { foreground(spec, &level) } else { launch::launch(spec, level, false).map(drop) }
+        launch::launch(spec, level, false)?;
+        if let Some(cost) = cost {
+            output::tell(tell(cost));
+        }
+        Ok(())
     }
 }
 
-fn foreground(spec: MountSpec, level: &str) -> Outcome {
+fn foreground(spec: MountSpec, level: &str, cost: Option<&str>) -> Outcome {
     logging::start(level, None).map_err(Failure::Usage)?;
     let daemon = daemon::Daemon::start(spec, None)?;
     for path in daemon.paths() {
         tracing::info!("mounted on {}; ctrl-C unmounts", path.display());
+    }
+    if let Some(cost) = cost {
+        tracing::info!("{cost}");
     }
     if daemon.wait() { Ok(()) } else { Err(Failure::Code(1)) }
 }

@@ -11,7 +11,7 @@ use super::buffer::{Buffer, State};
 use super::node::{Ino, Place};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::payload::Payload;
+use crate::payload::{MEMORY_MAX, Payload};
 use crate::store::api::{Change, Kind, Pace, Stat, Tag, Value, When};
 use crate::store::attributes::Setting;
 use crate::store::fingerprint::Fingerprint;
@@ -173,9 +173,25 @@ impl Vfs {
         Ok(())
     }
 
+    /// Whether the store has these bytes. What begins with a version that is gone by then is told by what follows it.
     fn store_has(&self, place: &Place, data: &Payload) -> Result<bool> {
         let Some(value) = self.store.open(&place.key)? else { return Ok(false) };
-        Fingerprint::of_payload(data)?.is_of(&*value)
+        let Some((_, beginning)) = data.beginning() else {
+            return Fingerprint::of_payload(data)?.is_of(&*value);
+        };
+        let (mut at, mut same) = (beginning, value.len() == data.len());
+        let mut piece = vec![0; MEMORY_MAX as usize];
+        while same && at < data.len() {
+            let read = data.read(at, &mut piece)?;
+            let mut seen = 0;
+            value.read(at, read as u64, &mut |bytes| {
+                same &= piece.get(seen..seen + bytes.len()) == Some(bytes);
+                seen += bytes.len();
+            })?;
+            same &= seen == read;
+            at += read as u64;
+        }
+        Ok(same)
     }
 
     /// The put of the last close, whose error nobody hears.
