@@ -69,6 +69,11 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
         Pace::Disk => "microseconds to milliseconds",
         Pace::Network => "milliseconds and more",
     };
+    let snapshot = match (caps.snapshot, caps.past) {
+        (true, _) => "yes",
+        (false, true) => "of the last second, where it keeps versions",
+        (false, false) => "no",
+    };
     let watch = if caps.watch { "as they happen" } else { "when a file is opened, and after a second" };
     vec![
         ("SOURCE", location),
@@ -76,7 +81,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
         ("directories made", yes(caps.branches)),
         ("renamed", rename.to_owned()),
         ("one transaction", atomic.to_owned()),
-        ("--snapshot", yes(caps.snapshot)),
+        ("--snapshot", snapshot.to_owned()),
         ("--snapshot TIME", if caps.past { "where it keeps versions" } else { "no" }.to_owned()),
         ("others' changes seen", watch.to_owned()),
         ("listed in order", yes(caps.ordered)),

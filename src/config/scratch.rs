@@ -11,7 +11,11 @@ use crate::error::{Error, ErrorKind};
 /// Those of vim, emacs, sed and rsync, and what many programs append to a backup.
 const USUAL: &str = ".*.sw?,.*.swpx,4913,?*~,.#*,#*#,sed??????,.*.??????";
 
-/// Patterns of file names, as a shell has them.
+/// What stands for letters drawn at random at the end of a pattern, as mkstemp draws them. They have to look drawn: with a
+/// capital or a digit among them, so that `.env.sample` and `sediments` are no scratch.
+const DRAWN: &str = "??????";
+
+/// Patterns of file names, as a shell has them, but for [`DRAWN`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ScratchNames(Vec<Pattern>);
@@ -36,9 +40,16 @@ impl ScratchNames {
     pub fn matches(&self, name: &[u8]) -> bool {
         !self.is_none() && {
             let name = String::from_utf8_lossy(name);
-            self.0.iter().any(|pattern| pattern.matches(&name))
+            self.0.iter().any(|pattern| {
+                pattern.matches(&name) && (!pattern.as_str().ends_with(DRAWN) || ends_drawn(&name))
+            })
         }
     }
+}
+
+fn ends_drawn(name: &str) -> bool {
+    let end = name.chars().rev().take(DRAWN.len());
+    end.into_iter().any(|letter| letter.is_uppercase() || letter.is_numeric())
 }
 
 impl FromStr for ScratchNames {
@@ -100,8 +111,22 @@ mod tests {
         ] {
             assert!(usual.matches(name.as_bytes()), "{name}");
         }
-        for name in ["notes", ".bashrc", "sed", "sedition", "a.swp", "49130", "#notes", ".git", "", "~a", "~"]
-        {
+        for name in [
+            "notes",
+            ".bashrc",
+            "sed",
+            "sedition",
+            "sediments",
+            ".env.sample",
+            ".env.docker",
+            "a.swp",
+            "49130",
+            "#notes",
+            ".git",
+            "",
+            "~a",
+            "~",
+        ] {
             assert!(!usual.matches(name.as_bytes()), "{name}");
         }
     }

@@ -90,6 +90,16 @@ fn a_moment_of_the_past_is_mounted() {
             mount.unmount();
             let mount = bucket.mount(place, &[&format!("--snapshot={ago}ms")]);
             assert_eq!(files(mount.point()), then, "{service:?}");
+            drop(mount);
+            // Without a time, what there was a moment ago; what comes later is not in it.
+            between();
+            let now = bucket.mount(place, &["--snapshot"]);
+            bucket.put("later/y", "3");
+            assert_eq!(
+                files(now.point()),
+                expected(&[("a", "three, longer"), ("d/replaced", "after"), ("later/x", "2")]),
+                "{service:?}"
+            );
         });
     }
 }

@@ -159,7 +159,13 @@ impl Tree {
 
     /// What was sent while it was written has the headers of then; those that came since are set now.
     fn set_late(&self, object: &Object, headers: &Headers) -> Result<()> {
-        if object.headers.as_ref() == Some(headers) {
+        let differs = match &object.headers {
+            Some(had) if self.reach.style.is_some() => had != headers,
+            // A content type that nobody named is the service's.
+            Some(had) => headers.content_type.is_some() && had.content_type != headers.content_type,
+            None => self.reach.style.is_some(),
+        };
+        if !differs {
             return Ok(());
         }
         let raw = &object.key;

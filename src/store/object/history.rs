@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,13 @@ pub(super) fn past(reach: &Arc<Reach>, caps: &Caps, moment: SystemTime) -> Resul
     };
     tree.check()?;
     Ok(Arc::new(tree))
+}
+
+/// The last moment before this second by our clock: services tell times in whole seconds, and what is put in the rest of this
+/// one is not to come in later.
+pub(super) fn just_now(now: SystemTime) -> SystemTime {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()).saturating_sub(Duration::from_nanos(1))
 }
 
 /// All versions; `None` where the service keeps none.

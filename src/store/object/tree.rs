@@ -16,6 +16,7 @@ use super::metadata;
 use super::pages::Below;
 use super::reach::Reach;
 use super::value::Opened;
+use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment};
 use crate::payload::Payload;
@@ -272,6 +273,11 @@ impl Store for Tree {
             ("user.kvfs.version", Some(object.version)),
         ];
         Ok(told.into_iter().filter_map(|(name, text)| Some((name, text?.into_bytes()))).collect())
+    }
+
+    /// A moment that is over: what is put from now on has a later time, also where times are whole seconds.
+    fn snapshot(self: Arc<Self>) -> Result<Arc<dyn Store>> {
+        history::past(&self.reach, &self.caps, history::just_now(env::now()))
     }
 
     fn past(self: Arc<Self>, moment: SystemTime) -> Result<Arc<dyn Store>> {

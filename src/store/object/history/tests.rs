@@ -43,7 +43,7 @@ fn the_past_shows_what_was_there_and_nothing_else() {
     shelf.foreign("gone/x", "1");
     shelf.foreign("a", "one");
     shelf.foreign("a", "two");
-    let moment = shelf.now() - std::time::Duration::from_millis(500);
+    let moment = shelf.now() - Duration::from_millis(500);
     shelf.foreign("a", "three");
     shelf.foreign("a", "four");
     shelf.foreign("later/x", "2");
@@ -81,7 +81,7 @@ fn what_has_no_past_says_so() {
     let tree = Arc::new(shelf::tree(&shelf, "no past"));
     let refused = |moment| Arc::clone(&tree).past(moment).map(drop).unwrap_err();
     assert_eq!(refused(SystemTime::UNIX_EPOCH).kind(), ErrorKind::Unsupported);
-    let later = env::now() + std::time::Duration::from_secs(60);
+    let later = env::now() + Duration::from_secs(60);
     assert_eq!(refused(later).kind(), ErrorKind::Invalid);
 }
 
@@ -138,4 +138,11 @@ fn names_of_versions_are_told_from_others() {
     for other in ["", "2026", "2026-01-03T10:00:00Z", "2026-13-03T10:00:00Z-x", "a026-01-03T10:00:00Z-x"] {
         assert!(!is_name(other.as_bytes()), "{other}");
     }
+}
+
+#[test]
+fn just_now_is_before_this_second() {
+    let at = |nanos| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
+    assert_eq!(just_now(at(5_300_000_000)), at(4_999_999_999));
+    assert_eq!(just_now(SystemTime::UNIX_EPOCH), SystemTime::UNIX_EPOCH);
 }

@@ -56,6 +56,15 @@ impl Raw {
     }
 }
 
+/// Puts the entries of a page in Amazon's order: some servers give all marks behind all versions. What came in one second
+/// stays in its order, but for the current one. Keys are decoded.
+fn put_in_order(entries: &mut [(xml::Contents, bool)]) {
+    entries.sort_by(|(one, _), (other, _)| {
+        let newest_first = xml::exact_time(&other.modified).cmp(&xml::exact_time(&one.modified));
+        one.key.cmp(&other.key).then(newest_first).then(other.latest.cmp(&one.latest))
+    });
+}
+
 #[async_trait]
 impl Versioned for S3 {
     async fn keeps_versions(&self) -> Result<bool> {
@@ -140,9 +149,14 @@ impl Session {
             if raw.encoded { self.plain(what, &text).await } else { Ok(text) }
         };
         let mut newer = newer;
-        let mut versions = Vec::with_capacity(raw.entries.len());
-        for (entry, removed) in raw.entries {
-            let key = plain(entry.key).await?;
+        let mut entries = raw.entries;
+        for (entry, _) in &mut entries {
+            entry.key = plain(std::mem::take(&mut entry.key)).await?;
+        }
+        put_in_order(&mut entries);
+        let mut versions = Vec::with_capacity(entries.len());
+        for (entry, removed) in entries {
+            let key = entry.key;
             let since = xml::exact_time(&entry.modified);
             let until = newer.filter(|(of, _)| *of == key).map(|(_, since)| since);
             newer = Some((key.clone(), since));
@@ -196,14 +210,17 @@ mod tests {
 <Owner><ID>x</ID></Owner></DeleteMarker>
 <Version><Key>a</Key><VersionId>v2</VersionId><IsLatest>false</IsLatest><LastModified>2025-01-03T10:00:05.000Z</LastModified>
 <ETag>&quot;e2&quot;</ETag><Size>5</Size><StorageClass>STANDARD</StorageClass><Owner><ID>x</ID></Owner></Version>
-<DeleteMarker><Key>b</Key><VersionId>v9</VersionId><IsLatest>true</IsLatest><LastModified>2025-01-03T10:00:06Z</LastModified></DeleteMarker>
+<Version><Key>b</Key><VersionId>v8</VersionId><IsLatest>false</IsLatest><LastModified>2025-01-03T10:00:06Z</LastModified>
+<ETag>e</ETag><Size>1</Size></Version><Version><Key>c</Key><VersionId>v10</VersionId><LastModified>2025-01-03T10:00:06Z</LastModified>
+<ETag>e</ETag><Size>1</Size></Version><DeleteMarker><Key>b</Key><VersionId>v9</VersionId><IsLatest>true</IsLatest><LastModified>2025-01-03T10:00:06Z</LastModified></DeleteMarker>
 <CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes></ListVersionsResult>"#;
-        let raw = Raw::of(xml::parse("list", text).unwrap());
+        let mut raw = Raw::of(xml::parse("list", text).unwrap());
+        put_in_order(&mut raw.entries);
         assert!(raw.encoded && raw.truncated);
         assert_eq!((raw.next_key.as_deref(), raw.next_version.as_deref()), (Some("b%2Fc"), Some("v1")));
         let seen: Vec<_> =
             raw.entries.iter().map(|(entry, removed)| (entry.id.as_deref().unwrap(), *removed)).collect();
-        assert_eq!(seen, [("v3", true), ("v2", false), ("v9", true)]);
+        assert_eq!(seen, [("v3", true), ("v2", false), ("v9", true), ("v8", false), ("v10", false)]);
         assert_eq!((raw.entries[1].0.size, raw.prefixes.as_slice()), (5, &["d/".to_owned()][..]));
         let status = |text| xml::parse::<xml::VersioningConfiguration>("", text).unwrap().status;
         assert_eq!(status("<VersioningConfiguration/>"), None);

@@ -29,6 +29,9 @@ pub(super) struct Contents {
     pub(super) key: String,
     #[serde(rename = "VersionId")]
     pub(super) id: Option<String>,
+    /// Whether it is the current one of its key.
+    #[serde(rename = "IsLatest", default)]
+    pub(super) latest: bool,
     #[serde(rename = "LastModified")]
     pub(super) modified: String,
     #[serde(rename = "ETag", default)]
