@@ -1,10 +1,10 @@
 """Measures kvfs on a bucket beside rclone mount, s3fs and a plain program over object_store, all with one S3 server in
 memory on this machine, in one run.
 
-    scripts/bench-buckets [--quick] [--only WORK ...]
+    scripts/bench-buckets [--quick [--page]] [--only WORK ...]
 
 The subjects take turns within each repeat; the medians count. The numbers go to benches/results, the page and its
-plots to docs/speed-buckets.md.
+plots to docs/speed-buckets.md, after a short run only with --page.
 """
 
 import argparse
@@ -171,6 +171,7 @@ def carry_out(run, chosen):
 def parse():
     parser = argparse.ArgumentParser(prog="scripts/bench-buckets", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="smaller: a few minutes, and rougher")
+    parser.add_argument("--page", action="store_true", help="write the page after a short run, too")
     parser.add_argument("--only", nargs="+", choices=WORKS, default=WORKS, metavar="WORK", help=" ".join(WORKS))
     return parser.parse_args()
 
@@ -199,7 +200,7 @@ def main():
     parts = "" if arguments.only == WORKS else "-" + "-".join(arguments.only)
     result = runs.keep(run, arguments, load_before, f"-buckets{parts}")
     print(goals.table(result, bucket_goals.GOALS))
-    if not parts and not arguments.quick:
+    if not parts and (arguments.page or not arguments.quick):
         bucket_goals.write(result, runs.ROOT / "docs")
 
 

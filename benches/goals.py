@@ -67,8 +67,11 @@ class Numbers:
         return self.median(work, subject, each)
 
     def best(self, work, *subjects):
-        """The subject that is quickest of these, as far as they were measured."""
-        return max((s for s in subjects if (work, s) in self.groups), key=lambda s: self.rate(work, s))
+        """The subject that is quickest of these, as far as they were measured; `KeyError` where none was."""
+        measured = [s for s in subjects if (work, s) in self.groups]
+        if not measured:
+            raise KeyError(work)
+        return max(measured, key=lambda s: self.rate(work, s))
 
     def growth(self, work, subject):
         return self.median(work, subject, lambda m: m["memory_peak"] - m["memory_before"]) / MIB

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fresh::Fresh;
 use crate::fuse::{self, Session};
 use crate::layer::own_files::OwnFiles;
+use crate::layer::scratch::Usual;
 use crate::layer::stamps::Stamps;
 use crate::mount_point::{MountPoint, keep_off_store};
 use crate::mount_users;
@@ -403,16 +404,19 @@ impl Parts {
         if let Some(stamps) = &stamps {
             shown = stamps.clone();
         }
-        shown = stack::with_scratch(stack::behind_network(shown, &spec, &source)?, &spec);
+        let (file_mode, directory_mode) = spec.modes();
+        let uid = spec.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        let gid = spec.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw());
+        let usual = Usual { mode: file_mode, uid, gid };
+        shown = stack::with_scratch(stack::behind_network(shown, &spec, &source)?, &spec, usual);
         // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
         let store = if is_snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {
             shown = Arc::new(OwnFiles::new(shown, own_files));
         }
-        let (file_mode, directory_mode) = spec.modes();
         let options = vfs::Options {
-            uid: spec.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
-            gid: spec.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw()),
+            uid,
+            gid,
             file_mode,
             directory_mode,
             read_only: spec.read_only || is_snapshot || !shown.caps().write,

@@ -20,8 +20,11 @@ use crate::key::{Key, Segment, Word};
 use crate::name::PIECE_MAX;
 use crate::payload::Payload;
 use crate::store::api::{Change, Cursor, Entry, Kind, Stat, Store, Value, Version, When};
-use crate::store::attributes::{FileType, Xattrs};
+use crate::store::attributes::{FileType, Setting, Xattrs};
 
+/// The longest scratch file, in bytes. What is longer is put when it is closed, as any file, and renamed in the store: put at
+/// the rename, it would hold up all other names of the mount for as long as that takes.
+const LONGEST: u64 = 8 << 20;
 /// So many names are said at the end.
 const SAID_MOST: usize = 10;
 
@@ -29,14 +32,27 @@ const SAID_MOST: usize = 10;
 pub struct Scratch {
     store: Arc<dyn Store>,
     names: ScratchNames,
+    /// What a file has of which nobody said otherwise.
+    usual: Usual,
     /// Held for a moment, and never across a call of the store.
     files: Mutex<Files>,
 }
 
+/// Mode and owner of a file of which nobody said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usual {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 impl Scratch {
     /// `store`, in which files of these names are scratch.
-    pub fn new(store: Arc<dyn Store>, names: ScratchNames) -> Scratch {
-        Scratch { store, names, files: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, names: ScratchNames, usual: Usual) -> Scratch {
+        Scratch { store, names, usual, files: Mutex::default() }
     }
 
     fn matches(&self, key: &Key) -> bool {
@@ -63,7 +79,7 @@ impl Scratch {
     fn change(&self, change: &Change<'_>, behind: &[Change<'_>]) -> Result<bool> {
         match change {
             Change::Put { key, body, when } => {
-                if !self.takes(key)? {
+                if body.len() > LONGEST || !self.takes(key)? {
                     return Ok(false);
                 }
                 self.put(key, body, when).map(|()| true)
@@ -122,13 +138,14 @@ impl Scratch {
             return Ok(true);
         }
         self.store.check_key(to)?;
-        let when = if replace { When::Always } else { When::Absent };
-        let target = file.target()?;
-        let made = match file.attributes.file_type {
-            FileType::Regular => Change::Put { key: to, body: &file.body, when },
-            file_type => Change::Make { key: to, file_type, target: &target },
-        };
+        let there = self.store.stat(to)?;
         let mut setting = file.setting();
+        if let Some(there) = &there {
+            // It has its own mode and owner, and not those of what it replaces.
+            setting.mode = setting.mode.or(there.file.mode.and(Some(self.usual.mode)));
+            setting.uid = setting.uid.or(there.file.uid.and(Some(self.usual.uid)));
+            setting.gid = setting.gid.or(there.file.gid.and(Some(self.usual.gid)));
+        }
         for change in behind {
             if let Change::Set { key, directory: false, attributes } = change
                 && *key == to
@@ -136,13 +153,34 @@ impl Scratch {
                 setting.add((*attributes).clone());
             }
         }
-        if self.store.caps().attributes {
-            self.store.apply(&mut [made, Change::Set { key: to, directory: false, attributes: &setting }])?;
+        let target = file.target()?;
+        let file_type = file.attributes.file_type;
+        if file_type == FileType::Regular {
+            let when = if replace { When::Always } else { When::Absent };
+            self.make(Change::Put { key: to, body: &file.body, when }, to, &setting)?;
+        } else if there.is_none() {
+            self.make(Change::Make { key: to, file_type, target: &target }, to, &setting)?;
+        } else if replace {
+            // What is no file of bytes is made where nothing is, and replaces something by its rename.
+            self.make(Change::Make { key: from, file_type, target: &target }, from, &setting)?;
+            let renamed = self.store.apply(&mut [Change::Rename { from, to, tree: false, replace }]);
+            if renamed.is_err() {
+                self.store.apply(&mut [Change::Delete { key: from, when: When::Always }])?;
+            }
+            renamed?;
         } else {
-            self.store.apply(&mut [made])?;
+            return Err(ErrorKind::Exists.into());
         }
         self.files.lock().remove(from);
         Ok(true)
+    }
+
+    /// Makes something in the store, with its attributes where they are kept.
+    fn make(&self, change: Change<'_>, key: &Key, setting: &Setting) -> Result<()> {
+        if !self.store.caps().attributes {
+            return self.store.apply(&mut [change]);
+        }
+        self.store.apply(&mut [change, Change::Set { key, directory: false, attributes: setting }])
     }
 
     /// Gives the scratch files of a directory; whether all were taken.
@@ -287,6 +325,11 @@ impl Store for Scratch {
         if !changes.iter().any(about_scratch) {
             return self.store.apply(changes);
         }
+        let renames = changes.iter().filter(|change| matches!(change, Change::Rename { .. })).count();
+        if renames > 1 {
+            // Half in the store and half in the mount, they are not carried out at once.
+            return Err(Error::new(ErrorKind::Invalid, "a scratch file changes places with nothing"));
+        }
         let mut rest: &[Change<'_>] = changes;
         while let [first, behind @ ..] = rest {
             // What is set behind a change belongs to it: stores that keep attributes do both at once.
@@ -302,6 +345,10 @@ impl Store for Scratch {
                 together.extend(own.iter().map(Change::again));
                 self.store.apply(&mut together)?;
             }
+            if let Change::Put { key, .. } = first {
+                // It has become too long for scratch.
+                self.files.lock().remove(key);
+            }
             if let Change::Rename { from, to, tree: true, .. } = first {
                 self.files.lock().rename_tree(from, to);
             }
@@ -310,7 +357,7 @@ impl Store for Scratch {
     }
 
     fn written_so_far(&self, key: &Key, body: &Payload) {
-        if !self.matches(key) {
+        if body.len() > LONGEST || !self.matches(key) {
             self.store.written_so_far(key, body);
         }
     }

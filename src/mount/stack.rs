@@ -16,7 +16,7 @@ use crate::layer::attrs::Attrs;
 use crate::layer::metadata_cache::MetadataCache;
 use crate::layer::own_folder::OwnFolder;
 use crate::layer::read_ahead::ReadAhead;
-use crate::layer::scratch::Scratch;
+use crate::layer::scratch::{Scratch, Usual};
 use crate::layer::stamps::Stamps;
 use crate::store;
 use crate::store::api::{Caps, Pace, Store};
@@ -161,14 +161,14 @@ pub(super) fn behind_network(
 }
 
 /// A store that is written to, with scratch files in the mount alone, where names are theirs (§4.7).
-pub(super) fn with_scratch(store: Arc<dyn Store>, spec: &MountSpec) -> Arc<dyn Store> {
-    let usual = || match store.caps().pace {
+pub(super) fn with_scratch(store: Arc<dyn Store>, spec: &MountSpec, usual: Usual) -> Arc<dyn Store> {
+    let by_pace = || match store.caps().pace {
         Pace::Network => ScratchNames::usual(),
         Pace::Memory | Pace::Disk => ScratchNames::none(),
     };
-    let names = spec.scratch.clone().unwrap_or_else(usual);
+    let names = spec.scratch.clone().unwrap_or_else(by_pace);
     let written = store.caps().write && !spec.read_only;
-    if written && !names.is_none() { Arc::new(Scratch::new(store, names)) } else { store }
+    if written && !names.is_none() { Arc::new(Scratch::new(store, names, usual)) } else { store }
 }
 
 /// Whether what a store tells is remembered: where it takes long to answer, and does not tell of changes.

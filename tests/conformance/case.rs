@@ -14,7 +14,7 @@ use kvfs::layer::attrs::Attrs;
 use kvfs::layer::metadata_cache::MetadataCache;
 use kvfs::layer::read_ahead::ReadAhead;
 use kvfs::layer::remote::Remote;
-use kvfs::layer::scratch::Scratch;
+use kvfs::layer::scratch::{Scratch, Usual};
 use kvfs::layer::with_blocks;
 use kvfs::payload::Payload;
 use kvfs::store::api::{Caps, Change, Cursor, Kind, Stat, Store, Value, When};
@@ -75,7 +75,9 @@ fn open(driver: &Driver, opening: &Opening, layer: Layer, folder: &Path) -> Arc<
         Layer::Blocks => {
             with_blocks(Arc::new(Remote::new(store)), "case", &folder.join("cache"), 16 << 20).unwrap()
         }
-        Layer::Scratch => Arc::new(Scratch::new(store, ScratchNames::usual())),
+        Layer::Scratch => {
+            Arc::new(Scratch::new(store, ScratchNames::usual(), Usual { mode: 0o644, uid: 0, gid: 0 }))
+        }
         Layer::Network => {
             let budget = Budget::new(LEAST);
             let ahead = ReadAhead::new(Arc::new(Remote::new(store)), budget.clone(), opening.timeout);

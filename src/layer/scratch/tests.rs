@@ -1,16 +1,17 @@
 use super::*;
-use crate::store::attributes::Setting;
 use crate::store::driver::{Commit, Opening};
 
 fn key(path: &str) -> Key {
     Key::of(path.split('/').filter(|name| !name.is_empty()).map(str::as_bytes))
 }
 
+const USUAL: Usual = Usual { mode: 0o644, uid: 0, gid: 0 };
+
 /// A store in memory, and the layer over it.
 fn layers() -> (Arc<dyn Store>, Scratch) {
     let opening = Opening { commit: Commit::Close, ..Opening::default() };
     let store = (crate::store::memory::DRIVER.open)(&opening).unwrap();
-    (Arc::clone(&store), Scratch::new(store, ScratchNames::usual()))
+    (Arc::clone(&store), Scratch::new(store, ScratchNames::usual(), USUAL))
 }
 
 fn put(store: &dyn Store, path: &str, bytes: &str) -> Result<()> {
@@ -150,4 +151,54 @@ fn attributes_and_links_live_with_it() {
     layer.apply(&mut [Change::Set { key: &link, directory: false, attributes: &xattr }]).unwrap();
     assert_eq!(layer.xattrs(&link, false).unwrap().len(), 1);
     assert_eq!(value.len(), 7);
+}
+
+#[test]
+fn what_is_long_is_put_under_its_own_name() {
+    let (store, layer) = layers();
+    put(&layer, ".a.AbCdEf", "short").unwrap();
+    let long = "x".repeat(LONGEST as usize + 1);
+    put(&layer, ".a.AbCdEf", &long).unwrap();
+    assert_eq!(read(&*store, ".a.AbCdEf").map(|bytes| bytes.len()), Some(long.len()));
+    assert!(layer.lost_at_end().is_empty());
+    rename(&layer, ".a.AbCdEf", "a", false, true).unwrap();
+    assert_eq!(names(&*store, "", 9), ["a"]);
+}
+
+#[test]
+fn scratch_has_its_own_mode_and_links_replace_what_is_there() {
+    let opening = Opening { commit: Commit::Close, ..Opening::default() };
+    let driver = &crate::store::memory::DRIVER;
+    let (store, home) = ((driver.open)(&opening).unwrap(), (driver.sidecar)(&opening).unwrap().unwrap());
+    let store: Arc<dyn Store> =
+        Arc::new(crate::layer::attrs::Attrs::new(store, home, opening.separator.clone()).unwrap());
+    let layer = Scratch::new(Arc::clone(&store), ScratchNames::usual(), USUAL);
+    put(&layer, "a", "old").unwrap();
+    let private = Setting { mode: Some(0o600), ..Setting::default() };
+    let path = key("a");
+    layer.apply(&mut [Change::Set { key: &path, directory: false, attributes: &private }]).unwrap();
+    put(&layer, ".a.AbCdEf", "new").unwrap();
+    rename(&layer, ".a.AbCdEf", "a", false, true).unwrap();
+    assert_eq!(store.stat(&path).unwrap().unwrap().file.mode, Some(0o644));
+    let link = key(".a.GhIjKl");
+    layer.apply(&mut [Change::Make { key: &link, file_type: FileType::Symlink, target: b"there" }]).unwrap();
+    assert_eq!(rename(&layer, ".a.GhIjKl", "a", false, false).unwrap_err().kind(), ErrorKind::Exists);
+    rename(&layer, ".a.GhIjKl", "a", false, true).unwrap();
+    assert_eq!(store.stat(&path).unwrap().unwrap().file.file_type, FileType::Symlink);
+    assert_eq!((read(&*store, "a").as_deref(), names(&layer, "", 9)), (Some("there"), vec!["a".to_owned()]));
+}
+
+#[test]
+fn scratch_changes_places_with_nothing() {
+    let (store, layer) = layers();
+    put(&layer, "a", "file").unwrap();
+    put(&layer, "b~", "scratch").unwrap();
+    let (a, b, unused) = (key("a"), key("b~"), key("unused"));
+    let rename = |from, to| Change::Rename { from, to, tree: false, replace: false };
+    let refused = layer.apply(&mut [rename(&a, &unused), rename(&b, &a), rename(&unused, &b)]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert_eq!(
+        (names(&*store, "", 9), read(&layer, "b~").as_deref()),
+        (vec!["a".to_owned()], Some("scratch"))
+    );
 }
