@@ -1,11 +1,19 @@
 //! Hadoop's markers, while others put and remove objects: on a bucket in memory.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::meddled::{key, keys, rename, shelf};
+use super::shelf::{Fate, Shelf, tree};
 use super::tree::Tree;
+use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::store::api::{Change, Cursor, Kind, Store};
+
+fn remove(tree: &Tree, path: &str) -> Result<(), ErrorKind> {
+    let key = key(path);
+    tree.apply(&mut [Change::RemoveBranch { key: &key }]).map_err(|error| error.kind())
+}
 
 /// The names in the root, each with its kind and whether its version is told.
 fn names(tree: &Tree) -> Vec<(String, Kind, bool)> {
@@ -69,8 +77,7 @@ fn promise_2_6_markers_of_hadoop_are_listed_once_wherever_pages_end() {
         names.sort_unstable();
         assert_eq!(names, expected, "{most} at a time");
     }
-    let empty = key("d");
-    tree.apply(&mut [Change::RemoveBranch { key: &empty }]).unwrap();
+    remove(&tree, "d").unwrap();
     assert!(!keys(&shelf).contains(&"d_$folder$".to_owned()));
     rename(&tree, "c", "e", true).unwrap();
     assert!(
@@ -90,4 +97,45 @@ fn promise_2_6_what_a_page_tells_of_its_names_outlasts_what_is_asked_for_it() {
     assert_eq!(names.len(), all.len());
     assert!(names.contains(&("m".to_owned(), Kind::Branch, false)), "{names:?}");
     assert!(names.iter().all(|(name, _, version)| *version || name == "m"), "{names:?}");
+}
+
+/// §2.5: only what is empty is removed, also where somebody fills a marker after it was looked at.
+#[test]
+fn promise_2_5_a_marker_that_is_filled_meanwhile_stays() {
+    for marker in ["d/", "d_$folder$"] {
+        for honours in [true, false] {
+            let mut bucket = Shelf::new();
+            bucket.honours = honours;
+            let bucket = Arc::new(bucket);
+            ["d/", "d_$folder$"].iter().for_each(|key| bucket.foreign(key, ""));
+            let tree = tree(&bucket, "hadoop, filled");
+            tree.check().unwrap();
+            let mut looks = if marker == "d/" { 1 } else { 2 };
+            bucket.meddle(move |bucket, operation, key| {
+                looks -= i32::from((operation, key) == ("head", marker));
+                let removed = (operation, key) == ("delete", marker);
+                if if honours { removed } else { looks == 0 } {
+                    looks = -1;
+                    bucket.foreign(marker, "a file");
+                }
+                Fate::Fine
+            });
+            assert_eq!(remove(&tree, "d"), Err(ErrorKind::NotEmpty), "{marker} {honours}");
+            assert!(bucket.all().contains(&(marker.to_owned(), "a file".to_owned())), "{marker} {honours}");
+        }
+    }
+}
+
+#[test]
+fn promise_2_5_a_marker_that_goes_meanwhile_is_removed() {
+    let (shelf, tree) = shelf("hadoop, gone", &[]);
+    shelf.foreign("d/", "");
+    shelf.meddle(|shelf, operation, key| {
+        if operation == "delete" {
+            shelf.retire(key);
+        }
+        Fate::Fine
+    });
+    assert_eq!(remove(&tree, "d"), Ok(()));
+    assert_eq!(keys(&shelf), Vec::<String>::new());
 }
