@@ -266,7 +266,7 @@ impl Tree {
                     None => Ok(None),
                 }
             };
-            let folder = self.reach.folder_marker(value.as_deref());
+            let folder = self.reach.unmet_folder_marker(key);
             futures::try_join!(object, self.first_below(&prefix, 2), folder)
         })?;
         let marker = inside.iter().find(|object| object.key == prefix);

@@ -2,7 +2,7 @@
 //!
 //! A listing meets the marker behind most of what begins with `a`, so that whether `a` or `a/` is there too was told before:
 //! in the same page, or it is asked for. A name that is looked up is asked for its marker only where one was met, so
-//! that buckets without such markers are asked no more.
+//! that buckets without such markers are asked no more. A directory that is removed or renamed always is.
 
 use std::sync::atomic::Ordering;
 
@@ -12,6 +12,7 @@ use super::bucket::{Listing, Object};
 use super::pages::Item;
 use super::reach::Reach;
 use crate::error::Result;
+use crate::key::Key;
 
 /// What the key of a marker ends in.
 pub(super) const SUFFIX: &str = "_$folder$";
@@ -26,11 +27,23 @@ pub(super) fn folder_of(object: &Object) -> Option<&str> {
 }
 
 impl Reach {
-    /// The marker of a directory that has no other key, where markers like it were met in this bucket.
-    pub(super) async fn folder_marker(&self, raw: Option<&str>) -> Result<Option<Object>> {
-        let Some(raw) = raw.filter(|_| self.folder_markers.load(Ordering::Relaxed)) else { return Ok(None) };
-        let found = self.bucket.head(&format!("{raw}{SUFFIX}")).await?;
-        Ok(found.filter(|object| folder_of(object).is_some()))
+    /// The marker of a directory that is looked up, where markers like it were met in this bucket.
+    pub(super) async fn folder_marker(&self, key: &Key) -> Result<Option<Object>> {
+        match self.folder_markers.load(Ordering::Relaxed) {
+            true => self.unmet_folder_marker(key).await,
+            false => Ok(None),
+        }
+    }
+
+    /// The marker of a directory that is to go from where it is, also where none was met: it would be there again with
+    /// the listing that meets it.
+    pub(super) async fn unmet_folder_marker(&self, key: &Key) -> Result<Option<Object>> {
+        let Some(raw) = self.names.folder_marker(key) else { return Ok(None) };
+        let found = self.bucket.head(&raw).await?.filter(|object| folder_of(object).is_some());
+        if found.is_some() {
+            self.folder_markers.store(true, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     /// Notes that this bucket has such markers, if one is among them.

@@ -139,3 +139,85 @@ fn promise_2_5_a_marker_that_goes_meanwhile_is_removed() {
     assert_eq!(remove(&tree, "d"), Ok(()));
     assert_eq!(keys(&shelf), Vec::<String>::new());
 }
+
+/// A directory is removed and renamed whole, also where nobody met a marker before: it would come back with the next listing.
+#[test]
+fn promise_2_6_a_marker_that_nobody_met_goes_with_its_directory() {
+    for marker in ["d/", "d/x"] {
+        let (shelf, tree) = shelf("hadoop, unmet", &[]);
+        [marker, "d_$folder$"].iter().for_each(|key| shelf.foreign(key, ""));
+        rename(&tree, "d", "e", true).unwrap();
+        assert_eq!(keys(&shelf), [&marker.replace('d', "e"), "e_$folder$"]);
+        shelf.retire("e/x");
+        assert_eq!(tree.stat(&key("e")).unwrap().unwrap().kind, Kind::Branch, "it is met by now");
+    }
+    let (shelf, tree) = shelf("hadoop, unmet", &[]);
+    ["d/", "d_$folder$"].iter().for_each(|key| shelf.foreign(key, ""));
+    remove(&tree, "d").unwrap();
+    assert_eq!(keys(&shelf), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_that_is_renamed_is_not_asked_for_its_marker() {
+    let (shelf, tree) = shelf("hadoop, a file", &["f", "d_$folder$"]);
+    shelf.meddle(|_, _, key| {
+        assert!(!key.starts_with("f_"), "{key}");
+        Fate::Fine
+    });
+    rename(&tree, "f", "g", false).unwrap();
+}
+
+/// `d/_$folder$` is a file: the segment without bytes has no marker of this kind.
+#[test]
+fn promise_2_3_the_segment_without_bytes_has_no_marker_of_hadoop() {
+    let (shelf, tree) = shelf("hadoop, empty segment", &[]);
+    ["d/_$folder$", "e_$folder$"].iter().for_each(|key| shelf.foreign(key, ""));
+    tree.check().unwrap();
+    assert_eq!(tree.stat(&key("e")).unwrap().unwrap().kind, Kind::Branch);
+    assert!(tree.stat(&key("d/")).unwrap().is_none());
+    remove(&tree, "d/").unwrap();
+    assert_eq!(rename(&tree, "d/", "f", true), Err(ErrorKind::NotFound));
+    assert_eq!(keys(&shelf), ["d/_$folder$", "e_$folder$"]);
+}
+
+/// A marker has a key of its own, where somebody may have a file, or where there can be none.
+#[test]
+fn promise_4_5_a_marker_is_renamed_over_nothing_of_others() {
+    let long = "e".repeat(1020);
+    for (there, to, replace, expected) in [
+        ("a file", "e", true, Err(ErrorKind::NotEmpty)),
+        ("a file", "e", false, Err(ErrorKind::Exists)),
+        ("", "e", false, Err(ErrorKind::Exists)),
+        ("", "e", true, Ok(())),
+        ("a file", &long, false, Err(ErrorKind::NameTooLong)),
+    ] {
+        let (shelf, tree) = shelf("hadoop, in the way", &["d/x"]);
+        shelf.foreign("d_$folder$", "");
+        shelf.foreign("e_$folder$", there);
+        let (from, to) = (key("d"), key(to));
+        let renamed = tree.apply(&mut [Change::Rename { from: &from, to: &to, tree: true, replace }]);
+        assert_eq!(renamed.map_err(|error| error.kind()), expected, "{there:?} {replace}");
+        let left: &[&str] =
+            if expected.is_ok() { &["e/x", "e_$folder$"] } else { &["d/x", "d_$folder$", "e_$folder$"] };
+        assert_eq!(keys(&shelf), left);
+        assert!(shelf.all().contains(&("e_$folder$".to_owned(), there.to_owned())), "{there:?} {replace}");
+    }
+}
+
+/// The same where it is put after the look.
+#[test]
+fn promise_4_5_a_marker_is_renamed_over_nothing_that_is_put_meanwhile() {
+    let (shelf, tree) = shelf("hadoop, put meanwhile", &["d/x"]);
+    shelf.foreign("d_$folder$", "");
+    shelf.meddle(|shelf, operation, key| {
+        if (operation, key) == ("copy", "d_$folder$") {
+            shelf.foreign("e_$folder$", "a file");
+        }
+        Fate::Fine
+    });
+    let (from, to) = (key("d"), key("e"));
+    let renamed = tree.apply(&mut [Change::Rename { from: &from, to: &to, tree: true, replace: true }]);
+    assert_eq!(renamed.map_err(|error| error.kind()), Err(ErrorKind::Exists));
+    assert_eq!(keys(&shelf), ["d/x", "d_$folder$", "e_$folder$"]);
+    assert!(shelf.all().contains(&("e_$folder$".to_owned(), "a file".to_owned())));
+}
