@@ -221,3 +221,34 @@ fn promise_4_5_a_marker_is_renamed_over_nothing_that_is_put_meanwhile() {
     assert_eq!(keys(&shelf), ["d/x", "d_$folder$", "e_$folder$"]);
     assert!(shelf.all().contains(&("e_$folder$".to_owned(), "a file".to_owned())));
 }
+
+/// A rename of `d` to `e` by a daemon that was killed before it had copied anything.
+fn killed(tree: &Tree) {
+    let found = tree.all_below("d").unwrap();
+    let moves: Vec<_> =
+        found.into_iter().map(|object| (object.clone(), object.key.replacen('d', "e", 1))).collect();
+    drop(tree.begin_renaming(&key("d"), &key("e"), true, &moves).unwrap());
+}
+
+#[test]
+fn promise_4_5_a_rename_that_was_killed_takes_along_what_lies_beside_the_folder() {
+    for copied in [&[][..], &["e_$folder$"], &["e_$folder$", "e"]] {
+        let (shelf, tree) = shelf("hadoop, killed", &["d", "d/1"]);
+        shelf.foreign("d_$folder$", "");
+        killed(&tree);
+        copied.iter().for_each(|key| shelf.foreign(key, if *key == "e" { "d" } else { "" }));
+        self::tree(&shelf, "hadoop, killed").finish_renames();
+        assert_eq!(keys(&shelf), ["e", "e/1", "e_$folder$"], "{copied:?}");
+    }
+}
+
+/// What was filled since is a file, and no part of the rename.
+#[test]
+fn promise_4_5_a_rename_that_was_killed_leaves_the_files_of_others() {
+    let (shelf, tree) = shelf("hadoop, killed and filled", &["d/1"]);
+    shelf.foreign("d_$folder$", "");
+    killed(&tree);
+    shelf.foreign("d_$folder$", "a file");
+    self::tree(&shelf, "hadoop, killed and filled").finish_renames();
+    assert_eq!(keys(&shelf), ["d_$folder$", "e/1"]);
+}
