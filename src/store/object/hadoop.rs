@@ -252,3 +252,37 @@ fn promise_4_5_a_rename_that_was_killed_leaves_the_files_of_others() {
     self::tree(&shelf, "hadoop, killed and filled").finish_renames();
     assert_eq!(keys(&shelf), ["d_$folder$", "e/1"]);
 }
+
+/// What is beside the folder is removed by itself, so that nothing else that begins with its name is listed.
+#[test]
+fn a_rename_lists_no_more_for_what_lies_beside_the_folder() {
+    for beside in [&[][..], &["c"], &["c_$folder$"], &["c", "c_$folder$"]] {
+        let all = [beside, &["c/1", "c/2", "c0", "c1", "d"]].concat();
+        let (shelf, tree) = shelf("hadoop, listed", &all);
+        all.iter().filter(|key| key.ends_with("_$folder$")).for_each(|key| shelf.foreign(key, ""));
+        shelf.meddle(|_, operation, key| {
+            assert!(operation != "list" || key.ends_with('/'), "{operation} {key}");
+            Fate::Fine
+        });
+        rename(&tree, "c", "e", true).unwrap();
+        let mut left: Vec<String> = beside.iter().map(|key| key.replacen('c', "e", 1)).collect();
+        left.extend(["c0", "c1", "d", "e/1", "e/2"].map(str::to_owned));
+        left.sort_unstable();
+        assert_eq!(keys(&shelf), left);
+    }
+}
+
+/// A marker that was copied and is a file by now stays, and the rest goes all the same.
+#[test]
+fn promise_4_5_a_rename_leaves_a_marker_that_is_filled_meanwhile() {
+    let (shelf, tree) = shelf("hadoop, filled meanwhile", &["d/1", "d/2"]);
+    shelf.foreign("d_$folder$", "");
+    shelf.meddle(|shelf, operation, key| {
+        if operation == "delete" && key == "d_$folder$" {
+            shelf.foreign(key, "a file");
+        }
+        Fate::Fine
+    });
+    assert_eq!(rename(&tree, "d", "e", true), Err(ErrorKind::Stale));
+    assert_eq!(keys(&shelf), ["d_$folder$", "e/1", "e/2", "e_$folder$"]);
+}

@@ -79,7 +79,8 @@ impl Tree {
             entry.into_iter().for_each(Entry::end);
             return Err(error);
         }
-        let removed = self.delete_all(moves.iter().map(|(object, _)| object));
+        let below = if tree { self.reach.names.below(from) } else { None };
+        let removed = self.delete_all(moves.iter().map(|(object, _)| object), below.as_deref());
         // What could not be removed is told, and whoever hears it decides: the next mount does not go on by itself.
         entry.into_iter().for_each(Entry::end);
         removed
@@ -270,17 +271,29 @@ impl Tree {
         bucket.complete(target, upload, &tags, headers, condition).await
     }
 
-    /// Removes objects that were copied, each as long as it is what was copied.
-    pub(super) fn delete_all<'o>(&self, objects: impl Iterator<Item = &'o Object>) -> Result<()> {
-        let objects: Vec<&Object> = objects.collect();
+    /// Removes objects that were copied, each as long as it is what was copied. Those below the prefix `below` come in
+    /// order; what lies beside it is removed by itself.
+    pub(super) fn delete_all<'o>(
+        &self,
+        objects: impl Iterator<Item = &'o Object>,
+        below: Option<&str>,
+    ) -> Result<()> {
+        let is_below = |object: &&Object| below.is_some_and(|below| object.key.starts_with(below));
+        let (inside, beside): (Vec<&Object>, Vec<&Object>) = objects.partition(is_below);
+        let removed = self.delete_inside(&inside);
+        // What fails leaves nothing else behind.
+        beside.into_iter().fold(removed, |removed, object| removed.and(self.delete_inside(&[object])))
+    }
+
+    fn delete_inside(&self, objects: &[&Object]) -> Result<()> {
         objects.iter().for_each(|object| self.reach.recent.lost(&object.key));
         let bucket = &self.reach.bucket;
-        let replaced = self.replaced_since(&objects)?;
+        let replaced = self.replaced_since(objects)?;
         let failed = |key: &str, error: Error| {
             error.context(format_args!("{key:?} is copied, and could not be removed where it was"))
         };
         self.reach.wait_long(objects.len() as u64, async {
-            if let [object] = objects[..] {
+            if let [object] = *objects {
                 let condition = Condition::Version(object.version.clone());
                 return self.delete_object(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
             }

@@ -170,7 +170,7 @@ impl Tree {
             }
             shown.copied(target);
         }
-        self.delete_all(left.iter().map(|(object, _)| object))?;
+        self.delete_all(left.iter().map(|(object, _)| object), Some(&renaming.from))?;
         Ok(left.len())
     }
 
