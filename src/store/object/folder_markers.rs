@@ -55,8 +55,14 @@ impl Reach {
 }
 
 /// The items of a page below `prefix` with markers as what they say: a directory that is told otherwise too goes, and where
-/// there is a value of that name the marker is a file. `whole`: nothing lies before the page.
-pub(super) async fn read(reach: &Reach, prefix: &str, items: Vec<Item>, whole: bool) -> Result<Vec<Item>> {
+/// there is a value of that name the marker is a file. `begins`, `ends`: nothing lies before the page, nothing behind it.
+pub(super) async fn read(
+    reach: &Reach,
+    prefix: &str,
+    items: Vec<Item>,
+    begins: bool,
+    ends: bool,
+) -> Result<Vec<Item>> {
     let Some(delimiter) = reach.names.delimiter() else { return Ok(items) };
     let is_marker = |item: &Item| match item {
         Item::Object(object) => folder_of(object).is_some_and(|folder| folder.len() > prefix.len()),
@@ -66,14 +72,17 @@ pub(super) async fn read(reach: &Reach, prefix: &str, items: Vec<Item>, whole: b
         return Ok(items);
     }
     reach.folder_markers.store(true, Ordering::Relaxed);
-    let first = items.first().map(|item| item.key().to_owned()).unwrap_or_default();
+    let first = items.first().map(Item::key).unwrap_or_default();
+    let last = items.last().map(Item::key).unwrap_or_default();
     let has = |key: &str| items.binary_search_by(|item| item.key().cmp(key)).is_ok();
     let mut asked = Vec::new();
     for item in &items {
         let Item::Object(object) = item else { continue };
         let Some(folder) = folder_of(object).filter(|folder| folder.len() > prefix.len()) else { continue };
         let below = format!("{folder}{delimiter}");
-        let known = (whole || first.as_str() <= folder).then(|| (has(folder), has(&below)));
+        // What is below a directory comes behind its marker where the separator does.
+        let covered = (begins || first <= folder) && (ends || below.as_str() <= last);
+        let known = covered.then(|| (has(folder), has(&below)));
         asked.push(async move {
             match known {
                 Some(known) => Ok(known),

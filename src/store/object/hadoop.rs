@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::meddled::{key, keys, rename, shelf};
+use super::names::Names;
 use super::shelf::{Fate, Shelf, tree};
 use super::tree::Tree;
 use crate::error::ErrorKind;
@@ -285,4 +286,20 @@ fn promise_4_5_a_rename_leaves_a_marker_that_is_filled_meanwhile() {
     });
     assert_eq!(rename(&tree, "d", "e", true), Err(ErrorKind::Stale));
     assert_eq!(keys(&shelf), ["d_$folder$", "e/1", "e/2", "e_$folder$"]);
+}
+
+/// What is in a directory comes behind its marker where the separator sorts behind it, perhaps on a later page.
+#[test]
+fn promise_2_6_a_directory_is_listed_once_where_its_marker_comes_first() {
+    for separator in ["~", "|"] {
+        let below = format!("a{separator}x");
+        let all = ["a_$folder$", "aa", "ab", "ac", &below, "b_$folder$"];
+        let (shelf, mut tree) = shelf("hadoop, separator", &all);
+        all.iter().filter(|key| key.ends_with("_$folder$")).for_each(|key| shelf.foreign(key, ""));
+        let names_of_it = Names::new("", Some(separator.into()), &shelf.abilities);
+        Arc::get_mut(&mut tree.reach).unwrap().names = names_of_it;
+        let mut names: Vec<String> = names(&tree).into_iter().map(|(name, ..)| name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["a", "aa", "ab", "ac", "b"]);
+    }
 }

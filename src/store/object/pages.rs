@@ -228,12 +228,12 @@ async fn fetch(reach: &Reach, prefix: &str, after: Option<String>, pages: &mpsc:
             after: after.as_deref().filter(|_| token.is_none()),
             most: PAGE,
         };
-        let whole = token.is_none() && after.is_none();
+        let begins = token.is_none() && after.is_none();
         let page = reach.bucket.list(&listing).await;
         token = page.as_ref().ok().and_then(|page| page.next.clone());
         let ended = token.is_none();
         let items = match page {
-            Ok(page) => match folder_markers::read(reach, prefix, in_order(page), whole).await {
+            Ok(page) => match folder_markers::read(reach, prefix, in_order(page), begins, ended).await {
                 Ok(items) => with_headers(reach, items).await,
                 Err(error) => Err(error),
             },
