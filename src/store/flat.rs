@@ -206,16 +206,6 @@ fn missing(key: &Key) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {key:?}"))
 }
 
-/// Whether a key starts with `prefix`.
-fn any_below<K: Kv>(kv: &K, prefix: &[u8]) -> Result<bool> {
-    let mut any = false;
-    kv.scan(prefix, &mut |key, _| {
-        any = key.starts_with(prefix);
-        Step::Stop
-    })?;
-    Ok(any)
-}
-
 impl<K: Kv> Store for Flat<K> {
     fn caps(&self) -> &Caps {
         &self.caps
@@ -228,7 +218,7 @@ impl<K: Kv> Store for Flat<K> {
         let Some(flat) = self.existing(key) else { return Ok(None) };
         let found = self.kv.get(&flat)?;
         let below = match self.existing_below(key) {
-            Some(prefix) => any_below(&self.kv, &prefix)?,
+            Some(prefix) => self.kv.any_below(&prefix)?,
             None => false,
         };
         Ok(match (found, below) {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::bucket::Bucket;
-use crate::harness::{Mount, put, watched};
+use crate::harness::{Mount, put, until, watched};
 use crate::proxy::Proxy;
 use crate::server::{Service, repository, start};
 
@@ -207,7 +208,7 @@ fn random_reads_fetch_little_besides() {
 }
 
 /// With `--attrs native` on S3, whose listings tell none: each object is asked once for each of its versions, also by later
-/// mounts with `--cache`.
+/// mounts with `--cache`, and by a later listing of one mount.
 #[test]
 fn attributes_are_asked_for_once_a_version() {
     start(&[Service::Moto]);
@@ -234,5 +235,14 @@ fn attributes_are_asked_for_once_a_version() {
         bucket.put_with("d/7", "others", &[("mode", "33152")]);
         mount.remount();
         assert_eq!(heads(&mount), 1);
+        mount.unmount();
+        // Long enough that a listing and its names are one, on a busy machine too.
+        let ttl = Duration::from_secs(5);
+        let mount = bucket.mount_through(place, &proxy, &["--attrs", "native", "--ttl", "5s"]);
+        assert_eq!(heads(&mount), 40);
+        let good_until = kvfs::env::now() + ttl;
+        until(2 * ttl, "what was listed is old", || (kvfs::env::now() > good_until).then_some(()));
+        assert_eq!(heads(&mount), 0);
+        assert!(proxy.counts().get("list") >= Some(&1), "{:?}", proxy.requests());
     });
 }

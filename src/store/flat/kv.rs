@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Usage, Value, Watch, When};
 
-/// An ordered map of byte strings. The first four methods are required, the rest are what [`super::Flat`] passes on.
+/// An ordered map of byte strings. The methods without a body are required, the rest are what [`super::Flat`] passes on.
 pub trait Kv: Send + Sync + 'static {
     /// What is known of the value at `key`; `None` where there is none.
     fn get(&self, key: &[u8]) -> Result<Option<Found>>;
@@ -19,6 +19,16 @@ pub trait Kv: Send + Sync + 'static {
     /// Hands out keys in the order of their bytes, from `from` (inclusive) on, all of one moment. `each` is quick,
     /// and must not call the store.
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()>;
+
+    /// Whether there is a key that begins with `prefix`.
+    fn any_below(&self, prefix: &[u8]) -> Result<bool> {
+        let mut any = false;
+        self.scan(prefix, &mut |key, _| {
+            any = key.starts_with(prefix);
+            Step::Stop
+        })?;
+        Ok(any)
+    }
 
     /// Carries out all `edits`, in order, in one transaction; nothing is applied when an error is returned.
     ///

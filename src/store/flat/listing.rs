@@ -229,7 +229,7 @@ impl<'a> Page<'a> {
             let row = &mut self.rows[row as usize];
             let name = row.name(&self.names);
             let below = [&*directory.prefix, name, self.separator.as_bytes()].concat();
-            if below.len() <= directory.key_max && super::any_below(directory.kv, &below)? {
+            if below.len() <= directory.key_max && directory.kv.any_below(&below)? {
                 row.kind = Kind::Both;
             }
         }

@@ -273,7 +273,7 @@ impl Tree {
                     None => Ok(None),
                 }
             };
-            let folder = self.reach.folder_marker(value.as_deref());
+            let folder = self.reach.unmet_folder_marker(key);
             futures::try_join!(object, self.first_below(&prefix, 2), folder)
         })?;
         let marker = inside.iter().find(|object| object.key == prefix);
@@ -281,9 +281,34 @@ impl Tree {
             return Err(Error::new(ErrorKind::NotEmpty, format!("{prefix:?} has something in it")));
         }
         for marker in marker.into_iter().chain(&folder) {
-            self.reach.wait(self.delete_object(&marker.key, &Condition::Always))?;
+            self.remove_found(marker)?;
         }
         Ok(())
+    }
+
+    /// Removes a marker as it was found: what somebody puts there after the look may be a file.
+    pub(super) fn remove_found(&self, marker: &Object) -> Result<()> {
+        let (bucket, key) = (&self.reach.bucket, &marker.key);
+        let filled = || Error::new(ErrorKind::NotEmpty, format!("{key:?} was put anew by somebody else"));
+        let outcome = self.reach.wait_long(2, async {
+            // Some servers' listings tell no versions.
+            let version = match marker.known_version() {
+                Some(version) => version.to_owned(),
+                None => match bucket.head(key).await? {
+                    Some(found) if found.size == 0 => found.version,
+                    Some(_) => return Err(filled()),
+                    None => return Ok(()),
+                },
+            };
+            match self.delete_object(key, &Condition::Version(version)).await {
+                Err(error) if matches!(error.kind(), ErrorKind::Stale | ErrorKind::NotFound) => {
+                    if bucket.head(key).await?.is_some() { Err(filled()) } else { Ok(()) }
+                }
+                outcome => outcome,
+            }
+        });
+        self.reach.recent.lost(key);
+        outcome
     }
 
     /// Whether there is a value at `key`, or anything below it.

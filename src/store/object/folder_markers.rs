@@ -2,7 +2,7 @@
 //!
 //! A listing meets the marker behind most of what begins with `a`, so that whether `a` or `a/` is there too was told before:
 //! in the same page, or it is asked for. A name that is looked up is asked for its marker only where one was met, so
-//! that buckets without such markers are asked no more.
+//! that buckets without such markers are asked no more. A directory that is removed or renamed always is.
 
 use std::sync::atomic::Ordering;
 
@@ -12,6 +12,7 @@ use super::bucket::{Listing, Object};
 use super::pages::Item;
 use super::reach::Reach;
 use crate::error::Result;
+use crate::key::Key;
 
 /// What the key of a marker ends in.
 pub(super) const SUFFIX: &str = "_$folder$";
@@ -26,11 +27,23 @@ pub(super) fn folder_of(object: &Object) -> Option<&str> {
 }
 
 impl Reach {
-    /// The marker of a directory that has no other key, where markers like it were met in this bucket.
-    pub(super) async fn folder_marker(&self, raw: Option<&str>) -> Result<Option<Object>> {
-        let Some(raw) = raw.filter(|_| self.folder_markers.load(Ordering::Relaxed)) else { return Ok(None) };
-        let found = self.bucket.head(&format!("{raw}{SUFFIX}")).await?;
-        Ok(found.filter(|object| folder_of(object).is_some()))
+    /// The marker of a directory that is looked up, where markers like it were met in this bucket.
+    pub(super) async fn folder_marker(&self, key: &Key) -> Result<Option<Object>> {
+        match self.folder_markers.load(Ordering::Relaxed) {
+            true => self.unmet_folder_marker(key).await,
+            false => Ok(None),
+        }
+    }
+
+    /// The marker of a directory that is to go from where it is, also where none was met: it would be there again with
+    /// the listing that meets it.
+    pub(super) async fn unmet_folder_marker(&self, key: &Key) -> Result<Option<Object>> {
+        let Some(raw) = self.names.folder_marker(key) else { return Ok(None) };
+        let found = self.bucket.head(&raw).await?.filter(|object| folder_of(object).is_some());
+        if found.is_some() {
+            self.folder_markers.store(true, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     /// Notes that this bucket has such markers, if one is among them.
@@ -42,8 +55,14 @@ impl Reach {
 }
 
 /// The items of a page below `prefix` with markers as what they say: a directory that is told otherwise too goes, and where
-/// there is a value of that name the marker is a file. `whole`: nothing lies before the page.
-pub(super) async fn read(reach: &Reach, prefix: &str, items: Vec<Item>, whole: bool) -> Result<Vec<Item>> {
+/// there is a value of that name the marker is a file. `begins`, `ends`: nothing lies before the page, nothing behind it.
+pub(super) async fn read(
+    reach: &Reach,
+    prefix: &str,
+    items: Vec<Item>,
+    begins: bool,
+    ends: bool,
+) -> Result<Vec<Item>> {
     let Some(delimiter) = reach.names.delimiter() else { return Ok(items) };
     let is_marker = |item: &Item| match item {
         Item::Object(object) => folder_of(object).is_some_and(|folder| folder.len() > prefix.len()),
@@ -53,14 +72,17 @@ pub(super) async fn read(reach: &Reach, prefix: &str, items: Vec<Item>, whole: b
         return Ok(items);
     }
     reach.folder_markers.store(true, Ordering::Relaxed);
-    let first = items.first().map(|item| item.key().to_owned()).unwrap_or_default();
+    let first = items.first().map(Item::key).unwrap_or_default();
+    let last = items.last().map(Item::key).unwrap_or_default();
     let has = |key: &str| items.binary_search_by(|item| item.key().cmp(key)).is_ok();
     let mut asked = Vec::new();
     for item in &items {
         let Item::Object(object) = item else { continue };
         let Some(folder) = folder_of(object).filter(|folder| folder.len() > prefix.len()) else { continue };
         let below = format!("{folder}{delimiter}");
-        let known = (whole || first.as_str() <= folder).then(|| (has(folder), has(&below)));
+        // What is below a directory comes behind its marker where the separator does.
+        let covered = (begins || first <= folder) && (ends || below.as_str() <= last);
+        let known = covered.then(|| (has(folder), has(&below)));
         asked.push(async move {
             match known {
                 Some(known) => Ok(known),

@@ -12,12 +12,12 @@ use crate::payload::Payload;
 use crate::store::api::{Change, Cursor, Kind, Store, When};
 use crate::store::attributes::Setting;
 
-fn key(path: &str) -> Key {
+pub(super) fn key(path: &str) -> Key {
     Key::of(path.split('/').map(str::as_bytes))
 }
 
 /// A bucket with these objects, each with its key as its bytes, and a store over it; `name` is the test's.
-fn shelf(name: &str, keys: &[&str]) -> (Arc<Shelf>, Tree) {
+pub(super) fn shelf(name: &str, keys: &[&str]) -> (Arc<Shelf>, Tree) {
     let shelf = Arc::new(Shelf::new());
     keys.iter().for_each(|key| shelf.foreign(key, key));
     let tree = tree(&shelf, name);
@@ -29,13 +29,13 @@ fn put(tree: &Tree, path: &str, bytes: &[u8], when: When) -> Result<(), ErrorKin
     tree.apply(&mut [Change::Put { key: &key, body: &body, when }]).map_err(|error| error.kind())
 }
 
-fn rename(tree: &Tree, from: &str, to: &str, whole: bool) -> Result<(), ErrorKind> {
+pub(super) fn rename(tree: &Tree, from: &str, to: &str, whole: bool) -> Result<(), ErrorKind> {
     let (from, to) = (key(from), key(to));
     let change = Change::Rename { from: &from, to: &to, tree: whole, replace: false };
     tree.apply(&mut [change]).map_err(|error| error.kind())
 }
 
-fn keys(shelf: &Shelf) -> Vec<String> {
+pub(super) fn keys(shelf: &Shelf) -> Vec<String> {
     shelf.all().into_iter().map(|(key, _)| key).collect()
 }
 
@@ -230,63 +230,4 @@ fn promise_4_2_a_long_file_is_sent_while_it_is_written_and_nothing_is_left_of_it
     tree.close().unwrap();
     assert_eq!(shelf.unfinished(), 0);
     assert_eq!(shelf.all()[1].1.as_bytes()[..2], [b'x', 7]);
-}
-
-#[test]
-fn promise_2_6_markers_of_hadoop_are_listed_once_wherever_pages_end() {
-    let all = [
-        "a",
-        "a_$folder$",
-        "b!",
-        "b-1",
-        "b-2",
-        "b-3",
-        "b-4",
-        "b/x",
-        "b0",
-        "b1",
-        "b2",
-        "b_$folder$",
-        "c!",
-        "c0",
-        "c1",
-        "c2",
-        "c3",
-        "c_$folder$",
-        "d_$folder$",
-    ];
-    let (shelf, tree) = shelf("hadoop", &all);
-    all.iter().filter(|key| key.ends_with("_$folder$")).for_each(|key| shelf.foreign(key, ""));
-    let mut expected: Vec<&str> = all.iter().copied().filter(|key| !key.contains(['/', '$'])).collect();
-    expected.extend(["a_$folder$", "b", "c", "d"]);
-    expected.sort_unstable();
-    for most in [1, 2, 100] {
-        let (mut from, mut names) = (Cursor::default(), Vec::new());
-        while !from.done {
-            let mut given = 0;
-            tree.list(&Key::root(), &mut from, &mut |entry| {
-                if given == most {
-                    return ControlFlow::Break(());
-                }
-                given += 1;
-                let name = String::from_utf8_lossy(entry.segment.bytes).into_owned();
-                let directory = matches!(name.as_str(), "b" | "c" | "d");
-                assert_eq!(entry.stat.kind.is_directory(), directory, "{name}");
-                let stat = tree.stat(&key(&name)).unwrap().unwrap();
-                assert_eq!(stat.kind.is_directory(), directory, "{name}");
-                names.push(name);
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-        }
-        names.sort_unstable();
-        assert_eq!(names, expected, "{most} at a time");
-    }
-    let empty = key("d");
-    tree.apply(&mut [Change::RemoveBranch { key: &empty }]).unwrap();
-    assert!(!keys(&shelf).contains(&"d_$folder$".to_owned()));
-    rename(&tree, "c", "e", true).unwrap();
-    assert!(
-        keys(&shelf).contains(&"e_$folder$".to_owned()) && !keys(&shelf).contains(&"c_$folder$".to_owned())
-    );
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::bucket::{Condition, Copy, Headers, Listing, Object, Range};
-use super::folder_markers::SUFFIX;
+use super::folder_markers::folder_of;
 use super::journal::Entry;
 use super::metadata::{self, Holder};
 use super::pages::PAGE;
@@ -39,14 +39,25 @@ impl Tree {
         }
         let target = self.reach.names.fitting(to)?;
         let mut moves = Vec::new();
-        if let Some(source) = self.reach.names.existing(from)
-            && let Some(object) = self.reach.wait(self.reach.bucket.head(&source))?
-        {
-            moves.push((object, target.clone()));
-        }
-        let has_value = !moves.is_empty();
+        let source = self.reach.names.existing(from);
+        let (object, folder) = self.reach.wait(async {
+            let object = async {
+                match &source {
+                    Some(source) => self.reach.bucket.head(source).await,
+                    None => Ok(None),
+                }
+            };
+            let folder = async { if tree { self.reach.unmet_folder_marker(from).await } else { Ok(None) } };
+            futures::try_join!(object, folder)
+        })?;
+        let has_value = object.is_some();
+        moves.extend(object.map(|object| (object, target.clone())));
         if tree {
             self.add_below(from, to, replace, &mut moves)?;
+        }
+        if let Some(folder) = folder {
+            let renamed = self.way_of_folder_marker(to, replace)?;
+            moves.push((folder, renamed));
         }
         // A value on its way there is guarded by the copy's condition.
         if !replace && !has_value && self.reach.wait(self.reach.bucket.head(&target))?.is_some() {
@@ -61,17 +72,31 @@ impl Tree {
         let entry = self.begin_renaming(from, to, tree, &moves)?;
         let shown = self.reach.progress.begin(&moves[0].0.key, &target, moves.len());
         let renamed = renamed.as_deref().map(|key| (key, setting));
-        let copied = self.copy_all(&moves, replace, tree, renamed, &shown);
+        let copied = self.copy_all(&moves, to, replace, tree, renamed, &shown);
         if let Err(error) = copied {
             // Nothing was removed: what was copied is taken back, as far as it goes.
             self.take_back(&moves, &shown);
             entry.into_iter().for_each(Entry::end);
             return Err(error);
         }
-        let removed = self.delete_all(moves.iter().map(|(object, _)| object));
+        let below = if tree { self.reach.names.below(from) } else { None };
+        let removed = self.delete_all(moves.iter().map(|(object, _)| object), below.as_deref());
         // What could not be removed is told, and whoever hears it decides: the next mount does not go on by itself.
         entry.into_iter().for_each(Entry::end);
         removed
+    }
+
+    /// The key that Hadoop's marker of a renamed directory gets. An empty directory of that name gives way where it may; a
+    /// file never does.
+    fn way_of_folder_marker(&self, to: &Key, replace: bool) -> Result<String> {
+        let renamed = self.reach.names.fitting_folder_marker(to)?;
+        if let Some(there) = self.reach.wait(self.reach.bucket.head(&renamed))? {
+            if !replace || folder_of(&there).is_none() {
+                return Err(in_the_way(&renamed, replace));
+            }
+            self.remove_found(&there)?;
+        }
+        Ok(renamed)
     }
 
     /// What lies below `from`, each with its new key.
@@ -84,18 +109,13 @@ impl Tree {
     ) -> Result<()> {
         let names = &self.reach.names;
         let Some(source) = names.below(from) else { return Ok(()) };
-        let folder = names.existing(from);
-        if let Some(marker) = self.reach.wait(self.reach.folder_marker(folder.as_deref()))? {
-            moves.push((marker, names.fitting(to)? + SUFFIX));
-        }
         let target = names.fitting_marker(to)?;
         // Where `from` lies below `to`, all that is there is to move away.
         if !source.starts_with(&target) {
-            let in_the_way = self.reach.wait(self.first_below(&target, 2))?;
+            let there = self.reach.wait(self.first_below(&target, 2))?;
             let is_marker = |object: &Object| object.key == target && object.size == 0;
-            if let Some(object) = in_the_way.iter().find(|object| !(replace && is_marker(object))) {
-                let kind = if replace { ErrorKind::NotEmpty } else { ErrorKind::Exists };
-                return Err(Error::new(kind, format!("{:?} is in the way", object.key)));
+            if let Some(object) = there.iter().find(|object| !(replace && is_marker(object))) {
+                return Err(in_the_way(&object.key, replace));
             }
         }
         for object in self.all_below(&source)? {
@@ -129,15 +149,19 @@ impl Tree {
     fn copy_all(
         &self,
         moves: &[(Object, String)],
+        to: &Key,
         replace: bool,
         tree: bool,
         renamed: Option<(&str, &Setting)>,
         shown: &Shown<'_>,
     ) -> Result<()> {
+        let folder_marker = if tree { self.reach.names.folder_marker(to) } else { None };
+        let folder_marker = folder_marker.as_deref();
         self.reach.wait_long(LONG_WORK * moves.len() as u64, async {
-            let condition = if replace { Condition::Always } else { Condition::Absent };
             let copies = moves.iter().map(|(object, target)| {
-                let condition = condition.clone();
+                // What was there of the marker's key is gone, or stays.
+                let guarded = !replace || folder_marker == Some(target.as_str());
+                let condition = if guarded { Condition::Absent } else { Condition::Always };
                 async move {
                     let headers = match renamed.filter(|(key, _)| key == target) {
                         Some((_, setting)) => Some(self.headers_with(object, tree, setting).await?),
@@ -247,17 +271,29 @@ impl Tree {
         bucket.complete(target, upload, &tags, headers, condition).await
     }
 
-    /// Removes objects that were copied, each as long as it is what was copied.
-    pub(super) fn delete_all<'o>(&self, objects: impl Iterator<Item = &'o Object>) -> Result<()> {
-        let objects: Vec<&Object> = objects.collect();
+    /// Removes objects that were copied, each as long as it is what was copied. Those below the prefix `below` come in
+    /// order; what lies beside it is removed by itself.
+    pub(super) fn delete_all<'o>(
+        &self,
+        objects: impl Iterator<Item = &'o Object>,
+        below: Option<&str>,
+    ) -> Result<()> {
+        let is_below = |object: &&Object| below.is_some_and(|below| object.key.starts_with(below));
+        let (inside, beside): (Vec<&Object>, Vec<&Object>) = objects.partition(is_below);
+        let removed = self.delete_inside(&inside);
+        // What fails leaves nothing else behind.
+        beside.into_iter().fold(removed, |removed, object| removed.and(self.delete_inside(&[object])))
+    }
+
+    fn delete_inside(&self, objects: &[&Object]) -> Result<()> {
         objects.iter().for_each(|object| self.reach.recent.lost(&object.key));
         let bucket = &self.reach.bucket;
-        let replaced = self.replaced_since(&objects)?;
+        let replaced = self.replaced_since(objects)?;
         let failed = |key: &str, error: Error| {
             error.context(format_args!("{key:?} is copied, and could not be removed where it was"))
         };
         self.reach.wait_long(objects.len() as u64, async {
-            if let [object] = objects[..] {
+            if let [object] = *objects {
                 let condition = Condition::Version(object.version.clone());
                 return self.delete_object(&object.key, &condition).await.map_err(|e| failed(&object.key, e));
             }
@@ -292,4 +328,9 @@ impl Tree {
         });
         Ok(replaced.map(|object| object.key).collect())
     }
+}
+
+fn in_the_way(key: &str, replace: bool) -> Error {
+    let kind = if replace { ErrorKind::NotEmpty } else { ErrorKind::Exists };
+    Error::new(kind, format!("{key:?} is in the way"))
 }

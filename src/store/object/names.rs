@@ -1,8 +1,9 @@
 //! Keys of a bucket and the tree that they make, below the prefix that is mounted.
 
 use super::bucket::Abilities;
+use super::folder_markers::SUFFIX;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, Word};
+use crate::key::{Key, Segment, Word};
 use crate::store::flat::Separator;
 
 /// How the keys of one mount are written in its bucket: UTF-8, after a prefix.
@@ -78,6 +79,28 @@ impl Names {
         self.fitting_raw(key, &flat)
     }
 
+    /// The key of Hadoop's marker of the directory `key`, where there can be one.
+    pub(super) fn folder_marker(&self, key: &Key) -> Option<String> {
+        self.existing(&self.beside(key)?)
+    }
+
+    /// The key under which Hadoop's marker of the directory `key` will be made.
+    ///
+    /// # Errors
+    /// As for [`Names::fitting`].
+    pub(super) fn fitting_folder_marker(&self, key: &Key) -> Result<String> {
+        self.fitting(&self.beside(key).ok_or_else(|| impossible(key))?)
+    }
+
+    /// The name beside `key` that Hadoop's marker has. Without bytes before it, or where keys are not split, it is a file like
+    /// others.
+    fn beside(&self, key: &Key) -> Option<Key> {
+        self.delimiter()?;
+        let last = key.last().filter(|last| !last.bytes.is_empty() && last.word == Word::None)?;
+        let name = [last.bytes, SUFFIX.as_bytes()].concat();
+        Some(key.parent()?.child(Segment::plain(&name)))
+    }
+
     fn fitting_raw(&self, key: &Key, flat: &[u8]) -> Result<String> {
         let text = str::from_utf8(flat).map_err(|_| {
             let sentence = format!("{key:?} is not UTF-8, which keys of buckets are");
@@ -136,10 +159,22 @@ mod tests {
         assert_eq!(names.fitting(&key(&[b"\xff"])).unwrap_err().kind(), ErrorKind::NameEncoding);
         assert_eq!(names.fitting(&key(&[b"0123456789"])).unwrap(), "p/0123456789");
         assert_eq!(names.fitting(&key(&[b"0123456789a"])).unwrap_err().kind(), ErrorKind::NameTooLong);
-        let strict = Names::new("", None, &abilities(|key| key.contains('\\').then_some("it has one")));
+        let strict =
+            Names::new("", Some(b"/".to_vec()), &abilities(|key| key.contains('\\').then_some("it has one")));
         assert_eq!(strict.existing(&key(&[b"a\\b"])), None);
         assert_eq!(strict.fitting(&key(&[b"a\\b"])).unwrap_err().kind(), ErrorKind::NameEncoding);
+        assert_eq!(names.folder_marker(&key(&[b"a"])).as_deref(), Some("p/a_$folder$"));
+        assert_eq!(names.folder_marker(&key(&[b"a", b""])), None);
+        assert_eq!(names.folder_marker(&key(&[b"ab"])), None);
+        let too_long = names.fitting_folder_marker(&key(&[b"ab"]));
+        assert_eq!(too_long.unwrap_err().kind(), ErrorKind::NameTooLong);
+        let refused = strict.fitting_folder_marker(&key(&[b"a\\b"]));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::NameEncoding);
+        // Where the separator is in it, it is cut.
+        let cut = Names::new("", Some(b"$".to_vec()), &abilities(|_| None));
+        assert_eq!(cut.folder_marker(&key(&[b"a"])), None);
         let whole = Names::new("", None, &abilities(|_| None));
+        assert_eq!(whole.folder_marker(&key(&[b"a"])), None);
         assert_eq!(whole.existing(&key(&[b"a/b"])).as_deref(), Some("a/b"));
         assert_eq!(whole.existing(&key(&[b""])), None);
         assert_eq!(whole.fitting(&key(&[b""])).unwrap_err().kind(), ErrorKind::Invalid);

@@ -100,12 +100,16 @@ impl Waiting {
     }
 }
 
+/// What takes the items of a listing.
+type Each<'e> = dyn FnMut(&Item, Found) -> Step + 'e;
+
 /// What lies directly below one directory, as an ordered map; only what listing needs of it works.
 pub(super) struct Below {
     pub reach: Arc<Reach>,
     /// What the keys below begin with.
     pub prefix: String,
-    /// The attributes of what came by since the last scan began.
+    /// What is told of the names that the last scan handed out. It stays until the next scan: what is asked in between is
+    /// about these names.
     pub told: Mutex<Told>,
 }
 
@@ -157,7 +161,7 @@ impl Below {
     }
 
     /// Hands the items of a page from `from` on to `each`; false where it stopped.
-    fn offer(&self, page: &[Item], from: &mut String, each: &mut dyn FnMut(&[u8], Found) -> Step) -> bool {
+    fn offer(&self, page: &[Item], from: &mut String, each: &mut Each<'_>) -> bool {
         let first = page.partition_point(|item| item.key() < from.as_str());
         for item in &page[first..] {
             if item.key() < from.as_str() {
@@ -169,8 +173,7 @@ impl Below {
                 }
                 Item::Prefix(..) => Found { size: 0, modified: SystemTime::UNIX_EPOCH },
             };
-            self.tell(item);
-            match each(item.key().as_bytes(), found) {
+            match each(item, found) {
                 Step::Next => {}
                 Step::Seek(to) => match String::from_utf8(to) {
                     Ok(to) => *from = to,
@@ -181,6 +184,36 @@ impl Below {
             }
         }
         true
+    }
+
+    /// Hands items out in order, from `from` on.
+    fn walk(&self, from: &[u8], each: &mut Each<'_>) -> Result<()> {
+        let begin = text_at_or_after(from);
+        let mut from = begin.clone();
+        let known = self.reach.waiting.take(&self.prefix, &from).filter(|_| from != self.prefix);
+        let mut walk = match known {
+            Some(walk) => walk,
+            None => self.begin(&from)?,
+        };
+        for page in walk.pages.clone() {
+            if !self.offer(&page, &mut from, each) {
+                self.reach.waiting.put(walk, &begin);
+                return Ok(());
+            }
+        }
+        while let Some(page) = self.next(&mut walk)? {
+            if !self.offer(&page, &mut from, each) {
+                self.reach.waiting.put(walk, &begin);
+                return Ok(());
+            }
+            // What was passed whole is not held: a directory may have millions.
+            while walk.pages.len() > AHEAD + 2 {
+                if let Some(last) = walk.pages.pop_front().as_deref().and_then(<[Item]>::last) {
+                    walk.start = last.key().to_owned();
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -195,12 +228,12 @@ async fn fetch(reach: &Reach, prefix: &str, after: Option<String>, pages: &mpsc:
             after: after.as_deref().filter(|_| token.is_none()),
             most: PAGE,
         };
-        let whole = token.is_none() && after.is_none();
+        let begins = token.is_none() && after.is_none();
         let page = reach.bucket.list(&listing).await;
         token = page.as_ref().ok().and_then(|page| page.next.clone());
         let ended = token.is_none();
         let items = match page {
-            Ok(page) => match folder_markers::read(reach, prefix, in_order(page), whole).await {
+            Ok(page) => match folder_markers::read(reach, prefix, in_order(page), begins, ended).await {
                 Ok(items) => with_headers(reach, items).await,
                 Err(error) => Err(error),
             },
@@ -311,32 +344,19 @@ impl Kv for Below {
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
         self.told.lock().clear();
-        let begin = text_at_or_after(from);
-        let mut from = begin.clone();
-        let known = self.reach.waiting.take(&self.prefix, &from).filter(|_| from != self.prefix);
-        let mut walk = match known {
-            Some(walk) => walk,
-            None => self.begin(&from)?,
-        };
-        for page in walk.pages.clone() {
-            if !self.offer(&page, &mut from, each) {
-                self.reach.waiting.put(walk, &begin);
-                return Ok(());
-            }
-        }
-        while let Some(page) = self.next(&mut walk)? {
-            if !self.offer(&page, &mut from, each) {
-                self.reach.waiting.put(walk, &begin);
-                return Ok(());
-            }
-            // What was passed whole is not held: a directory may have millions.
-            while walk.pages.len() > AHEAD + 2 {
-                if let Some(last) = walk.pages.pop_front().as_deref().and_then(<[Item]>::last) {
-                    walk.start = last.key().to_owned();
-                }
-            }
-        }
-        Ok(())
+        self.walk(from, &mut |item, found| {
+            self.tell(item);
+            each(item.key().as_bytes(), found)
+        })
+    }
+
+    fn any_below(&self, prefix: &[u8]) -> Result<bool> {
+        let mut any = false;
+        self.walk(prefix, &mut |item, _| {
+            any = item.key().as_bytes().starts_with(prefix);
+            Step::Stop
+        })?;
+        Ok(any)
     }
 
     fn write(&self, _edits: &mut [Edit<'_>]) -> Result<()> {

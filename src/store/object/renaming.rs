@@ -31,6 +31,18 @@ pub(super) struct Renaming {
     to: String,
     /// When the newest of them was put, by the service's clock: what came later stays where it is.
     newest: SystemTime,
+    /// What is renamed with the folder and lies beside it.
+    #[serde(default)]
+    beside: Vec<Beside>,
+}
+
+/// The value or Hadoop's marker of a folder that is renamed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Beside {
+    key: String,
+    target: String,
+    /// What has another by now stays where it is.
+    version: String,
 }
 
 /// How far renames have come.
@@ -101,7 +113,13 @@ impl Tree {
         };
         let entry = self.reach.renames.begin()?;
         let newest = moves.iter().map(|(object, _)| object.modified).max().unwrap_or(SystemTime::UNIX_EPOCH);
-        entry.note(&Renaming { from, to, newest })?;
+        let beside =
+            moves.iter().filter(|(object, _)| !object.key.starts_with(&from)).map(|(object, target)| {
+                let (key, version) = (object.key.clone(), object.version.clone());
+                Beside { key, target: target.clone(), version }
+            });
+        let beside = beside.collect();
+        entry.note(&Renaming { from, to, newest, beside })?;
         Ok(Some(entry))
     }
 
@@ -132,18 +150,27 @@ impl Tree {
     }
 
     fn go_on(&self, renaming: &Renaming) -> Result<usize> {
-        let mut left = self.all_below(&renaming.from)?;
-        left.retain(|object| object.modified <= renaming.newest);
+        let mut left = Vec::new();
+        for beside in &renaming.beside {
+            let found = self.reach.wait(self.reach.bucket.head(&beside.key))?;
+            let found = found.filter(|object| object.version == beside.version);
+            left.extend(found.map(|object| (object, beside.target.clone())));
+        }
+        for object in self.all_below(&renaming.from)? {
+            if object.modified <= renaming.newest {
+                let target = renaming.to.clone() + &object.key[renaming.from.len()..];
+                left.push((object, target));
+            }
+        }
         let shown = self.reach.progress.begin(&renaming.from, &renaming.to, left.len());
-        for object in &left {
-            let target = renaming.to.clone() + &object.key[renaming.from.len()..];
-            match self.reach.wait_long(LONG_WORK, self.copy_one(object, &target, None, Condition::Absent)) {
-                Err(error) if error.kind() == ErrorKind::Exists => self.must_be_copy(object, &target)?,
+        for (object, target) in &left {
+            match self.reach.wait_long(LONG_WORK, self.copy_one(object, target, None, Condition::Absent)) {
+                Err(error) if error.kind() == ErrorKind::Exists => self.must_be_copy(object, target)?,
                 outcome => outcome?,
             }
-            shown.copied(&target);
+            shown.copied(target);
         }
-        self.delete_all(left.iter())?;
+        self.delete_all(left.iter().map(|(object, _)| object), Some(&renaming.from))?;
         Ok(left.len())
     }
 

@@ -121,12 +121,7 @@ impl Store for Tree {
                     None => Ok(None),
                 }
             };
-            futures::try_join!(
-                value,
-                first,
-                self.look_marker(below),
-                self.reach.folder_marker(raw.as_deref())
-            )
+            futures::try_join!(value, first, self.look_marker(below), self.reach.folder_marker(key))
         });
         let (object, first, marker, folder) = match asked {
             // Who may not list is denied what is not there, too: what is not a file may be a directory on the way to one.
