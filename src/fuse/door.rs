@@ -1,5 +1,6 @@
 //! What all requests have in common: they are counted, and their failures told.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -27,6 +28,12 @@ const PLUS_MOST: u32 = 512;
 #[derive(Debug)]
 pub(super) struct Door {
     pub vfs: Arc<Vfs>,
+}
+
+thread_local! {
+    /// Where a reply of several pieces is put together. A thread serves one request at a time, and keeps it (a MiB at most, as
+    /// long as a request of the kernel's): new pages for each reply cost more than the bytes that are copied into them.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Door {
@@ -64,22 +71,24 @@ impl Door {
     /// The bytes of a range: straight from the store's own memory where it gives them in one piece.
     pub(super) fn give(&self, ino: Ino, handle: u64, offset: u64, size: u32, reply: ReplyData) {
         let mut reply = Some(reply);
-        let mut gathered = Vec::new();
-        let outcome = self.vfs.read(ino, handle, offset, u64::from(size), &mut |bytes| {
-            if bytes.len() == size as usize
-                && let Some(reply) = reply.take()
-            {
-                reply.data(bytes);
-            } else {
-                gathered.extend_from_slice(bytes);
+        GATHERED.with_borrow_mut(|gathered| {
+            gathered.clear();
+            let outcome = self.vfs.read(ino, handle, offset, u64::from(size), &mut |bytes| {
+                if bytes.len() == size as usize
+                    && let Some(reply) = reply.take()
+                {
+                    reply.data(bytes);
+                } else {
+                    gathered.extend_from_slice(bytes);
+                }
+            });
+            if let Some(reply) = reply.take() {
+                match outcome {
+                    Ok(()) => reply.data(gathered),
+                    Err(error) => reply.error(self.failed(&error)),
+                }
             }
         });
-        if let Some(reply) = reply {
-            match outcome {
-                Ok(()) => reply.data(&gathered),
-                Err(error) => reply.error(self.failed(&error)),
-            }
-        }
     }
 
     /// Where the next data or hole is.
