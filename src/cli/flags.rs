@@ -70,7 +70,7 @@ pub struct MountFlags {
     /// What editors and copying programs make for a moment never reaches the store, and is gone with the mount; renamed
     /// to another name it is put there. Names that the store has already are its own. Patterns are a shell's, with commas
     /// between them. By default stores behind a network have .*.sw?,.*.swpx,4913,?*~,.#*,#*#,sed??????,.*.?????? and others none;
-    /// six ? at the end are letters that look drawn at random, with a capital or a digit.
+    /// six ? at the end are letters that look drawn at random, with a capital or a digit. A file over 8M is put all the same.
     #[arg(long, value_name = "PATTERNS|none", help_heading = "When it is stored")]
     scratch: Option<ScratchNames>,
 

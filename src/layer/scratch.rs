@@ -9,6 +9,7 @@ mod tests;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
@@ -25,6 +26,8 @@ use crate::store::attributes::{FileType, Setting, Xattrs};
 /// The longest scratch file, in bytes. What is longer is put when it is closed, as any file, and renamed in the store: put at
 /// the rename, it would hold up all other names of the mount for as long as that takes.
 const LONGEST: u64 = 8 << 20;
+/// Scratch files of a mount; a long one, or one that has no room in memory, has a file of its own. What is more is put.
+const MOST: usize = 1000;
 /// So many names are said at the end.
 const SAID_MOST: usize = 10;
 
@@ -34,6 +37,8 @@ pub struct Scratch {
     names: ScratchNames,
     /// What a file has of which nobody said otherwise.
     usual: Usual,
+    /// Directories that have nothing but scratch are as old as that.
+    since: SystemTime,
     /// Held for a moment, and never across a call of the store.
     files: Mutex<Files>,
 }
@@ -52,7 +57,7 @@ pub struct Usual {
 impl Scratch {
     /// `store`, in which files of these names are scratch.
     pub fn new(store: Arc<dyn Store>, names: ScratchNames, usual: Usual) -> Scratch {
-        Scratch { store, names, usual, files: Mutex::default() }
+        Scratch { store, names, usual, since: env::now(), files: Mutex::default() }
     }
 
     fn matches(&self, key: &Key) -> bool {
@@ -63,7 +68,7 @@ impl Scratch {
     }
 
     fn file(&self, key: &Key) -> Option<File> {
-        if self.matches(key) { self.files.lock().get(key).cloned() } else { None }
+        self.files.lock().get(key).cloned()
     }
 
     /// Whether what is made at `key` is scratch.
@@ -71,8 +76,11 @@ impl Scratch {
         if !self.matches(key) {
             return Ok(false);
         }
-        let known = self.files.lock().get(key).is_some();
-        Ok(known || self.store.stat(key)?.is_none())
+        let (known, full) = {
+            let files = self.files.lock();
+            (files.get(key).is_some(), files.len() >= MOST)
+        };
+        Ok(known || (!full && self.store.stat(key)?.is_none()))
     }
 
     /// Carries out one change where it is about scratch; false where it is the store's.
@@ -123,11 +131,8 @@ impl Scratch {
     /// Renames one file: within the mount, or into the store, where it is a write of what it is renamed to.
     fn rename(&self, from: &Key, to: &Key, replace: bool, behind: &[Change<'_>]) -> Result<bool> {
         let Some(file) = self.file(from) else {
-            // Something of the store takes a scratch file's name: it is a file, and the scratch is replaced.
-            if self.matches(to) && replace {
-                self.files.lock().remove(to);
-            }
-            return Ok(false);
+            let taken = !replace && self.file(to).is_some();
+            return if taken { Err(ErrorKind::Exists.into()) } else { Ok(false) };
         };
         if self.takes(to)? {
             let mut files = self.files.lock();
@@ -214,9 +219,10 @@ impl Scratch {
         }
         // The store goes on as if there were nothing else.
         let mut own = Cursor { scratch: None, ..from.clone() };
+        let any = self.files.lock().any_in(dir);
         let outcome = list(&mut own, &mut |entry| {
-            let shadowed = entry.segment.word == Word::None
-                && self.names.matches(entry.segment.bytes)
+            let shadowed = any
+                && entry.segment.word == Word::None
                 && self.files.lock().get(&dir.child(entry.segment)).is_some();
             if shadowed { ControlFlow::Continue(()) } else { each(entry) }
         });
@@ -250,7 +256,7 @@ impl Store for Scratch {
             None => {
                 let found = self.store.stat(key)?;
                 let scratch_below = found.is_none() && self.files.lock().any_below(key);
-                Ok(found.or_else(|| scratch_below.then(|| Stat::plain(Kind::Branch, 0, env::now()))))
+                Ok(found.or_else(|| scratch_below.then(|| Stat::plain(Kind::Branch, 0, self.since))))
             }
         }
     }
@@ -325,10 +331,16 @@ impl Store for Scratch {
         if !changes.iter().any(about_scratch) {
             return self.store.apply(changes);
         }
-        let renames = changes.iter().filter(|change| matches!(change, Change::Rename { .. })).count();
-        if renames > 1 {
-            // Half in the store and half in the mount, they are not carried out at once.
-            return Err(Error::new(ErrorKind::Invalid, "a scratch file changes places with nothing"));
+        if changes.iter().filter(|change| matches!(change, Change::Rename { .. })).count() > 1 {
+            // Half in the store and half in the mount, they would not be carried out at once.
+            let scratch = |change: &Change<'_>| {
+                let (key, to) = change.keys();
+                self.file(key).is_some() || to.is_some_and(|to| self.file(to).is_some())
+            };
+            if changes.iter().any(scratch) {
+                return Err(Error::new(ErrorKind::Invalid, "a scratch file changes places with nothing"));
+            }
+            return self.store.apply(changes);
         }
         let mut rest: &[Change<'_>] = changes;
         while let [first, behind @ ..] = rest {
@@ -345,12 +357,13 @@ impl Store for Scratch {
                 together.extend(own.iter().map(Change::again));
                 self.store.apply(&mut together)?;
             }
-            if let Change::Put { key, .. } = first {
-                // It has become too long for scratch.
-                self.files.lock().remove(key);
-            }
-            if let Change::Rename { from, to, tree: true, .. } = first {
-                self.files.lock().rename_tree(from, to);
+            match first {
+                Change::Rename { from, to, tree: true, .. } => self.files.lock().rename_tree(from, to),
+                // It has become too long for scratch, or something of the store has taken its name.
+                Change::Put { key, .. } | Change::Rename { to: key, .. } => {
+                    self.files.lock().remove(key);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -373,7 +386,16 @@ impl Store for Scratch {
     }
 
     fn check_key(&self, key: &Key) -> Result<()> {
-        if self.matches(key) { Ok(()) } else { self.store.check_key(key) }
+        match self.store.check_key(key) {
+            // A name that no key of the store can have lives in the mount all the same.
+            Err(error)
+                if self.matches(key)
+                    && matches!(error.kind(), ErrorKind::NameEncoding | ErrorKind::NameTooLong) =>
+            {
+                Ok(())
+            }
+            checked => checked,
+        }
     }
 
     fn version_of(&self, key: &Key, body: &Payload) -> Result<Option<Version>> {

@@ -109,6 +109,15 @@ impl Files {
         self.0.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there is one directly in this directory.
+    pub(super) fn any_in(&self, dir: &Key) -> bool {
+        self.0.contains_key(dir)
+    }
+
     pub(super) fn get(&self, key: &Key) -> Option<&File> {
         // Mostly there are none.
         let (dir, name) = if self.is_empty() { return None } else { split(key)? };

@@ -202,3 +202,34 @@ fn scratch_changes_places_with_nothing() {
         (vec!["a".to_owned()], Some("scratch"))
     );
 }
+
+#[test]
+fn scratch_outlives_a_rename_onto_it_that_fails() {
+    let (store, layer) = layers();
+    put(&layer, "a~", "scratch").unwrap();
+    assert_eq!(rename(&layer, "absent", "a~", false, true).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(read(&layer, "a~").as_deref(), Some("scratch"));
+    put(&layer, "a", "file").unwrap();
+    rename(&layer, "a", "a~", false, true).unwrap();
+    assert_eq!((read(&layer, "a~").as_deref(), names(&*store, "", 9)), (Some("file"), vec!["a~".to_owned()]));
+}
+
+#[test]
+fn what_the_store_has_changes_places_whatever_it_is_called() {
+    let (store, layer) = layers();
+    put(&*store, "a", "1").unwrap();
+    put(&*store, "b~", "2").unwrap();
+    let (a, b, unused) = (key("a"), key("b~"), key("unused"));
+    let rename = |from, to| Change::Rename { from, to, tree: false, replace: false };
+    layer.apply(&mut [rename(&a, &unused), rename(&b, &a), rename(&unused, &b)]).unwrap();
+    assert_eq!((read(&*store, "a").as_deref(), read(&*store, "b~").as_deref()), (Some("2"), Some("1")));
+}
+
+#[test]
+fn there_are_only_so_many() {
+    let (store, layer) = layers();
+    for number in 0..MOST + 5 {
+        put(&layer, &format!("{number}~"), "x").unwrap();
+    }
+    assert_eq!((names(&*store, "", 9).len(), names(&layer, "", 99).len()), (5, MOST + 5));
+}
