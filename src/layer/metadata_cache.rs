@@ -75,7 +75,8 @@ type List<'l> = dyn Fn(&mut Cursor, &mut Each<'_>) -> Result<()> + 'l;
 impl MetadataCache {
     /// `store`, whose answers are good for `ttl`; those of one that never changes, for good.
     pub fn new(store: Arc<dyn Store>, ttl: Duration, budget: Arc<Budget>) -> MetadataCache {
-        let (ttl, unlisted) = (if store.caps().immutable { FOREVER } else { ttl }, store.caps().unlisted);
+        let ttl = if store.caps().immutable { FOREVER } else { ttl };
+        let unlisted = store.caps().unlisted;
         MetadataCache {
             told: Mutex::new(Told::new(ttl, unlisted, budget, env::instant())),
             store,

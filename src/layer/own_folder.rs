@@ -172,14 +172,9 @@ impl Store for OwnFolder {
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         let own = |key: &Key| !matches!(OwnFolder::place(key), Place::Store);
-        let refuses = changes.iter().any(|change| match change {
-            Change::Put { key, .. }
-            | Change::Delete { key, .. }
-            | Change::Branch { key }
-            | Change::RemoveBranch { key }
-            | Change::Make { key, .. }
-            | Change::Set { key, .. } => own(key),
-            Change::Rename { from, to, .. } => own(from) || own(to),
+        let refuses = changes.iter().any(|change| {
+            let (key, to) = change.keys();
+            own(key) || to.is_some_and(own)
         });
         if refuses { Err(refused()) } else { self.store.apply(changes) }
     }

@@ -407,7 +407,7 @@ pub struct Caps {
     pub watch: bool,
     /// Whether [`Store::snapshot`] works.
     pub snapshot: bool,
-    /// Whether [`Store::past`] works, where its owner keeps old versions.
+    /// Whether [`Store::past`] works, where its owner keeps old versions; then [`Store::snapshot`] does, too.
     pub past: bool,
     /// How much of an [`Store::apply`] is one transaction.
     pub atomic: Atomic,

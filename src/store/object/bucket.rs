@@ -126,8 +126,6 @@ pub struct Abilities {
     pub joining: Joining,
     /// Whether a listing can begin after any key; otherwise only where a page ended.
     pub starts_anywhere: bool,
-    /// Whether it can keep old versions: [`Bucket::versioned`].
-    pub versions: bool,
     /// Why no object can have this key, as a sentence about the service; `None` where one can.
     pub refuses: fn(&str) -> Option<&'static str>,
 }

@@ -329,8 +329,7 @@ fn made_by<'a>(change: &Change<'a>) -> Option<(&'a Key, bool)> {
 
 /// Whether nothing but the content type is set, which every object has.
 fn is_content_type(setting: &Setting) -> bool {
-    let others = Setting { xattrs: std::collections::BTreeMap::new(), ..setting.clone() };
-    others.is_empty() && setting.xattrs.keys().all(|name| **name == *metadata::CONTENT_TYPE.as_bytes())
+    !setting.is_empty() && *setting == setting.of_xattrs(&[metadata::CONTENT_TYPE])
 }
 
 /// The headers of an object that is new.

@@ -147,7 +147,8 @@ fn open(kind: &str, opening: &Opening, connect: Connect, style: Option<Style>) -
     if !opening.read_only {
         forget_uploads(&reach);
     }
-    let caps = mount_caps(&abilities, opening, style.is_some());
+    let past = Arc::clone(&reach.bucket).versioned().is_some();
+    let caps = Caps { past, ..mount_caps(&abilities, opening, style.is_some()) };
     let tree = Tree { reach, caps };
     tree.check()?;
     if tree.caps.write {
@@ -218,7 +219,6 @@ fn mount_caps(abilities: &Abilities, opening: &Opening, attributes: bool) -> Cap
         branches,
         attributes,
         key_max: abilities.key_max,
-        past: abilities.versions,
         unlisted: folder_markers::SUFFIX,
         settable: &[CONTENT_TYPE],
         ..caps(abilities.scheme, abilities.object_max)

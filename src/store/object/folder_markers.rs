@@ -4,6 +4,9 @@
 //! in the same page, or it is asked for. A name that is looked up is asked for its marker only where one was met, so
 //! that buckets without such markers are asked no more. A directory that is removed or renamed always is.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::Ordering;
 
 use futures::stream::{StreamExt, TryStreamExt};

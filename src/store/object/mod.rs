@@ -40,8 +40,6 @@ pub mod endpoint;
 mod fetching;
 mod folder_markers;
 pub mod gcs;
-#[cfg(test)]
-mod hadoop;
 mod headers_on_disk;
 mod history;
 mod honoured;

@@ -56,7 +56,6 @@ fn abilities() -> Abilities {
         batch: 1,
         joining: Joining::No,
         starts_anywhere: false,
-        versions: false,
         refuses: session::refuses,
     }
 }

@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::meddled::{key, keys, rename, shelf};
-use super::names::Names;
-use super::shelf::{Fate, Shelf, tree};
-use super::tree::Tree;
+use super::super::meddled::{key, keys, rename, shelf};
+use super::super::names::Names;
+use super::super::shelf::{Fate, Shelf, tree};
+use super::super::tree::Tree;
 use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::store::api::{Change, Cursor, Kind, Store};

@@ -59,7 +59,6 @@ fn abilities() -> Abilities {
         batch: 1,
         joining: Joining::Objects,
         starts_anywhere: true,
-        versions: true,
         refuses: objects::refuses,
     }
 }

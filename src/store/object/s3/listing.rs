@@ -9,22 +9,11 @@ use super::session::Session;
 use super::{headers, xml};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::object::bucket::{Listing, Object, Page};
+use crate::store::object::client::Request;
 
 impl Session {
     pub(super) async fn list(&self, listing: &Listing<'_>) -> Result<Page> {
-        let mut request = self
-            .request("ListObjectsV2", Method::GET, "")
-            .about(self.subject(listing.prefix))
-            .query("list-type", "2")
-            .query("encoding-type", "url")
-            .query("max-keys", listing.most.clamp(1, 1000).to_string());
-        // What stands in queries is sorted for the signature anyway.
-        if !listing.prefix.is_empty() {
-            request = request.query("prefix", listing.prefix);
-        }
-        if let Some(delimiter) = listing.delimiter {
-            request = request.query("delimiter", delimiter);
-        }
+        let mut request = self.listing("ListObjectsV2", listing).query("list-type", "2");
         if let Some(token) = listing.token {
             request = request.query("continuation-token", token);
         } else if let Some(after) = listing.after {
@@ -37,6 +26,22 @@ impl Session {
         let text = self.send(request).await?.text().await?;
         let found: xml::ListBucketResult = xml::parse(&what, &text)?;
         self.page(&what, found).await
+    }
+
+    /// The request for a listing, but for where it begins. What stands in queries is sorted for the signature anyway.
+    pub(super) fn listing(&self, operation: &'static str, listing: &Listing<'_>) -> Request {
+        let mut request = self
+            .request(operation, Method::GET, "")
+            .about(self.subject(listing.prefix))
+            .query("encoding-type", "url")
+            .query("max-keys", listing.most.clamp(1, 1000).to_string());
+        if !listing.prefix.is_empty() {
+            request = request.query("prefix", listing.prefix);
+        }
+        if let Some(delimiter) = listing.delimiter {
+            request = request.query("delimiter", delimiter);
+        }
+        request
     }
 
     async fn page(&self, what: &str, found: xml::ListBucketResult) -> Result<Page> {

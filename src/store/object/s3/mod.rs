@@ -80,7 +80,6 @@ fn abilities() -> Abilities {
         batch: 1000,
         joining: Joining::Parts,
         starts_anywhere: true,
-        versions: true,
         refuses: |_| None,
     }
 }

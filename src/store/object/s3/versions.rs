@@ -77,18 +77,7 @@ impl Versioned for S3 {
 
     async fn list_versions(&self, listing: &Listing<'_>) -> Result<Versions> {
         let session = self.session();
-        let mut request = session
-            .request("ListObjectVersions", Method::GET, "")
-            .about(session.subject(listing.prefix))
-            .query("versions", "")
-            .query("encoding-type", "url")
-            .query("max-keys", listing.most.clamp(1, 1000).to_string());
-        if !listing.prefix.is_empty() {
-            request = request.query("prefix", listing.prefix);
-        }
-        if let Some(delimiter) = listing.delimiter {
-            request = request.query("delimiter", delimiter);
-        }
+        let mut request = session.listing("ListObjectVersions", listing).query("versions", "");
         let place: Place = match listing.token {
             Some(token) => {
                 serde_json::from_str(token).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?
