@@ -87,8 +87,9 @@ impl Vfs {
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
             let before = self.getattr_steady(ino, &steady)?;
-            if self.caps.attributes {
-                let names = self.hold_names()?;
+            let names = self.hold_names()?;
+            let place = self.place(ino)?;
+            if self.store.keeps_attributes(&place.key, place.what == What::Directory)? {
                 self.set_attributes(ino, setting_of(&set, &before), &names)?;
             } else {
                 self.refuse_lasting(&set, &before)?;
@@ -165,7 +166,7 @@ impl Vfs {
         attributes: &Setting,
     ) -> Result<()> {
         let own;
-        let attributes = if self.caps.attributes {
+        let attributes = if self.store.keeps_attributes(key, directory)? {
             attributes
         } else {
             own = attributes.of_xattrs(self.caps.settable);

@@ -73,10 +73,11 @@ impl Vfs {
 
     /// Not a byte changed, but the file was: its times say so where they are kept, and nothing is put.
     pub(super) fn touch_attributes(&self, ino: Ino, times: Setting) -> Result<()> {
-        if !self.caps.attributes {
+        let names = self.hold_names()?;
+        let place = self.place(ino)?;
+        if !self.store.keeps_attributes(&place.key, false)? {
             return Ok(());
         }
-        let names = self.hold_names()?;
         self.set_attributes(ino, times, &names)
     }
 

@@ -32,3 +32,33 @@ fn promise_4_7_editors_leave_their_file_and_nothing_else_in_the_store() {
         assert_eq!(again.bash("ls -A").trim(), "d\nnotes");
     });
 }
+
+#[test]
+fn promise_4_7_scratch_has_links_and_attributes_where_none_are_kept() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        let mut mount = Mount::new(place, Kind::Apart, &[NAMES, &["--attrs", "none"]].concat());
+        mount.bash("printf one >notes; ln -s me@here .#notes; test \"$(readlink .#notes)\" = me@here");
+        let refused = |command: &str| mount.bash(&format!("if {command} 2>/dev/null; then false; fi"));
+        for command in ["ln -s me@here link", "mv -T .#notes link", "mv -fT .#notes notes", "mkfifo pipe"] {
+            refused(command);
+        }
+        refused("chmod 600 notes");
+        mount.bash("test -L .#notes; test \"$(cat notes; stat -c %a notes)\" = one644");
+        mount.bash("mkfifo .pipe.swp; test -p .pipe.swp; rm .pipe.swp .#notes");
+        mount.bash("printf two >.notes.AbCdEf; chmod 600 .notes.AbCdEf; touch -d 2001-02-03 .notes.AbCdEf");
+        mount.bash("test \"$(stat -c '%a %y' .notes.AbCdEf | cut -c-14)\" = '600 2001-02-03'");
+        mount.bash("chown 7:8 .notes.AbCdEf; test \"$(stat -c %u:%g .notes.AbCdEf)\" = 7:8");
+        mount.bash("setfattr -n user.x -v 1 .notes.AbCdEf; getfattr -n user.x .notes.AbCdEf");
+        // Only the bytes are the file's.
+        mount
+            .bash("mv -fT .notes.AbCdEf notes; test \"$(cat notes; stat -c %a:%u notes)\" = two644:$(id -u)");
+        refused("getfattr -n user.x notes");
+        mount.bash("test \"$(ls -A)\" = notes");
+        // What takes such a name, and what is made with a mode of its own, is put all the same.
+        mount.bash("mv notes notes~; (umask 077; head -c 9M /dev/zero >.long.AbCdEf); mv .long.AbCdEf long");
+        assert_eq!(mount.bash("cat notes~; ls -A; stat -c %s long").trim(), "twolong\nnotes~\n9437184");
+        let said = mount.unmount_saying();
+        assert!(!said.contains("scratch"), "{said}");
+    });
+}
