@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::fs::{CWD, RenameFlags};
+
 use crate::harness::{Kind, LIMIT, Mount, needs_kvfs, watched};
 
 const NAMES: &[&str] = &["--scratch", ".*.sw?,4913,?*~,.#*,#*#,sed??????,.*.??????"];
@@ -60,5 +62,39 @@ fn promise_4_7_scratch_has_links_and_attributes_where_none_are_kept() {
         assert_eq!(mount.bash("cat notes~; ls -A; stat -c %s long").trim(), "twolong\nnotes~\n9437184");
         let said = mount.unmount_saying();
         assert!(!said.contains("scratch"), "{said}");
+    });
+}
+
+/// A store that exchanges its own names at once cannot do it with one that is in the mount alone.
+#[test]
+fn promise_4_7_scratch_changes_places_with_nothing() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        for kind in [Kind::Memory, Kind::Apart] {
+            let mount = Mount::new(place, kind, NAMES);
+            mount.bash("printf file >notes; printf scratch >.notes.swp");
+            for (one, other) in [("notes", ".notes.swp"), (".notes.swp", "notes")] {
+                let (one, other) = (mount.at(one), mount.at(other));
+                let refused = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+                assert_eq!(refused, Err(rustix::io::Errno::INVAL), "{kind:?}");
+            }
+            assert_eq!(mount.bash("cat notes .notes.swp; ls -A").trim(), "filescratch.notes.swp\nnotes");
+        }
+    });
+}
+
+/// As a rename within one file system has it: who may read it is what the new file says.
+#[test]
+fn promise_4_7_what_replaces_a_file_has_its_own_mode() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        let mut mount = Mount::new(place, Kind::Apart, NAMES);
+        mount.bash("printf old >a; chown 7:8 a; chmod 600 a; setfattr -n user.x -v 1 a");
+        mount.bash("printf new >.a.AbCdEf; mv -fT .a.AbCdEf a");
+        for _ in 0..2 {
+            mount.bash("test \"$(cat a; stat -c %a:%u:%g a)\" = new644:$(id -u):$(id -g)");
+            mount.bash("getfattr -n user.x a");
+            mount.remount();
+        }
     });
 }
