@@ -73,9 +73,12 @@ impl Vfs {
 
     /// Not a byte changed, but the file was: its times say so where they are kept, and nothing is put.
     pub(super) fn touch_attributes(&self, ino: Ino, times: Setting) -> Result<()> {
+        if !self.keeps_attributes(&self.place(ino)?)? {
+            return Ok(());
+        }
         let names = self.hold_names()?;
-        let place = self.place(ino)?;
-        if !self.store.keeps_attributes(&place.key, false)? {
+        // A rename may have come in between.
+        if !self.keeps_attributes(&self.place(ino)?)? {
             return Ok(());
         }
         self.set_attributes(ino, times, &names)

@@ -121,11 +121,11 @@ impl Vfs {
         if name.starts_with(OWN.as_bytes()) {
             return self.change_own(ino, name, value);
         }
-        let names = self.hold_names()?;
-        let place = self.place(ino)?;
-        if !self.store.keeps_attributes(&place.key, place.what == What::Directory)? {
+        if !self.keeps_attributes(&self.place(ino)?)? {
             return Err(self.keeps_no_attributes(ErrorKind::Unsupported));
         }
+        let names = self.hold_names()?;
+        let place = self.place(ino)?;
         if place.more.is_some() || !matches!(place.what, What::File | What::Directory) {
             return Err(ErrorKind::NotPermitted.into());
         }
