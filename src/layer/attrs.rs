@@ -143,6 +143,10 @@ impl Store for Attrs {
         &self.caps
     }
 
+    fn keeps_attributes(&self, _key: &Key, _directory: bool) -> Result<bool> {
+        Ok(self.caps.attributes)
+    }
+
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         if self.is_bare() {
             return self.store.stat(key);

@@ -173,6 +173,7 @@ impl Value for Cached {
 impl Store for BlockCache {
     passes_on!(
         caps,
+        keeps_attributes,
         stat,
         list,
         list_with_attributes,

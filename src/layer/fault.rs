@@ -155,6 +155,7 @@ impl Value for Counted {
 impl Store for Faulty {
     passes_on!(
         caps,
+        keeps_attributes,
         xattrs,
         check_key,
         value_max,

@@ -224,6 +224,7 @@ impl MetadataCache {
 impl Store for MetadataCache {
     passes_on!(
         caps,
+        keeps_attributes,
         list_prefix,
         xattrs,
         open_told,

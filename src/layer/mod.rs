@@ -77,6 +77,11 @@ macro_rules! passes_on {
             self.store.xattrs(key, directory)
         }
     };
+    (@ keeps_attributes) => {
+        fn keeps_attributes(&self, key: &$crate::key::Key, directory: bool) -> $crate::error::Result<bool> {
+            self.store.keeps_attributes(key, directory)
+        }
+    };
     (@ foreign_changes) => { fn foreign_changes(&self) -> Option<u64> { self.store.foreign_changes() } };
     (@ era) => {
         fn era(&self) -> $crate::error::Result<Option<$crate::store::api::Era>> { self.store.era() }

@@ -42,6 +42,7 @@ impl OwnFiles {
 impl Store for OwnFiles {
     passes_on!(
         caps,
+        keeps_attributes,
         stat,
         list,
         list_with_attributes,

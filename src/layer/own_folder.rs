@@ -65,6 +65,7 @@ fn refused() -> Error {
 impl Store for OwnFolder {
     passes_on!(
         caps,
+        keeps_attributes,
         good_for,
         sync,
         value_max,

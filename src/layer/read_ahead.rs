@@ -325,6 +325,7 @@ impl Value for Handle {
 impl Store for ReadAhead {
     passes_on!(
         caps,
+        keeps_attributes,
         stat,
         list,
         list_with_attributes,

@@ -140,6 +140,7 @@ impl Value for Told {
 impl Store for Remote {
     passes_on!(
         caps,
+        keeps_attributes,
         list_prefix,
         xattrs,
         good_for,

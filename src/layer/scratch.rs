@@ -143,6 +143,14 @@ impl Scratch {
             return Ok(true);
         }
         self.store.check_key(to)?;
+        let file_type = file.attributes.file_type;
+        if file_type != FileType::Regular && !self.store.keeps_attributes(to, false)? {
+            // As making it there would be.
+            return Err(Error::new(
+                ErrorKind::NotPermitted,
+                "the store keeps neither links nor special files",
+            ));
+        }
         let there = self.store.stat(to)?;
         let mut setting = file.setting();
         if let Some(there) = &there {
@@ -159,7 +167,6 @@ impl Scratch {
             }
         }
         let target = file.target()?;
-        let file_type = file.attributes.file_type;
         if file_type == FileType::Regular {
             let when = if replace { When::Always } else { When::Absent };
             self.make(Change::Put { key: to, body: &file.body, when }, to, &setting)?;
@@ -182,10 +189,28 @@ impl Scratch {
 
     /// Makes something in the store, with its attributes where they are kept.
     fn make(&self, change: Change<'_>, key: &Key, setting: &Setting) -> Result<()> {
-        if !self.store.caps().attributes {
-            return self.store.apply(&mut [change]);
+        self.apply_to_store(change, &[Change::Set { key, directory: false, attributes: setting }])
+    }
+
+    /// Carries out a change in the store, with what is set behind it as far as the store has a place for that: what was
+    /// meant for scratch may become a file of its own.
+    fn apply_to_store(&self, change: Change<'_>, set: &[Change<'_>]) -> Result<()> {
+        let mut settings = Vec::new();
+        for set in set {
+            if let Change::Set { key, directory, attributes } = set {
+                let kept = self.store.keeps_attributes(key, *directory)?;
+                let own = || attributes.of_xattrs(self.store.caps().settable);
+                settings.push((*key, *directory, if kept { (*attributes).clone() } else { own() }));
+            }
         }
-        self.store.apply(&mut [change, Change::Set { key, directory: false, attributes: setting }])
+        settings.retain(|(_, _, attributes)| !attributes.is_empty());
+        let mut together = vec![change];
+        together.extend(settings.iter().map(|(key, directory, attributes)| Change::Set {
+            key,
+            directory: *directory,
+            attributes,
+        }));
+        self.store.apply(&mut together)
     }
 
     /// Gives the scratch files of a directory; whether all were taken.
@@ -294,6 +319,11 @@ impl Store for Scratch {
         self.store.list_prefix(dir, prefix, each)
     }
 
+    /// What is scratch has attributes in any store, for as long as the mount.
+    fn keeps_attributes(&self, key: &Key, directory: bool) -> Result<bool> {
+        Ok(self.store.keeps_attributes(key, directory)? || (!directory && self.takes(key)?))
+    }
+
     fn xattrs(&self, key: &Key, directory: bool) -> Result<Xattrs> {
         match self.file(key).filter(|_| !directory) {
             Some(file) => Ok(file.xattrs),
@@ -353,9 +383,7 @@ impl Store for Scratch {
                 continue;
             }
             if self.is_in_store(first)? {
-                let mut together: Vec<Change<'_>> = vec![first.again()];
-                together.extend(own.iter().map(Change::again));
-                self.store.apply(&mut together)?;
+                self.apply_to_store(first.again(), own)?;
             }
             match first {
                 Change::Rename { from, to, tree: true, .. } => self.files.lock().rename_tree(from, to),

@@ -179,6 +179,7 @@ const SWEPT_AT_ONCE: usize = 1024;
 impl Store for Stamps {
     passes_on!(
         caps,
+        keeps_attributes,
         list,
         list_prefix,
         xattrs,

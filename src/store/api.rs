@@ -65,6 +65,15 @@ pub trait Store: Send + Sync + 'static {
         Ok(Xattrs::new())
     }
 
+    /// Whether attributes of the file at `key`, or of the directory, are kept: of what is there, or would be made there.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn keeps_attributes(&self, key: &Key, directory: bool) -> Result<bool> {
+        let _ = (key, directory);
+        Ok(self.caps().attributes)
+    }
+
     /// Opens the value at `key`: one version of it, readable as long as the [`Value`] lives (§3.1).
     fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>>;
 

@@ -91,6 +91,7 @@ impl Vfs {
         _: &Unmoved<'_>,
     ) -> Result<Attr> {
         self.check_file(&target)?;
+        let kept = self.store.keeps_attributes(&target.key, false)?;
         let directory = self.directory_of(&target);
         let buffer = Buffer::empty(when, Attributes::default());
         // One time from the first answer on: what is told of the new file is what its buffer says later.
@@ -100,13 +101,13 @@ impl Vfs {
         });
         self.touch_directory(&directory);
         self.detach(made);
-        let mut setting = self.setting_of_new(made, What::File);
+        let mut setting = if kept { self.setting_of_new(made, What::File) } else { Setting::default() };
         let mut stat = Stat::plain(Kind::Leaf, 0, modified);
         setting.apply(&mut stat.file);
         let own_number = number::of(&target.key, false);
         let attr = self.remember(made.parent, made.name, target, What::File, Some(stat));
         setting.ino = (attr.ino != own_number).then_some(attr.ino);
-        if self.caps.attributes {
+        if kept {
             buffer.state.write().set(setting);
         }
         if let Some(node) = self.table.lock().get_mut(attr.ino) {
@@ -141,11 +142,8 @@ impl Vfs {
     }
 
     /// The owner and the permissions of something new, as far as they are not what it has without being told: in a
-    /// store of folders all of them, else those that are not the mount's own; nothing where none are kept.
+    /// store of folders all of them, else those that are not the mount's own. For what is to have attributes.
     fn setting_of_new(&self, made: Made<'_>, what: What) -> Setting {
-        if !self.caps.attributes {
-            return Setting::default();
-        }
         let inherited = self.inherited_group(made.parent);
         let gid = inherited.unwrap_or(made.caller.gid);
         let (usual, passed_on) = match what {
@@ -165,6 +163,9 @@ impl Vfs {
 
     /// The group that a directory gives to what is made in it: its own, where it has the set-group-id bit.
     fn inherited_group(&self, directory: Ino) -> Option<u32> {
+        if !self.caps.attributes {
+            return None;
+        }
         let place = self.place(directory).ok()?;
         let kept = self.stat(&place).ok()??.directory;
         (kept.mode? & SET_GROUP_ID != 0).then(|| kept.gid.unwrap_or(self.options.gid))
@@ -218,7 +219,8 @@ impl Vfs {
             return Err(Error::new(ErrorKind::NotPermitted, "without a separator every key is one file"));
         }
         let made = Made { caller, parent, name, permissions };
-        let setting = self.setting_of_new(made, What::Directory);
+        let kept = self.store.keeps_attributes(&target.key, true)?;
+        let setting = if kept { self.setting_of_new(made, What::Directory) } else { Setting::default() };
         let branch = Change::Branch { key: &target.key };
         let lasting = match self.apply_with(branch, &target.key, true, &setting) {
             Ok(()) => true,
@@ -248,11 +250,11 @@ impl Vfs {
 
     /// Makes a file that is none of bytes.
     fn make_special(&self, made: Made<'_>, file_type: FileType, link: &[u8]) -> Result<Attr> {
-        if !self.caps.attributes {
-            return Err(self.keeps_no_attributes(ErrorKind::NotPermitted));
-        }
         let _names = self.hold_names()?;
         let target = self.target_of_free_name(made.parent, made.name)?;
+        if !self.store.keeps_attributes(&target.key, false)? {
+            return Err(self.keeps_no_attributes(ErrorKind::NotPermitted));
+        }
         self.check_file(&target)?;
         if target.step == Step::Value {
             return Err(Error::new(ErrorKind::Invalid, "%value is a file: the directory's own value"));

@@ -132,7 +132,7 @@ impl Vfs {
         if state.error.is_none() || !self.store_has(place, data)? {
             return Err(refusal);
         }
-        if !self.caps.attributes {
+        if !self.store.keeps_attributes(&place.key, false)? {
             return Ok(());
         }
         self.store.apply(&mut [Change::Set { key: &place.key, directory: false, attributes: &attributes }])

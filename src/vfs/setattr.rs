@@ -87,7 +87,7 @@ impl Vfs {
         if set.is_more_than_size() {
             // Also tells whether it is there still: nothing is set on what is gone.
             let before = self.getattr_steady(ino, &steady)?;
-            if self.caps.attributes {
+            if self.keeps_attributes(&place)? {
                 let names = self.hold_names()?;
                 self.set_attributes(ino, setting_of(&set, &before), &names)?;
             } else {
@@ -95,6 +95,12 @@ impl Vfs {
             }
         }
         self.getattr_steady(ino, &steady)
+    }
+
+    /// Whether attributes of what is there are kept. Asked without holding names, so that what is refused waits for no
+    /// rename: should that take them to where none are kept, the store refuses.
+    pub(super) fn keeps_attributes(&self, place: &Place) -> Result<bool> {
+        self.store.keeps_attributes(&place.key, place.what == What::Directory)
     }
 
     /// Without a place for attributes, what holds already may be set, and a time to now; nothing is faked (§5.3).
@@ -165,7 +171,7 @@ impl Vfs {
         attributes: &Setting,
     ) -> Result<()> {
         let own;
-        let attributes = if self.caps.attributes {
+        let attributes = if self.store.keeps_attributes(key, directory)? {
             attributes
         } else {
             own = attributes.of_xattrs(self.caps.settable);

@@ -73,10 +73,14 @@ impl Vfs {
 
     /// Not a byte changed, but the file was: its times say so where they are kept, and nothing is put.
     pub(super) fn touch_attributes(&self, ino: Ino, times: Setting) -> Result<()> {
-        if !self.caps.attributes {
+        if !self.keeps_attributes(&self.place(ino)?)? {
             return Ok(());
         }
         let names = self.hold_names()?;
+        // A rename may have come in between.
+        if !self.keeps_attributes(&self.place(ino)?)? {
+            return Ok(());
+        }
         self.set_attributes(ino, times, &names)
     }
 

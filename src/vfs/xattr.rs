@@ -121,7 +121,7 @@ impl Vfs {
         if name.starts_with(OWN.as_bytes()) {
             return self.change_own(ino, name, value);
         }
-        if !self.caps.attributes {
+        if !self.keeps_attributes(&self.place(ino)?)? {
             return Err(self.keeps_no_attributes(ErrorKind::Unsupported));
         }
         let names = self.hold_names()?;

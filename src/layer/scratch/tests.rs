@@ -233,3 +233,45 @@ fn there_are_only_so_many() {
     }
     assert_eq!((names(&*store, "", 9).len(), names(&layer, "", 99).len()), (5, MOST + 5));
 }
+
+#[test]
+fn promise_4_7_scratch_has_links_and_attributes_in_a_store_that_keeps_none() {
+    let (store, layer) = layers();
+    let keeps = |path: &str, directory| layer.keeps_attributes(&key(path), directory).unwrap();
+    put(&*store, "old~", "theirs").unwrap();
+    assert!(keeps(".#a", false) && !keeps(".#a", true) && !keeps("a", false) && !keeps("old~", false));
+    let setting = Setting { mode: Some(0o600), ..Setting::default() };
+    fn set<'c>(key: &'c Key, attributes: &'c Setting) -> Change<'c> {
+        Change::Set { key, directory: false, attributes }
+    }
+    let (link, new, a) = (key(".#a"), key(".a.AbCdEf"), key("a"));
+    let make = Change::Make { key: &link, file_type: FileType::Symlink, target: b"me@here" };
+    layer.apply(&mut [make, set(&link, &setting)]).unwrap();
+    assert_eq!(layer.stat(&link).unwrap().unwrap().file.file_type, FileType::Symlink);
+    // A link of a file's name is none that the store could have: it stays what it was, and so does what is there.
+    for there in [false, true] {
+        let refused = rename(&layer, ".#a", "a", false, true).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotPermitted);
+        assert_eq!(
+            (read(&layer, ".#a").as_deref(), store.open(&a).unwrap().is_some()),
+            (Some("me@here"), there)
+        );
+        put(&*store, "a", "old").unwrap();
+    }
+    put(&layer, ".a.AbCdEf", "new").unwrap();
+    layer.apply(&mut [set(&new, &setting)]).unwrap();
+    assert_eq!(layer.stat(&new).unwrap().unwrap().file.mode, Some(0o600));
+    rename(&layer, ".a.AbCdEf", "a", false, true).unwrap();
+    assert_eq!(
+        (read(&*store, "a").as_deref(), store.stat(&a).unwrap().unwrap().file.mode),
+        (Some("new"), None)
+    );
+    // What becomes the store's is set nothing that it has no place for.
+    let long = Payload::of("x".repeat(LONGEST as usize + 1).as_bytes()).unwrap();
+    let put = Change::Put { key: &new, body: &long, when: When::Always };
+    layer.apply(&mut [put, set(&new, &setting)]).unwrap();
+    let (taken, moved) =
+        (key("a~"), Change::Rename { from: &a, to: &key("a~"), tree: false, replace: false });
+    layer.apply(&mut [moved, set(&taken, &setting)]).unwrap();
+    assert_eq!(names(&*store, "", 9), [".a.AbCdEf", "a~", "old~"]);
+}

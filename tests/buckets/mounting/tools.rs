@@ -131,3 +131,41 @@ fn promise_4_7_an_edit_is_one_put() {
         });
     }
 }
+
+/// §4.7: a link of such a name is a lock, which leads nowhere, or becomes a file's: where links are kept.
+#[test]
+fn promise_4_7_links_of_a_moment() {
+    for service in Service::ALL {
+        service.server();
+        let by_itself = matches!(service, Service::Google | Service::Azure);
+        let kept: &[bool] = if by_itself { &[true] } else { &[false, true] };
+        for &kept in kept {
+            watched(LIMIT, move |place| {
+                let bucket = Bucket::new(service);
+                bucket.put_with("notes", "one\n", &[("keeper", "them")]);
+                let options: &[&str] = if kept && !by_itself { &["--attrs", "native"] } else { &[] };
+                let mount = bucket.mount(place, options);
+                mount.bash(
+                    "ln -s me@here .#notes; test \"$(readlink .#notes)\" = me@here; ls -A | grep -q '#'",
+                );
+                mount.bash("printf 1 >.notes.swp; chmod 600 .notes.swp; test $(stat -c %a .notes.swp) = 600");
+                assert_eq!(bucket.keys(), ["notes"], "{service:?}");
+                mount.bash("rm .#notes .notes.swp");
+                mount.bash("emacs -batch notes --eval '(progn (setq make-backup-files nil) (insert \"five \") (save-buffer))' 2>&1");
+                assert_eq!(bucket.get("notes").unwrap(), b"five one\n", "{service:?}");
+                assert_eq!(bucket.head("notes").unwrap().metadata["keeper"], "them", "{service:?}");
+                if !kept {
+                    mount.bash("ln -s there .notes.AbCdEf; if mv -fT .notes.AbCdEf notes; then false; fi");
+                    mount.bash("test -L .notes.AbCdEf; test \"$(cat notes)\" = 'five one'");
+                    assert_eq!(bucket.keys(), ["notes"], "{service:?}");
+                    return;
+                }
+                mount.bash("for to in here there; do ln -sfn $to $OUTSIDE/l; rsync -l $OUTSIDE/l .; test $(readlink l) = $to; done");
+                mount.bash(
+                    "ln -s there .notes.AbCdEf; mv -fT .notes.AbCdEf notes; test $(readlink notes) = there",
+                );
+                assert_eq!(bucket.keys(), ["l", "notes"], "{service:?}");
+            });
+        }
+    }
+}

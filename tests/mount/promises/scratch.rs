@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::fs::{CWD, RenameFlags};
+
 use crate::harness::{Kind, LIMIT, Mount, needs_kvfs, watched};
 
 const NAMES: &[&str] = &["--scratch", ".*.sw?,4913,?*~,.#*,#*#,sed??????,.*.??????"];
@@ -30,5 +32,69 @@ fn promise_4_7_editors_leave_their_file_and_nothing_else_in_the_store() {
         assert!(said.contains("scratch files, 3 with"), "{said}");
         let again = Mount::new(place, Kind::Apart, &["--scratch", "none"]);
         assert_eq!(again.bash("ls -A").trim(), "d\nnotes");
+    });
+}
+
+#[test]
+fn promise_4_7_scratch_has_links_and_attributes_where_none_are_kept() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        let mut mount = Mount::new(place, Kind::Apart, &[NAMES, &["--attrs", "none"]].concat());
+        mount.bash("printf one >notes; ln -s me@here .#notes; test \"$(readlink .#notes)\" = me@here");
+        let refused = |command: &str| mount.bash(&format!("if {command} 2>/dev/null; then false; fi"));
+        for command in ["ln -s me@here link", "mv -T .#notes link", "mv -fT .#notes notes", "mkfifo pipe"] {
+            refused(command);
+        }
+        refused("chmod 600 notes");
+        mount.bash("test -L .#notes; test \"$(cat notes; stat -c %a notes)\" = one644");
+        mount.bash("mkfifo .pipe.swp; test -p .pipe.swp; rm .pipe.swp .#notes");
+        mount.bash("printf two >.notes.AbCdEf; chmod 600 .notes.AbCdEf; touch -d 2001-02-03 .notes.AbCdEf");
+        mount.bash("test \"$(stat -c '%a %y' .notes.AbCdEf | cut -c-14)\" = '600 2001-02-03'");
+        mount.bash("chown 7:8 .notes.AbCdEf; test \"$(stat -c %u:%g .notes.AbCdEf)\" = 7:8");
+        mount.bash("setfattr -n user.x -v 1 .notes.AbCdEf; getfattr -n user.x .notes.AbCdEf");
+        // Only the bytes are the file's.
+        mount
+            .bash("mv -fT .notes.AbCdEf notes; test \"$(cat notes; stat -c %a:%u notes)\" = two644:$(id -u)");
+        refused("getfattr -n user.x notes");
+        mount.bash("test \"$(ls -A)\" = notes");
+        // What takes such a name, and what is made with a mode of its own, is put all the same.
+        mount.bash("mv notes notes~; (umask 077; head -c 9M /dev/zero >.long.AbCdEf); mv .long.AbCdEf long");
+        assert_eq!(mount.bash("cat notes~; ls -A; stat -c %s long").trim(), "twolong\nnotes~\n9437184");
+        let said = mount.unmount_saying();
+        assert!(!said.contains("scratch"), "{said}");
+    });
+}
+
+/// A store that exchanges its own names at once cannot do it with one that is in the mount alone.
+#[test]
+fn promise_4_7_scratch_changes_places_with_nothing() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        for kind in [Kind::Memory, Kind::Apart] {
+            let mount = Mount::new(place, kind, NAMES);
+            mount.bash("printf file >notes; printf scratch >.notes.swp");
+            for (one, other) in [("notes", ".notes.swp"), (".notes.swp", "notes")] {
+                let (one, other) = (mount.at(one), mount.at(other));
+                let refused = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+                assert_eq!(refused, Err(rustix::io::Errno::INVAL), "{kind:?}");
+            }
+            assert_eq!(mount.bash("cat notes .notes.swp; ls -A").trim(), "filescratch.notes.swp\nnotes");
+        }
+    });
+}
+
+/// As a rename within one file system has it: who may read it is what the new file says.
+#[test]
+fn promise_4_7_what_replaces_a_file_has_its_own_mode() {
+    watched(LIMIT, |place| {
+        needs_kvfs();
+        let mut mount = Mount::new(place, Kind::Apart, NAMES);
+        mount.bash("printf old >a; chown 7:8 a; chmod 600 a; setfattr -n user.x -v 1 a");
+        mount.bash("printf new >.a.AbCdEf; mv -fT .a.AbCdEf a");
+        for _ in 0..2 {
+            mount.bash("test \"$(cat a; stat -c %a:%u:%g a)\" = new644:$(id -u):$(id -g)");
+            mount.bash("getfattr -n user.x a");
+            mount.remount();
+        }
     });
 }
