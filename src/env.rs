@@ -1,7 +1,6 @@
 //! The world outside: the clock, deadlines, and the folders that kvfs keeps things in. The one place where the
 //! environment's variables, the wall clock and sleeping are met.
 
-mod allocator;
 mod runtime;
 
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use allocator::give_back_large_buffers;
 pub use runtime::{another_runtime, spawn, spawn_blocking, wait};
 
 /// A word that nobody else has, for names.

@@ -90,7 +90,6 @@ impl Mount {
     /// # Errors
     /// What is wrong with the source, the mount point or the right to mount; nothing is left behind then.
     pub fn start(spec: MountSpec) -> Result<(Arc<Mount>, Session)> {
-        env::give_back_large_buffers();
         Budget::set_global(spec.memory);
         let place = spec.source.resolve()?;
         place.check(&spec)?;
