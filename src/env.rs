@@ -64,6 +64,21 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The first line of a file that holds a secret, which nobody but its owner may read (§8.7).
+///
+/// # Errors
+/// `Denied` where others may read it; the system's.
+pub fn secret(path: &Path) -> Result<String> {
+    let about = |error: &std::io::Error| Error::io(path.display(), error);
+    let mode = fs::metadata(path).map_err(|error| about(&error))?.mode();
+    if mode & 0o077 != 0 {
+        let sentence = format!("{} has a secret that others may read: chmod 600 it", path.display());
+        return Err(Error::new(ErrorKind::Denied, sentence));
+    }
+    let text = fs::read_to_string(path).map_err(|error| about(&error))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
 /// Where kvfs keeps what is not in a store. All folders are 0700 and the user's own (§8.7).
 #[derive(Debug, Clone)]
 pub struct Folders {

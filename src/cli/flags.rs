@@ -135,6 +135,14 @@ pub struct MountFlags {
     #[arg(long, help_heading = "How a service is reached")]
     anonymous: bool,
 
+    /// The file whose first line is the password of a server; readable by its owner alone [default: $REDISCLI_AUTH]
+    #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
+    password_file: Option<PathBuf>,
+
+    /// Let directories of a server last: mkdir adds a key
+    #[arg(long, help_heading = "How a service is reached")]
+    markers: bool,
+
     /// Let other users look; as an ordinary user only where /etc/fuse.conf says user_allow_other
     #[arg(long, help_heading = "Whose it is")]
     allow_other: bool,
@@ -207,6 +215,8 @@ impl MountFlags {
         service.addressing = self.addressing.or(service.addressing);
         service.anonymous |= self.anonymous;
         service.attrs_style = self.attrs_style.unwrap_or(service.attrs_style);
+        service.password_file = self.password_file.or(service.password_file.take());
+        service.markers |= self.markers;
         spec.scratch = self.scratch.or(spec.scratch);
         spec.exclusive = self.excl.unwrap_or(spec.exclusive);
         Ok(spec.absolute(&working_folder()?))

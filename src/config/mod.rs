@@ -185,6 +185,8 @@ const OPTIONS: &[&str] = &[
     "profile=",
     "addressing=",
     "anonymous",
+    "password-file=",
+    "markers",
 ];
 
 impl MountSpec {
@@ -262,6 +264,8 @@ impl MountSpec {
             ("profile", Some(value)) => self.service.profile = Some(value.to_owned()),
             ("addressing", Some(value)) => self.service.addressing = Some(parse_addressing(value)?),
             ("anonymous", None) => self.service.anonymous = true,
+            ("password_file", Some(value)) => self.service.password_file = Some(value.into()),
+            ("markers", None) => self.service.markers = true,
             (name, _) if PASSED.contains(&name) || option.starts_with("x-") || option.is_empty() => {}
             _ => {
                 let sentence = format!(
@@ -283,6 +287,7 @@ impl MountSpec {
         self.cache = self.cache.map(|path| join(folder, &path));
         self.load = self.load.map(|path| join(folder, &path));
         self.save = self.save.map(|path| join(folder, &path));
+        self.service.password_file = self.service.password_file.map(|path| join(folder, &path));
         self
     }
 

@@ -58,15 +58,15 @@ impl Source {
         if !is_known(&kind) {
             return Err(unknown_kind(&kind, text));
         }
-        let is_bucket = store::driver(&kind).is_some_and(|driver| driver.location.is_bucket());
+        let is_url = store::driver(&kind).is_some_and(|driver| driver.location.is_url());
         if let Some(rest) = location.strip_prefix(b"//") {
-            if !is_bucket {
+            if !is_url {
                 let sentence = format!("a {kind} store has no URL: write {kind}:/path");
                 return Err(Error::new(ErrorKind::Invalid, sentence));
             }
-            return bucket(kind, rest);
+            return if is_bucket(&kind) { bucket(kind, rest) } else { server(kind, rest) };
         }
-        if location.is_empty() && !is_bucket {
+        if location.is_empty() && !is_url {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("{kind}: names no place; write {kind}:/path"),
@@ -80,8 +80,8 @@ impl Source {
     pub fn absolute(self, folder: &Path) -> Source {
         match self {
             Source::Kind { kind, location } => {
-                let is_bucket = store::driver(&kind).is_some_and(|driver| driver.location.is_bucket());
-                let absolute = |path: PathBuf| if is_bucket { path } else { join(folder, &path) };
+                let is_url = store::driver(&kind).is_some_and(|driver| driver.location.is_url());
+                let absolute = |path: PathBuf| if is_url { path } else { join(folder, &path) };
                 Source::Kind { kind, location: location.map(absolute) }
             }
             Source::Path(path) => Source::Path(join(folder, &path)),
@@ -177,6 +177,7 @@ impl Place {
                 Location::None => format!("{kind} has no place, and nothing to compact"),
                 Location::FolderInPlace | Location::Folder => format!("which {kind}? Write {kind}:/path"),
                 Location::Bucket(form) => format!("which bucket? Write {form}"),
+                Location::Server(form) => format!("which server? Write {form}"),
             };
             Error::new(ErrorKind::Invalid, why)
         })
@@ -185,7 +186,7 @@ impl Place {
     /// The source as people and the mount table see it: the kind, and its place without secrets (§8.7).
     pub fn shown(&self, mount_point: &Path) -> String {
         match self.location_for(mount_point) {
-            Some(location) if self.driver.location.is_bucket() => {
+            Some(location) if self.driver.location.is_url() && !location.is_absolute() => {
                 format!("{}://{}", self.driver.kind, location.display())
             }
             Some(location) => format!("{}:{}", self.driver.kind, location.display()),
@@ -202,8 +203,20 @@ impl Place {
         let placeless = self.driver.location == Location::None;
         if self.driver.location.is_bucket() {
             self.named_location()?;
-        } else if spec.service != Service::default() {
-            let sentence = format!("{kind} is no service: --endpoint and the like are for buckets");
+        } else {
+            let for_servers = Service {
+                password_file: spec.service.password_file.clone(),
+                markers: spec.service.markers,
+                ..Service::default()
+            };
+            if spec.service != for_servers {
+                let sentence = format!("{kind} is no service: --endpoint and the like are for buckets");
+                return Err(Error::new(ErrorKind::Invalid, sentence));
+            }
+        }
+        let is_server = matches!(self.driver.location, Location::Server(_));
+        if !is_server && (spec.service.password_file.is_some() || spec.service.markers) {
+            let sentence = format!("--password-file and --markers are for servers; {kind} is none");
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }
         let sentence = match &self.location {
@@ -242,6 +255,24 @@ fn bucket(kind: String, rest: &[u8]) -> Result<Source> {
     if authority.contains(&b'@') {
         let sentence =
             format!("{kind}:// takes no user and no password: they come from the service's own files");
+        return Err(Error::new(ErrorKind::Invalid, sentence));
+    }
+    let decoded: Vec<u8> = percent_encoding::percent_decode(rest).collect();
+    Ok(Source::Kind { kind, location: Some(OsString::from_vec(decoded).into()) })
+}
+
+fn is_bucket(kind: &str) -> bool {
+    store::driver(kind).is_some_and(|driver| driver.location.is_bucket())
+}
+
+/// A server, as it stands in a URL. A password in it is refused, and not repeated (§8.7).
+fn server(kind: String, rest: &[u8]) -> Result<Source> {
+    let authority = rest.split(|byte| b"/?".contains(byte)).next().unwrap_or_default();
+    let user = authority.iter().rposition(|&byte| byte == b'@').map(|at| &authority[..at]);
+    if user.is_some_and(|user| user.contains(&b':')) {
+        let sentence = format!(
+            "{kind}:// takes no password, which everybody would see: --password-file or REDISCLI_AUTH do"
+        );
         return Err(Error::new(ErrorKind::Invalid, sentence));
     }
     let decoded: Vec<u8> = percent_encoding::percent_decode(rest).collect();

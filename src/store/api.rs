@@ -185,7 +185,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(false)
     }
 
-    /// Tells of changes that other programs make, from a thread of the store's own, until the [`Watch`] drops.
+    /// Tells of changes that other programs make, from a thread of the store's own, until the [`Watch`] drops. A store whose
+    /// server tells of every change tells of this mount's own, too.
     fn watch(&self, tell: Tell) -> Result<Watch> {
         drop(tell);
         Err(Error::new(ErrorKind::Unsupported, "this store does not tell of changes"))
@@ -404,6 +405,8 @@ pub struct Caps {
     pub unlisted: &'static str,
     /// Extended attributes of the store's own (§5.7) that can be set of values, with or without `attributes`.
     pub settable: &'static [&'static str],
+    /// Whether values with parts are directories (§7), which have such attributes, too.
+    pub collections: bool,
     /// Whether directories can be made ([`Change::Branch`]).
     pub branches: bool,
     /// Whether attributes are kept: [`Change::Set`] and [`Change::Make`] (§5.2).
@@ -480,6 +483,8 @@ pub struct Usage {
 pub enum Event {
     /// The value of this key changed, came or went.
     Key(Key),
+    /// What lies below this key changed, came or went, or it itself did; nobody knows what of it.
+    Below(Key),
     /// Something changed; nobody knows what.
     Everything,
 }

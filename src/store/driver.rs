@@ -47,12 +47,19 @@ pub enum Location {
     Folder,
     /// A bucket of a service and a prefix in it, as a URL of this form: `s3://bucket/prefix`.
     Bucket(&'static str),
+    /// A server, as a URL of this form; without one, that of this machine.
+    Server(&'static str),
 }
 
 impl Location {
     /// Whether it is a path of this machine's file system.
     pub fn is_path(self) -> bool {
         matches!(self, Location::FolderInPlace | Location::Folder)
+    }
+
+    /// Whether it is written as a URL.
+    pub fn is_url(self) -> bool {
+        matches!(self, Location::Bucket(_) | Location::Server(_))
     }
 
     /// Whether it is a bucket of a service.
@@ -78,6 +85,10 @@ pub struct Service {
     pub anonymous: bool,
     /// In whose words attributes are written, where there are several (S3).
     pub attrs_style: AttributeStyle,
+    /// A file whose first line is the password of a server.
+    pub password_file: Option<PathBuf>,
+    /// Whether `mkdir` adds a key to a server, so that the directory lasts.
+    pub markers: bool,
 }
 
 /// In whose words attributes are written to S3; all are read.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub use kv::{Edit, Found, Keys, Kv, Step, TellKey};
 pub(in crate::store) use listing::{Directory, list};
 pub use separator::Separator;
+pub(in crate::store) use separator::after_all_with;
 
 use super::api::{
     Caps, Change, Cursor, Entry, Event, Kind, Stat, Store, Tell, Usage, Value, Version, Watch, When,

@@ -53,6 +53,7 @@ fn caps() -> Caps {
         past: false,
         unlisted: "",
         settable: &[],
+        collections: false,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

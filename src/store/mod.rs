@@ -18,6 +18,8 @@ pub mod lmdb;
 pub mod memory;
 #[cfg(feature = "object")]
 pub mod object;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod version;
 
 use std::path::Path;
@@ -41,6 +43,10 @@ pub static DRIVERS: &[&Driver] = &[
     &object::driver::AZURE,
     #[cfg(feature = "object")]
     &object::driver::GCS,
+    #[cfg(feature = "redis")]
+    &redis::REDIS,
+    #[cfg(feature = "redis")]
+    &redis::REDISS,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

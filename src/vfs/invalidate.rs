@@ -184,6 +184,21 @@ impl Vfs {
                     }
                 }
             }
+            Event::Below(key) => {
+                let (known, inside) = {
+                    let table = self.table.lock();
+                    let known = known_path(&table, key);
+                    let at = known.last().filter(|_| known.len() == key.len()).and_then(|(_, _, ino)| *ino);
+                    (known, at.map(|at| table.children(at)).unwrap_or_default())
+                };
+                // With the directory's name the kernel drops what it holds below it, absent names too.
+                for (parent, name, ino) in known.into_iter().chain(inside) {
+                    kernel.forget_name(parent, &name);
+                    if let Some(ino) = ino {
+                        kernel.forget_inode(ino);
+                    }
+                }
+            }
             Event::Everything => {
                 if self.trust.epochs.load(Ordering::Relaxed) {
                     if kernel.new_epoch() {

@@ -206,6 +206,12 @@ impl Table {
         self.nodes.get(&parent)?.children.get(name).copied()
     }
 
+    /// The names in this directory that the kernel may know, with their nodes, as [`Table::child`] finds them.
+    pub fn children(&self, parent: Ino) -> Vec<(Ino, Vec<u8>, Option<Ino>)> {
+        let children = self.nodes.get(&parent).map(|node| &node.children);
+        children.into_iter().flatten().map(|(name, ino)| (parent, name.to_vec(), Some(*ino))).collect()
+    }
+
     /// The nodes whose bytes belong to the key of this name, in the order of their numbers: the one that has the name,
     /// and those that lost it to another program's change.
     pub fn of_name(&self, parent: Ino, name: &[u8]) -> smallvec::SmallVec<[Ino; 2]> {

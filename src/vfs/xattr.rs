@@ -64,7 +64,8 @@ impl Vfs {
         if place.more.is_some() || !place.linked {
             return Err(ErrorKind::NoAttribute.into());
         }
-        if place.what == What::File && !matches!(std::str::from_utf8(name), Ok(KEY | TYPE)) {
+        let told = place.what == What::File || (place.what == What::Directory && self.caps.collections);
+        if told && !matches!(std::str::from_utf8(name), Ok(KEY)) {
             let pending =
                 self.buffer_of(ino).and_then(|buffer| buffer.state.read().pending.xattrs.get(name).cloned());
             if let Some(set) = pending {
@@ -150,7 +151,8 @@ impl Vfs {
         let names = self.hold_names()?;
         let place = self.place(ino)?;
         let settable = self.caps.settable.iter().any(|own| own.as_bytes() == name);
-        if !settable || place.what != What::File || !place.linked {
+        let has_some = place.what == What::File || (place.what == What::Directory && self.caps.collections);
+        if !settable || !has_some || !place.linked {
             return Err(Error::new(ErrorKind::NotPermitted, "user.kvfs. attributes are the store's own"));
         }
         let change = BTreeMap::from([(name.into(), value.map(Box::from))]);

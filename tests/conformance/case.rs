@@ -147,6 +147,11 @@ impl Case {
         Some(Case { store, kind: kind.to_owned(), driver, opening, folder, layer })
     }
 
+    /// What opened it.
+    pub fn driver(&self) -> &Driver {
+        self.driver
+    }
+
     pub fn caps(&self) -> &Caps {
         self.store.caps()
     }
@@ -162,11 +167,16 @@ impl Case {
         self.driver.location.is_bucket()
     }
 
+    /// Whether a version that was replaced may be gone for whoever has it open: it is in a service alone.
+    pub fn loses_versions(&self) -> bool {
+        self.driver.location.is_url()
+    }
+
     /// All bytes of an open value that was replaced or removed; `None` where a bucket says that this version has gone.
     pub fn bytes_still(&self, value: &dyn Value) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         match value.read(0, value.len(), &mut |piece| bytes.extend_from_slice(piece)) {
-            Err(error) if self.is_bucket() && error.kind() == ErrorKind::Stale => None,
+            Err(error) if self.loses_versions() && error.kind() == ErrorKind::Stale => None,
             read => {
                 read.unwrap();
                 Some(bytes)

@@ -77,8 +77,8 @@ pub fn a_large_value_is_one_version_in_any_order(case: &Case) {
     let large = path("large");
     case.store.apply(&mut [Change::Put { key: &large, body: &body, when: When::Always }]).unwrap();
     let value = case.store.open(&large).unwrap().unwrap();
-    // A bucket tells instead that the version has gone.
-    if !case.is_bucket() {
+    // A service tells instead that the version has gone.
+    if !case.loses_versions() {
         case.put(&large, b"small");
     }
     for start in (0..bytes.len()).rev().step_by(700_001) {

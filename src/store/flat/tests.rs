@@ -24,6 +24,7 @@ fn store(separator: Option<&[u8]>) -> Flat<Memory> {
         past: false,
         unlisted: "",
         settable: &[],
+        collections: false,
         atomic: Atomic::Batch,
         rename: Rename::Tree,
         pace: Pace::Memory,

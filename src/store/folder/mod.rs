@@ -70,6 +70,7 @@ fn caps() -> Caps {
         past: false,
         unlisted: "",
         settable: &[],
+        collections: false,
         atomic: Atomic::Key,
         rename: Rename::Tree,
         pace: Pace::Disk,

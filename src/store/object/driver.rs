@@ -112,6 +112,7 @@ fn caps(kind: &'static str, value_max: u64) -> Caps {
         past: false,
         unlisted: "",
         settable: &[],
+        collections: false,
         atomic: Atomic::Key,
         rename: Rename::Copy,
         pace: Pace::Network,

@@ -23,6 +23,9 @@ pub enum Kind {
     /// A bucket of a cloud service, mounted by [`Mount::of`].
     #[allow(dead_code, reason = "for tests/buckets")]
     Bucket,
+    /// A server, mounted by [`Mount::of`].
+    #[allow(dead_code, reason = "for tests/redis")]
+    Server,
 }
 
 /// A mount, in foreground, so that its daemon is a child of this process. Unmounted at drop.
@@ -48,7 +51,7 @@ impl Mount {
                 source.push(place.at("store"));
                 source
             }
-            Kind::Bucket => panic!("which bucket is for Mount::of to say"),
+            Kind::Bucket | Kind::Server => panic!("which one is for Mount::of to say"),
         };
         Mount::of(place, kind, source, "data", options)
     }

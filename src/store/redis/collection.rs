@@ -1,0 +1,204 @@
+//! Collections: a directory each, with a file for each part (§7.1). What all types have in common; each has its own file.
+
+use redis::{Cmd, Value as Reply, cmd};
+
+use super::known::of;
+use super::link::Lost;
+use super::server::Session;
+use super::shared::{Shared, bytes, shown};
+use super::types::Type;
+use super::{hash, list, set, stream, zset};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Segment, Word};
+use crate::store::api::{Version, When};
+
+/// A page of the parts of a collection: names and lengths, and where the next one begins; `None` at the end.
+pub(super) struct Page {
+    pub parts: Vec<(Vec<u8>, u64)>,
+    pub next: Option<Vec<u8>>,
+}
+
+/// What a type does in its own way. `key` is the server's, `name` a part's.
+pub(super) trait Parts: Sync {
+    /// The value of one part, or what tells that there is none.
+    fn get(&self, key: &[u8], name: &[u8]) -> Option<Cmd>;
+
+    /// The bytes of the file that the answer to [`Parts::get`] makes; `None` where there is no such part.
+    ///
+    /// # Errors
+    /// `Io` for an answer that makes no sense.
+    fn file(&self, reply: Reply) -> Result<Option<Vec<u8>>>;
+
+    /// A page of the parts, from where the last one ended.
+    ///
+    /// # Errors
+    /// `Io` for an answer that makes no sense.
+    fn page(&self, session: &mut Session<'_>, key: &[u8], from: &[u8]) -> Result<Result<Page>, Lost>;
+
+    /// The commands that make a part of these bytes; `there`: whether it is there, `count`: how many parts there are.
+    ///
+    /// # Errors
+    /// `Invalid` for bytes that make no such part; `NotPermitted`.
+    fn put(&self, key: &[u8], part: Segment<'_>, body: &[u8], there: bool, count: u64) -> Result<Vec<Cmd>>;
+
+    /// The command that removes a part, of so many.
+    ///
+    /// # Errors
+    /// `NotPermitted`.
+    fn delete(&self, key: &[u8], name: &[u8], count: u64) -> Result<Cmd>;
+
+    /// How many parts there are.
+    fn count(&self, key: &[u8]) -> Cmd;
+}
+
+/// How a type does it.
+pub(super) fn parts(kind: Type) -> &'static dyn Parts {
+    match kind {
+        Type::List => &list::Lists,
+        Type::Set => &set::Sets,
+        Type::Zset => &zset::Zsets,
+        Type::Stream => &stream::Streams,
+        Type::Hash | Type::String | Type::Other => &hash::Hashes,
+    }
+}
+
+/// The file of one part; `None` where there is none.
+///
+/// # Errors
+/// The server's.
+pub(super) fn open(shared: &Shared, key: &[u8], kind: Type, part: Segment<'_>) -> Result<Option<Vec<u8>>> {
+    let parts = parts(kind);
+    let Some(get) =
+        Some(part).filter(|part| part.word == Word::None).and_then(|part| parts.get(key, part.bytes))
+    else {
+        return Ok(None);
+    };
+    let reply = shared.server.ask(|session| Ok(session.ask(std::slice::from_ref(&get))?.pop()))?;
+    match reply {
+        Some(Ok(reply)) => parts.file(reply),
+        Some(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(None),
+        Some(Err(error)) => Err(shared.refused(key)(error)),
+        None => Ok(None),
+    }
+}
+
+/// A page of the parts.
+///
+/// # Errors
+/// The server's.
+pub(super) fn page(shared: &Shared, key: &[u8], kind: Type, from: &[u8]) -> Result<Page> {
+    let page = shared.server.ask(|session| match parts(kind).page(session, key, from) {
+        Err(Lost::Failed(error)) if error.code() == Some("WRONGTYPE") => {
+            Ok(Ok(Page { parts: Vec::new(), next: None }))
+        }
+        page => page,
+    })?;
+    page
+}
+
+/// What a change does to the parts of a collection.
+pub(super) enum Deed<'d> {
+    Put(Segment<'d>, &'d [u8]),
+    Delete(&'d [u8]),
+}
+
+/// Changes one part of a collection, which is made by its first one, as one transaction.
+///
+/// # Errors
+/// `Exists` where the key is of another type, and by [`When::Absent`]; `Stale` by [`When::Current`]; `NotPermitted` and
+/// `Invalid` of the type.
+pub(super) fn change(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, when: &When) -> Result<()> {
+    let parts = parts(kind);
+    let name = match deed {
+        Deed::Put(part, _) if part.word == Word::None => Some(part.bytes),
+        Deed::Put(..) => None,
+        Deed::Delete(name) => Some(*name),
+    };
+    let get = name.map(|name| parts.get(key, name));
+    let look = match &get {
+        Some(Some(get)) => get.clone(),
+        Some(None) => return Err(Error::new(ErrorKind::Invalid, format!("{} has no such part", shown(key)))),
+        None => cmd("PING"),
+    };
+    let outcome = loop {
+        // What must not be done twice is not: a transaction whose answer was lost is looked up first.
+        let done = shared.server.ask_once(|session| {
+            let questions = [of("WATCH", key), of("TYPE", key), look.clone(), parts.count(key)];
+            let mut replies = session.ask(&questions)?.into_iter().skip(1);
+            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
+            let (found, there, count) = (next().map_err(Lost::Failed)?, next(), next());
+            let found = bytes(found).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
+            let commands = (|| {
+                let (there, count) = match found {
+                    None => (None, 0),
+                    Some(found) if found == kind => {
+                        let there =
+                            if name.is_some() { parts.file(there.unwrap_or(Reply::Nil))? } else { None };
+                        (
+                            there,
+                            match count {
+                                Ok(Reply::Int(count)) => count as u64,
+                                _ => 0,
+                            },
+                        )
+                    }
+                    Some(_) => {
+                        let sentence = format!("{} has another type", shown(key));
+                        return Err(Error::new(ErrorKind::Exists, sentence));
+                    }
+                };
+                match (when, &there) {
+                    (When::Absent, Some(_)) => return Err(ErrorKind::Exists.into()),
+                    (When::Current(version), there)
+                        if there.as_ref().is_none_or(|there| Version::of_content(there) != *version) =>
+                    {
+                        return Err(super::strings::stale(key));
+                    }
+                    _ => {}
+                }
+                match deed {
+                    Deed::Put(part, body) => parts.put(key, *part, body, there.is_some(), count),
+                    Deed::Delete(_) if there.is_none() => Ok(Vec::new()),
+                    Deed::Delete(name) => Ok(vec![parts.delete(key, name, count)?]),
+                }
+            })();
+            let commands = match commands {
+                Ok(commands) if !commands.is_empty() => commands,
+                outcome => {
+                    session.one(cmd("UNWATCH"))?;
+                    return Ok(Some(outcome.map(drop)));
+                }
+            };
+            let deadline = session.deadline;
+            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
+            let refused = replies.into_iter().find_map(Result::err);
+            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
+        });
+        match done {
+            Ok(Some(outcome)) => break outcome,
+            Ok(None) => {}
+            Err(error) => break settle_lost(shared, key, kind, deed, error),
+        }
+    };
+    shared.doubt(key);
+    outcome
+}
+
+/// After a lost answer: whether what was to be done is done.
+fn settle_lost(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, error: Error) -> Result<()> {
+    if error.kind() != ErrorKind::Uncertain {
+        return Err(error);
+    }
+    let done = match deed {
+        Deed::Put(part, body) if part.word == Word::None => {
+            open(shared, key, kind, *part)?.is_some_and(|there| same_text(kind, &there, body))
+        }
+        Deed::Put(..) => false,
+        Deed::Delete(name) => open(shared, key, kind, Segment::plain(name))?.is_none(),
+    };
+    if done { Ok(()) } else { Err(error) }
+}
+
+fn same_text(kind: Type, there: &[u8], put: &[u8]) -> bool {
+    there == put || (kind == Type::Zset && there == put.trim_ascii_end())
+}

@@ -1,0 +1,43 @@
+//! `redis`: a Redis or Valkey server. Strings are files; a hash, list, set, sorted set or stream is a directory whose name
+//! ends in its type, with a file for each part.
+//!
+//! ```text
+//! kernel's question ──> tree ──┬─> listing, view ──> index ─────┐
+//!                              ├─> strings                      ├──> server ──> link ──> the server
+//!                              └─> change ──> collection, … ────┘
+//! the server ──> tracking ──> index (what is doubtful), and who watches
+//! ```
+//!
+//! - [`index`] has all keys in order; what the server tells ([`tracking`]) keeps it right, so that looking asks nothing.
+//! - Opening a file always asks ([`strings`]), and a long value is followed on the connection that reads it ([`link`]).
+//! - What is changed is one command, or a transaction with a look before it ([`change`]).
+
+mod address;
+mod change;
+mod collection;
+mod driver;
+mod failure;
+mod hash;
+mod index;
+mod known;
+mod link;
+mod list;
+mod listing;
+mod place;
+mod renaming;
+mod restriction;
+mod server;
+mod set;
+mod shared;
+mod stream;
+mod strings;
+mod text;
+mod tracking;
+mod tree;
+mod ttl;
+mod types;
+mod view;
+mod whole;
+mod zset;
+
+pub use driver::{REDIS, REDISS};

@@ -1,0 +1,209 @@
+//! Renames: `RENAME` by the server, whole directories in one transaction. What is replaced gives its time to live to what
+//! comes in its place, where that has none (an editor that saves by a rename).
+
+use redis::{Cmd, Value as Reply, cmd};
+
+use super::change::fitting;
+use super::known::of;
+use super::link::Lost;
+use super::place::Place;
+use super::shared::{Shared, bytes, number, shown};
+use super::types::Type;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Word};
+use crate::store::flat::Keys;
+
+/// Keys of one transaction at most.
+const TOGETHER: usize = 100_000;
+
+/// Renames a file, or a whole directory.
+///
+/// # Errors
+/// See [`crate::store::api::Change::Rename`]; `CrossDevice` between files of different types.
+pub(super) fn rename(shared: &Shared, from: &Key, to: &Key, tree: bool, replace: bool) -> Result<()> {
+    if to == from || (tree && to.starts_with(from)) {
+        return Err(Error::new(ErrorKind::Invalid, format!("{from:?} cannot be renamed to {to:?}")));
+    }
+    match (fitting(shared, from)?, fitting(shared, to)?) {
+        (Place::Plain(old), Place::Plain(new)) => {
+            let mut moves = vec![(old.clone(), new.clone())];
+            if tree && let Some(target) = shared.separator.below(to) {
+                check_target(shared, &Keys::Inside(target), replace)?;
+            }
+            if tree && let (Some(old), Some(new)) = (shared.separator.below(from), shared.separator.below(to))
+            {
+                let below = Keys::Prefix(old.clone());
+                let below = shared.index.starting_with(&shared.server, &shared.restriction, &below)?;
+                moves.extend(below.into_iter().map(|(key, _)| {
+                    let renamed = [&*new, &key[old.len()..]].concat();
+                    (key.into_vec(), renamed)
+                }));
+            }
+            move_keys(shared, moves, replace, |kind| !kind.is_collection())
+        }
+        (Place::Collection(old, kind), Place::Collection(new, other)) if kind == other => {
+            move_keys(shared, vec![(old, new)], replace, |found| found == kind)
+        }
+        (Place::Element(old, kind, part), Place::Element(new, other, target))
+            if (&old, kind) == (&new, other) =>
+        {
+            let named = part.word == Word::None && target.word == Word::None;
+            if !named || !matches!(kind, Type::Hash | Type::Set | Type::Zset) {
+                return Err(Error::new(ErrorKind::NotPermitted, "the parts of this type cannot be renamed"));
+            }
+            move_part(shared, &old, kind, part.bytes, target.bytes, replace)
+        }
+        _ => Err(Error::new(ErrorKind::CrossDevice, "files of different types: copied, and removed")),
+    }
+}
+
+/// Refuses a directory that has something in it.
+fn check_target(shared: &Shared, inside: &Keys, replace: bool) -> Result<()> {
+    let there = shared.index.starting_with(&shared.server, &shared.restriction, inside)?;
+    if !replace && !there.is_empty() {
+        return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(inside.bytes()))));
+    }
+    if there.iter().any(|(key, _)| **key != *inside.bytes()) {
+        return Err(Error::new(
+            ErrorKind::NotEmpty,
+            format!("there are keys below {}", shown(inside.bytes())),
+        ));
+    }
+    Ok(())
+}
+
+/// Moves keys, the first of them only where it is there, as one transaction. `is_file`: whether what is of this type is
+/// what the first pair means.
+fn move_keys(
+    shared: &Shared,
+    mut moves: Vec<(Vec<u8>, Vec<u8>)>,
+    replace: bool,
+    is_file: impl Fn(Type) -> bool,
+) -> Result<()> {
+    if moves.len() > TOGETHER {
+        let sentence = format!("more than {TOGETHER} keys are not renamed at once");
+        return Err(Error::new(ErrorKind::CrossDevice, sentence));
+    }
+    let (old, new) = moves.swap_remove(0);
+    for (_, to) in &moves {
+        if to.len() > super::listing::KEY_MAX {
+            return Err(Error::new(ErrorKind::NameTooLong, format!("a key of {} bytes", to.len())));
+        }
+    }
+    let below = moves;
+    let outcome = loop {
+        let done = shared.server.ask_once(|session| {
+            let mut watch = cmd("WATCH");
+            watch.arg(&old).arg(&new);
+            below.iter().for_each(|(from, to)| {
+                watch.arg(from).arg(to);
+            });
+            let questions = [watch, of("TYPE", &old), of("TYPE", &new), of("PTTL", &old), of("PTTL", &new)];
+            let mut replies = session.ask(&questions)?.into_iter().skip(1);
+            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed);
+            let mut kind =
+                || Ok(bytes(next()?).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name))));
+            let (from, to): (Option<Type>, Option<Type>) = (kind()?, kind()?);
+            let (old_left, new_left) = (number(&next()?).unwrap_or(-2), number(&next()?).unwrap_or(-2));
+            let from = from.filter(|kind| is_file(*kind));
+            let refused = if to.is_some_and(&is_file) && !replace {
+                Some(Error::new(ErrorKind::Exists, format!("there is {} already", shown(&new))))
+            } else if from.is_none() && below.is_empty() {
+                Some(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(&old))))
+            } else if to.is_some_and(|to| !is_file(to)) && from.is_some() {
+                Some(super::strings::other_type(&new))
+            } else {
+                None
+            };
+            if let Some(error) = refused {
+                session.one(cmd("UNWATCH"))?;
+                return Ok(Some(Err(error)));
+            }
+            let mut commands: Vec<Cmd> = Vec::with_capacity(below.len() + 2);
+            if from.is_some() {
+                commands.push(rename_command(&old, &new));
+                if old_left < 0 && new_left > 0 {
+                    let mut expire = of("PEXPIRE", &new);
+                    expire.arg(new_left);
+                    commands.push(expire);
+                }
+            }
+            commands.extend(below.iter().map(|(from, to)| rename_command(from, to)));
+            let deadline = session.deadline;
+            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
+            let refused = replies.into_iter().find_map(Result::err);
+            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(&old)(error)))))
+        });
+        match done {
+            Ok(Some(outcome)) => break outcome,
+            Ok(None) => {}
+            // The answer was lost: it is done where the old key is gone and the new one is there.
+            Err(error) if error.kind() == ErrorKind::Uncertain => {
+                let (first, last) = below.last().map_or((&old, &new), |(from, to)| (from, to));
+                let questions = [of("EXISTS", first), of("EXISTS", last)];
+                let replies = shared.server.ask(|session| session.ask(&questions))?;
+                if let [Ok(Reply::Int(0)), Ok(Reply::Int(1))] = replies.as_slice() {
+                    break Ok(());
+                }
+                if !matches!(replies.first(), Some(Ok(Reply::Int(1)))) {
+                    break Err(error);
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    for (from, to) in below.iter().chain([&(old, new)]) {
+        shared.doubt(from);
+        shared.doubt(to);
+    }
+    outcome
+}
+
+fn rename_command(from: &[u8], to: &[u8]) -> Cmd {
+    let mut command = of("RENAME", from);
+    command.arg(to);
+    command
+}
+
+/// Gives a part of a collection another name.
+fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], replace: bool) -> Result<()> {
+    let parts = super::collection::parts(kind);
+    let (Some(get_old), Some(get_new)) = (parts.get(key, old), parts.get(key, new)) else {
+        return Err(ErrorKind::Invalid.into());
+    };
+    let outcome = loop {
+        let done = shared.server.ask(|session| {
+            let questions = [of("WATCH", key), get_old.clone(), get_new.clone()];
+            let mut replies = session.ask(&questions)?.into_iter().skip(1);
+            let mut file = || parts.file(replies.next().and_then(Result::ok).unwrap_or(Reply::Nil));
+            let commands = (|| {
+                let (Some(bytes), there) = (file()?, file()?) else {
+                    return Err(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(old))));
+                };
+                if there.is_some() && !replace {
+                    return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(new))));
+                }
+                let target = crate::key::Segment::plain(new);
+                let mut commands = parts.put(key, target, &bytes, there.is_some(), 0)?;
+                commands.push(parts.delete(key, old, 0)?);
+                Ok(commands)
+            })();
+            let commands = match commands {
+                Ok(commands) => commands,
+                Err(error) => {
+                    session.one(cmd("UNWATCH"))?;
+                    return Ok(Some(Err(error)));
+                }
+            };
+            let deadline = session.deadline;
+            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
+            let refused = replies.into_iter().find_map(Result::err);
+            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
+        })?;
+        if let Some(outcome) = done {
+            break outcome;
+        }
+    };
+    shared.doubt(key);
+    outcome
+}

@@ -1,0 +1,237 @@
+//! A server, asked by many threads at once: a few connections, which are made again when they are lost (§8.2).
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use redis::Cmd;
+
+use super::address::Address;
+use super::failure::{failure, is_loading};
+use super::link::{Link, Lost, Reply};
+use crate::env::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Connections at most. Each is used by one thread at a time, from the question to the answer.
+const LINKS: usize = 8;
+/// How long is waited before something is tried once more.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A server.
+pub(super) struct Server {
+    address: Address,
+    timeout: Duration,
+    links: [Mutex<Slot>; LINKS],
+    /// Where the next thread waits that finds all of them in use.
+    next: AtomicUsize,
+    /// Round trips so far.
+    asked: AtomicU64,
+    /// Connections that were made after the first of their place.
+    reconnected: AtomicU64,
+}
+
+/// The place of a connection.
+#[derive(Default)]
+struct Slot {
+    link: Option<Link>,
+    /// How many connections were here.
+    made: u64,
+}
+
+/// Which connection: another one in its place is not it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Which {
+    slot: usize,
+    made: u64,
+}
+
+/// What asks on one connection.
+pub(super) struct Session<'s> {
+    slot: MutexGuard<'s, Slot>,
+    server: &'s Server,
+    which: Which,
+    pub deadline: Deadline,
+}
+
+impl Server {
+    /// The server at `address`, asked nothing so far; every answer comes within `timeout`.
+    pub(super) fn new(address: Address, timeout: Duration) -> Server {
+        let (links, next) = Default::default();
+        let (asked, reconnected) = Default::default();
+        Server { address, timeout, links, next, asked, reconnected }
+    }
+
+    /// Connects once, so that what is wrong with the address or the rights is told at mount.
+    ///
+    /// # Errors
+    /// What the server or the network refuse.
+    pub(super) fn connect(&self) -> Result<()> {
+        let link = Link::open(&self.address, Deadline::after(self.timeout))?;
+        let mut slot = self.links[0].lock();
+        slot.link = Some(link);
+        slot.made += 1;
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// How long anybody waits for it.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Round trips, and connections made anew.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.asked.load(Ordering::Relaxed), self.reconnected.load(Ordering::Relaxed))
+    }
+
+    /// Asks on any connection, and once more where it was lost: for what may be done twice.
+    ///
+    /// # Errors
+    /// `TimedOut`; what `work` answers.
+    pub(super) fn ask<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Result<T, Lost>) -> Result<T> {
+        let deadline = Deadline::after(self.timeout);
+        loop {
+            match self.session(deadline).and_then(|mut session| Ok(session.give_up_if_lost(&mut work))) {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(lost @ Lost::Failed(_))) => return Err(lost.about(&self.address)),
+                Ok(Err(lost @ Lost::Connection(_))) if deadline.passed() => {
+                    return Err(lost.about(&self.address));
+                }
+                Ok(Err(Lost::Connection(_))) => {}
+                Err(error) if deadline.passed() || error.kind() != ErrorKind::Io => return Err(error),
+                Err(_) => pause(AGAIN.min(deadline.left())),
+            }
+        }
+    }
+
+    /// Asks on any connection, and never twice: for what must not be done twice.
+    ///
+    /// # Errors
+    /// `Uncertain` where the answer was lost.
+    pub(super) fn ask_once<T>(&self, work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>) -> Result<T> {
+        let deadline = Deadline::after(self.timeout);
+        let mut work = Some(work);
+        loop {
+            let outcome = self.session(deadline).map(|mut session| {
+                let work = work.take();
+                session.give_up_if_lost(|session| match work {
+                    Some(work) => work(session).map(Some),
+                    None => Ok(None),
+                })
+            });
+            match outcome {
+                Ok(Ok(Some(answer))) => return Ok(answer),
+                Ok(Ok(None)) => return Err(ErrorKind::Uncertain.into()),
+                Ok(Err(lost @ Lost::Failed(_))) => return Err(lost.about(&self.address)),
+                Ok(Err(lost @ Lost::Connection(_))) => {
+                    let sentence = lost.about(&self.address).to_string();
+                    return Err(Error::new(ErrorKind::Uncertain, sentence));
+                }
+                Err(error) if deadline.passed() || error.kind() != ErrorKind::Io => return Err(error),
+                Err(_) => pause(AGAIN.min(deadline.left())),
+            }
+        }
+    }
+
+    /// Asks on the connection that something was read through.
+    ///
+    /// # Errors
+    /// `Stale` where it was lost.
+    pub(super) fn ask_on<T>(
+        &self,
+        which: Which,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>,
+    ) -> Result<T> {
+        let deadline = Deadline::after(self.timeout);
+        let slot = self.links[which.slot].try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?;
+        if slot.made != which.made || slot.link.is_none() {
+            return Err(ErrorKind::Stale.into());
+        }
+        let mut session = Session { slot, server: self, which, deadline };
+        session.give_up_if_lost(work).map_err(|lost| match lost {
+            Lost::Connection(_) => ErrorKind::Stale.into(),
+            Lost::Failed(_) => lost.about(&self.address),
+        })
+    }
+
+    /// A connection that nobody uses; a new one where there is none.
+    fn session(&self, deadline: Deadline) -> Result<Session<'_>> {
+        let free = self.links.iter().enumerate().find_map(|(index, slot)| Some((index, slot.try_lock()?)));
+        let (index, mut slot) = match free {
+            Some(free) => free,
+            None => {
+                let index = self.next.fetch_add(1, Ordering::Relaxed) % LINKS;
+                let slot = self.links[index].try_lock_until(deadline.at()).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::TimedOut,
+                        format!("{}: every connection waits for an answer (--timeout)", self.address),
+                    )
+                })?;
+                (index, slot)
+            }
+        };
+        if slot.link.is_none() {
+            slot.link = Some(Link::open(&self.address, deadline)?);
+            self.reconnected.fetch_add(u64::from(slot.made > 0), Ordering::Relaxed);
+            slot.made += 1;
+        }
+        let which = Which { slot: index, made: slot.made };
+        Ok(Session { slot, server: self, which, deadline })
+    }
+}
+
+impl Session<'_> {
+    /// Which connection this is.
+    pub(super) fn which(&self) -> Which {
+        self.which
+    }
+
+    /// The connection.
+    pub(super) fn link(&mut self) -> Result<&mut Link, Lost> {
+        self.server.asked.fetch_add(1, Ordering::Relaxed);
+        self.slot.link.as_mut().ok_or_else(|| {
+            Lost::Connection(redis::RedisError::from((redis::ErrorKind::Io, "the connection is gone")))
+        })
+    }
+
+    /// Sends commands together; while the server loads its data, again until it has.
+    pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Lost> {
+        let deadline = self.deadline;
+        loop {
+            let replies = self.link()?.ask(commands.iter().cloned(), deadline)?;
+            let loading = replies.iter().any(|reply| reply.as_ref().is_err_and(is_loading));
+            if !loading || deadline.passed() {
+                return Ok(replies);
+            }
+            pause(AGAIN.min(deadline.left()));
+        }
+    }
+
+    /// As [`Session::ask`], for one command whose refusal is an error.
+    pub(super) fn one(&mut self, command: Cmd) -> Result<redis::Value, Lost> {
+        let mut replies = self.ask(&[command])?;
+        replies.pop().unwrap_or(Ok(redis::Value::Nil)).map_err(Lost::Failed)
+    }
+
+    fn give_up_if_lost<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Lost>) -> Result<T, Lost> {
+        // What the client did not understand leaves it somewhere in the middle of an answer, too.
+        work(self).inspect_err(|lost| {
+            if matches!(lost, Lost::Connection(_)) {
+                self.slot.link = None;
+            }
+        })
+    }
+}
+
+/// The refusal of a command as the failure of `what`.
+pub(super) fn refused(what: impl std::fmt::Display) -> impl FnOnce(redis::RedisError) -> Error {
+    move |error| failure(what, &error)
+}
+
+fn pause(time: Duration) {
+    Condvar::new().wait_for(&mut Mutex::new(()).lock(), time);
+}

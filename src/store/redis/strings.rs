@@ -1,0 +1,392 @@
+//! Strings: one file each. Short ones are read whole when they are opened; long ones in ranges, on one connection, on which
+//! the server tells of a change before it answers anything later (§3.1).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use redis::{Cmd, Value as Reply, cmd};
+use smallvec::SmallVec;
+
+use super::known::of;
+use super::link::{Followed, Lost};
+use super::server::{Session, Which};
+use super::shared::{Shared, bytes, shown};
+use super::types::Type;
+use crate::error::{Error, ErrorKind, Result};
+use crate::payload::Payload;
+use crate::store::api::{SharedBytes, Value, Version, When};
+use crate::store::version::Tag;
+
+/// Up to this length a string is read whole when it is opened, in bytes.
+pub(super) const WHOLE_MOST: u64 = 1 << 20;
+/// What is read of a long one with one question, and put with one command, in bytes.
+const PIECE: u64 = 1 << 20;
+/// The longest string (`proto-max-bulk-len`), in bytes.
+pub(super) const LONGEST: u64 = 512 << 20;
+
+/// A long string, of which nothing is kept here.
+struct Long {
+    shared: Arc<Shared>,
+    key: Vec<u8>,
+    length: u64,
+    base: Base,
+    /// What tells it from every other open one.
+    number: u64,
+}
+
+/// Through which connection something was read that is followed there.
+#[derive(Clone)]
+pub(super) struct Base {
+    which: Which,
+    followed: Arc<Followed>,
+}
+
+/// Long strings that are open, by their numbers.
+#[derive(Default)]
+pub(super) struct LongOnes {
+    open: Mutex<HashMap<u64, Base>>,
+    next: AtomicU64,
+}
+
+/// What the version of a long string begins with; its number follows.
+const FOLLOWED: &[u8] = b"followed ";
+
+impl LongOnes {
+    fn add(&self, base: Base) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open.lock().insert(number, base);
+        number
+    }
+
+    /// Where the version that is meant was read, where it is one of these.
+    fn find(&self, version: &Version) -> Option<Option<Base>> {
+        let number = version.0.strip_prefix(FOLLOWED)?;
+        let number = u64::from_le_bytes(number.try_into().ok()?);
+        Some(self.open.lock().get(&number).cloned())
+    }
+}
+
+impl Drop for Long {
+    fn drop(&mut self) {
+        self.shared.long_ones.open.lock().remove(&self.number);
+    }
+}
+
+/// What opening a key found.
+enum Opened {
+    Short(Vec<u8>),
+    Long(u64, Base),
+    /// It changed while it was looked at.
+    Changed,
+    None,
+    Other,
+}
+
+/// Opens the string at `key`, in one round trip; of a module's value, its `DUMP`.
+///
+/// # Errors
+/// The server's.
+pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
+    if !shared.restriction.has(key) {
+        return Ok(None);
+    }
+    loop {
+        let opened = shared.server.ask(|session| {
+            let which = session.which();
+            let deadline = session.deadline;
+            let questions = [get_range(key, 0, WHOLE_MOST), of("STRLEN", key), of("TYPE", key)];
+            let (replies, followed) = session.link()?.follow(key, questions, deadline)?;
+            let mut replies = replies.into_iter();
+            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
+            let (range, length, kind) = (next(), next(), next().map_err(Lost::Failed)?);
+            let kind = bytes(kind).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
+            match kind {
+                None => return Ok(Opened::None),
+                Some(Type::Other) => return Ok(Opened::Other),
+                Some(Type::String) => {}
+                Some(_) => return Ok(Opened::None),
+            }
+            // Of another type a moment ago.
+            let (Ok(range), Ok(Reply::Int(length))) = (range, length) else { return Ok(Opened::Changed) };
+            let (range, length) = (bytes(range).unwrap_or_default(), length as u64);
+            Ok(if length <= WHOLE_MOST && range.len() as u64 == length {
+                Opened::Short(range)
+            } else if length > WHOLE_MOST && followed.is_current() {
+                Opened::Long(length, Base { which, followed })
+            } else {
+                Opened::Changed
+            })
+        })?;
+        match opened {
+            Opened::None => return Ok(None),
+            Opened::Changed => {}
+            Opened::Other => return dump(shared, key),
+            Opened::Short(bytes) => {
+                let version = Version::of_content(&bytes);
+                if let Some(tag) = Tag::of(&version.0) {
+                    shared.index.note_read(key, bytes.len() as u64, tag);
+                }
+                return Ok(Some(Box::new(SharedBytes(bytes.into()))));
+            }
+            Opened::Long(length, base) => {
+                let number = shared.long_ones.add(base.clone());
+                let (shared, key) = (Arc::clone(shared), key.to_vec());
+                return Ok(Some(Box::new(Long { shared, key, length, base, number })));
+            }
+        }
+    }
+}
+
+/// What a module keeps, in the server's own form.
+fn dump(shared: &Shared, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
+    let dumped = shared.server.ask(|session| session.one(of("DUMP", key)))?;
+    Ok(bytes(dumped).map(|bytes| Box::new(SharedBytes(bytes.into())) as Box<dyn Value>))
+}
+
+fn get_range(key: &[u8], offset: u64, size: u64) -> Cmd {
+    let mut command = of("GETRANGE", key);
+    command.arg(offset).arg(offset + size - 1);
+    command
+}
+
+impl Long {
+    fn stale(&self) -> Error {
+        let sentence = format!("{} was changed by somebody else while it was open", shown(&self.key));
+        Error::new(ErrorKind::Stale, sentence)
+    }
+}
+
+impl Value for Long {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let end = self.length.min(offset.saturating_add(size));
+        let mut at = offset;
+        while at < end {
+            let piece = PIECE.min(end - at);
+            if !self.base.followed.is_current() {
+                return Err(self.stale());
+            }
+            let read = self
+                .shared
+                .server
+                .ask_on(self.base.which, |session| session.one(get_range(&self.key, at, piece)))?;
+            let read = bytes(read).unwrap_or_default();
+            // A change is told before the reply that it is in.
+            if !self.base.followed.is_current() || read.len() as u64 != piece {
+                return Err(self.stale());
+            }
+            sink(&read);
+            at += piece;
+        }
+        Ok(())
+    }
+
+    fn version(&self) -> Result<Version> {
+        let mut version = SmallVec::from_slice(FOLLOWED);
+        version.extend_from_slice(&self.number.to_le_bytes());
+        Ok(Version(version))
+    }
+
+    fn is_continued(&self) -> bool {
+        true
+    }
+}
+
+/// Puts a string; what it was is gone. Its time to live stays.
+///
+/// # Errors
+/// `Exists` by [`When::Absent`], `Stale` by [`When::Current`]; where another type is there, `Exists`.
+pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result<()> {
+    let outcome = match when {
+        When::Absent if body.len() <= PIECE => put_new(shared, key, body),
+        When::Always if body.len() <= PIECE => put_over(shared, key, body),
+        _ => match continued(body, when)? {
+            Some(there) => guarded(shared, key, when, &|| rest(key, body, there)),
+            None => guarded(shared, key, when, &|| pieces(key, body)),
+        },
+    };
+    shared.doubt(key);
+    outcome
+}
+
+/// Deletes the string; absent is no error with [`When::Always`].
+///
+/// # Errors
+/// `Stale` by [`When::Current`].
+pub(super) fn delete(shared: &Shared, key: &[u8], when: &When) -> Result<()> {
+    let when = if *when == When::Absent { &When::Always } else { when };
+    let outcome = guarded(shared, key, when, &|| Ok(vec![of("DEL", key)]));
+    shared.doubt(key);
+    match outcome {
+        // There is no string then.
+        Err(error) if error.kind() == ErrorKind::Exists && *when == When::Always => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// How many bytes of the string that is there stay as they are, where what follows is put in their place.
+fn continued(body: &Payload, when: &When) -> Result<Option<u64>> {
+    let (Some((value, there)), When::Current(version)) = (body.beginning(), when) else { return Ok(None) };
+    // No command makes a string shorter.
+    let grows = body.len() >= value.len();
+    Ok(Some(there).filter(|_| grows).filter(|_| value.version().is_ok_and(|base| base == *version)))
+}
+
+/// Where nothing is.
+fn put_new(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
+    let mut set = set(key, body)?;
+    set.arg("NX");
+    match shared.server.ask_once(|session| session.one(set)) {
+        Ok(Reply::Nil) => Err(exists(key)),
+        Ok(_) => Ok(()),
+        // What is there is what was put, or somebody else's.
+        Err(error) if error.kind() == ErrorKind::Uncertain => match current(shared, key)? {
+            None => put_new(shared, key, body),
+            Some(version) if version == Version::of_payload(body)? => Ok(()),
+            Some(_) => Err(exists(key)),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Whatever string is there, or none. The server refuses where another type is, since it is to answer the old string.
+fn put_over(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
+    let mut set = set(key, body)?;
+    set.arg("KEEPTTL").arg("GET");
+    let done = shared.server.ask(|session| Ok(session.ask(std::slice::from_ref(&set))?.pop()))?;
+    match done {
+        Some(Err(error)) if error.code() == Some("WRONGTYPE") => Err(other_type(key)),
+        Some(Err(error)) => Err(shared.refused(key)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Carries out commands as one transaction where the condition holds; nothing between can change the key unnoticed.
+fn guarded(shared: &Shared, key: &[u8], when: &When, commands: &dyn Fn() -> Result<Vec<Cmd>>) -> Result<()> {
+    let base = match when {
+        When::Current(version) => shared.long_ones.find(version),
+        _ => None,
+    };
+    loop {
+        let attempt = |session: &mut Session<'_>| {
+            let replies = session.ask(&[of("WATCH", key), of("TYPE", key)])?;
+            let kind = replies.into_iter().nth(1).unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed)?;
+            let kind = bytes(kind).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
+            let holds = match (kind, when, &base) {
+                (None | Some(Type::String | Type::Other), When::Always, _) | (None, When::Absent, _) => {
+                    Ok(())
+                }
+                // A change is told before the reply to what was asked after it.
+                (Some(Type::String), When::Current(_), Some(base)) => match base {
+                    Some(base) if base.followed.is_current() => Ok(()),
+                    _ => Err(stale(key)),
+                },
+                (Some(Type::String), When::Current(version), None) => {
+                    let there = bytes(session.one(of("GET", key))?);
+                    let same = there.is_some_and(|there| Version::of_content(&there) == *version);
+                    if same { Ok(()) } else { Err(stale(key)) }
+                }
+                (_, When::Current(_), _) => Err(stale(key)),
+                (Some(Type::String), When::Absent, _) => Err(exists(key)),
+                (Some(_), When::Always | When::Absent, _) => Err(other_type(key)),
+            };
+            let commands = match holds.and_then(|()| commands()) {
+                Ok(commands) => commands,
+                Err(error) => {
+                    session.one(cmd("UNWATCH"))?;
+                    return Ok(Some(Err(error)));
+                }
+            };
+            let deadline = session.deadline;
+            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
+            let refused = replies.into_iter().find_map(Result::err);
+            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
+        };
+        let done = match &base {
+            Some(Some(base)) => shared.server.ask_on(base.which, attempt)?,
+            Some(None) => return Err(stale(key)),
+            None => shared.server.ask(attempt)?,
+        };
+        // Where it changed between look and transaction, it is looked at once more.
+        if let Some(outcome) = done {
+            return outcome;
+        }
+    }
+}
+
+/// The commands that make the string, in pieces.
+fn pieces(key: &[u8], body: &Payload) -> Result<Vec<Cmd>> {
+    let mut first = of("SET", key);
+    let mut commands = Vec::new();
+    body.pieces(&mut |piece| {
+        if commands.is_empty() {
+            first.arg(piece).arg("KEEPTTL");
+            commands.push(std::mem::take(&mut first));
+        } else {
+            let mut append = of("APPEND", key);
+            append.arg(piece);
+            commands.push(append);
+        }
+        Ok(())
+    })?;
+    if commands.is_empty() {
+        first.arg(&b""[..]).arg("KEEPTTL");
+        commands.push(first);
+    }
+    Ok(commands)
+}
+
+/// The commands that put all but the first `there` bytes, which the string has already.
+fn rest(key: &[u8], body: &Payload, there: u64) -> Result<Vec<Cmd>> {
+    let (mut commands, mut at) = (Vec::new(), there);
+    while at < body.len() {
+        let mut piece = vec![0; PIECE.min(body.len() - at) as usize];
+        body.read(at, &mut piece)?;
+        let mut command = of("SETRANGE", key);
+        command.arg(at).arg(&piece);
+        commands.push(command);
+        at += piece.len() as u64;
+    }
+    Ok(commands)
+}
+
+fn set(key: &[u8], body: &Payload) -> Result<Cmd> {
+    let mut set = of("SET", key);
+    set.arg(whole(body)?);
+    Ok(set)
+}
+
+/// All bytes of a payload.
+///
+/// # Errors
+/// The spill file's.
+pub(super) fn whole(body: &Payload) -> Result<Vec<u8>> {
+    let mut all = vec![0; body.len() as usize];
+    body.read(0, &mut all)?;
+    Ok(all)
+}
+
+/// The version of the string that is there.
+fn current(shared: &Shared, key: &[u8]) -> Result<Option<Version>> {
+    let there = shared.server.ask(|session| session.one(of("GET", key)))?;
+    Ok(bytes(there).map(|bytes| Version::of_content(&bytes)))
+}
+
+fn exists(key: &[u8]) -> Error {
+    Error::new(ErrorKind::Exists, format!("there is {} already", shown(key)))
+}
+
+/// The failure of a change that stands on a version which is gone.
+pub(super) fn stale(key: &[u8]) -> Error {
+    Error::new(ErrorKind::Stale, format!("{} was changed by somebody else in the meantime", shown(key)))
+}
+
+/// The failure of a change that would replace a collection.
+pub(super) fn other_type(key: &[u8]) -> Error {
+    Error::new(ErrorKind::Exists, format!("{} has another type: it is no string", shown(key)))
+}

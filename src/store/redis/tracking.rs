@@ -1,0 +1,288 @@
+//! What the server tells of changes by anybody (`CLIENT TRACKING`, broadcasting), on a connection of its own (§6.2): the
+//! index doubts what was changed, and whoever watches is told.
+//!
+//! The connection is asked each [`BEAT`] whether it is there. When it is lost, all that was known is forgotten, and found
+//! again when it is needed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, cmd};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinHandle;
+
+use super::failure::failure;
+use super::index::Turned;
+use super::link::invalidated;
+use super::shared::Shared;
+use super::types::Type;
+use crate::env::{self, Deadline};
+use crate::error::Result;
+use crate::key::{Key, Segment};
+use crate::store::api::{Event, Tell, Watch};
+
+/// How often the connection is asked whether it is there.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long its answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long is waited before it is made again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// At most so many messages wait; with more, nobody knows what has changed.
+const QUEUE: usize = 4096;
+
+/// Who is told of changes.
+pub(super) struct Tracking {
+    shared: Arc<Shared>,
+    telling: Mutex<Vec<Weak<Tell>>>,
+    /// Whether something is doubtful; and whether it ends.
+    work: Mutex<Work>,
+    wake: Condvar,
+    overflow: AtomicBool,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Work {
+    doubtful: bool,
+    closing: bool,
+}
+
+impl Tracking {
+    /// Begins; waits for the first connection, so that what is known from here on is right. A server that does not tell
+    /// is no error.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Arc<Tracking>> {
+        let (telling, work, wake, task) = Default::default();
+        let overflow = AtomicBool::new(false);
+        let tracking = Arc::new(Tracking { shared, telling, work, wake, overflow, task });
+        let first =
+            env::wait(Deadline::after(tracking.shared.server.timeout()), connect(Arc::clone(&tracking)));
+        let first = match first {
+            Ok(first) => {
+                tracking.shared.index.set_told(true);
+                Some(first)
+            }
+            Err(error) => {
+                tracing::warn!("changes by others show after a second: {error}");
+                None
+            }
+        };
+        let running = env::spawn(run(Arc::downgrade(&tracking), first))?;
+        *tracking.task.lock() = Some(running);
+        let settling = Arc::downgrade(&tracking);
+        std::thread::Builder::new()
+            .name("redis-settle".into())
+            .spawn(move || settle(&settling))
+            .map_err(|error| crate::error::Error::io("starting the thread that follows changes", &error))?;
+        Ok(tracking)
+    }
+
+    /// Tells `tell` of every change until the watch drops.
+    pub(super) fn add(&self, tell: Tell) -> Watch {
+        let tell = Arc::new(tell);
+        self.telling.lock().push(Arc::downgrade(&tell));
+        Watch(Box::new(tell))
+    }
+
+    /// Ends.
+    pub(super) fn stop(&self) {
+        self.work.lock().closing = true;
+        self.wake.notify_all();
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let telling: Vec<Arc<Tell>> = {
+            let mut telling = self.telling.lock();
+            telling.retain(|tell| tell.strong_count() > 0);
+            telling.iter().filter_map(Weak::upgrade).collect()
+        };
+        telling.iter().for_each(|tell| tell(event.clone()));
+    }
+
+    /// Some keys were changed; `None`: nobody knows which.
+    fn changed(&self, keys: Option<&[&[u8]]>) {
+        let Some(keys) = keys else {
+            self.shared.index.doubt(None::<std::iter::Empty<&[u8]>>);
+            self.tell(&Event::Everything);
+            return;
+        };
+        let before: Vec<_> = keys.iter().map(|key| self.shared.index.kind(key)).collect();
+        self.shared.index.doubt(Some(keys.iter().copied()));
+        for (key, before) in keys.iter().zip(before) {
+            if self.shared.restriction.has(key) {
+                self.tell_of(key, before);
+            }
+        }
+        self.work.lock().doubtful = true;
+        self.wake.notify_all();
+    }
+
+    /// Tells of the files that a key of this type shows as.
+    fn tell_of(&self, key: &[u8], kind: Option<Type>) {
+        let plain = self.shared.separator.split(key);
+        if let Some(kind) = kind.filter(|kind| kind.is_collection()) {
+            self.tell(&Event::Below(with_word(&plain, kind)));
+        } else {
+            self.tell(&Event::Key(plain));
+        }
+    }
+
+    fn take_in(&self, push: &PushInfo) {
+        if push.kind == PushKind::Invalidate {
+            match invalidated(push) {
+                Some(keys) => self.changed(Some(&keys.collect::<Vec<_>>())),
+                None => self.changed(None),
+            }
+        }
+    }
+}
+
+impl Drop for Tracking {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The same key with the type in its last segment.
+fn with_word(plain: &Key, kind: Type) -> Key {
+    match (plain.parent(), plain.last()) {
+        (Some(parent), Some(last)) => parent.child(Segment { bytes: last.bytes, word: kind.word() }),
+        _ => plain.clone(),
+    }
+}
+
+/// A connection on which the server tells of changes.
+struct Telling {
+    connection: MultiplexedConnection,
+    pushes: Receiver<PushInfo>,
+}
+
+async fn connect(tracking: Arc<Tracking>) -> Result<Telling> {
+    let address = tracking.shared.server.address();
+    let about = |error: &redis::RedisError| failure(address, error);
+    let (sender, pushes) = channel(QUEUE);
+    let overflow = Arc::downgrade(&tracking);
+    let take = move |push: PushInfo| {
+        if sender.try_send(push).is_err()
+            && let Some(tracking) = overflow.upgrade()
+        {
+            tracking.overflow.store(true, Ordering::Release);
+        }
+        Ok::<(), ()>(())
+    };
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE))
+        .set_push_sender(take);
+    let client = Client::open(address.connection()?).map_err(|error| about(&error))?;
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connection = connecting.await.map_err(|error| about(&error))?;
+    let mut name = cmd("CLIENT");
+    name.arg("SETNAME").arg("kvfs");
+    let mut tracking_on = cmd("CLIENT");
+    tracking_on.arg("TRACKING").arg("ON").arg("BCAST");
+    let prefix = &tracking.shared.restriction.prefix;
+    if !prefix.is_empty() {
+        tracking_on.arg("PREFIX").arg(prefix);
+    }
+    for command in [name, tracking_on] {
+        command.exec_async(&mut connection).await.map_err(|error| about(&error))?;
+    }
+    Ok(Telling { connection, pushes })
+}
+
+/// Takes in what the server tells, for as long as somebody is there.
+async fn run(tracking: Weak<Tracking>, mut first: Option<Telling>) {
+    let mut told = first.is_some();
+    loop {
+        let telling = match first.take() {
+            Some(telling) => Ok(telling),
+            None => match tracking.upgrade() {
+                Some(tracking) => connect(tracking).await,
+                None => return,
+            },
+        };
+        match telling {
+            Ok(telling) => {
+                let Some(here) = tracking.upgrade() else { return };
+                if !told {
+                    here.shared.index.set_told(true);
+                    here.tell(&Event::Everything);
+                }
+                drop(here);
+                follow(&tracking, telling).await;
+                let Some(here) = tracking.upgrade() else { return };
+                here.shared.index.set_told(false);
+                here.tell(&Event::Everything);
+                tracing::warn!("the connection that tells of changes was lost");
+            }
+            Err(error) => tracing::debug!("the connection that tells of changes: {error}"),
+        }
+        told = false;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Takes in what the server tells on one connection, until it is lost.
+async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) {
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        tokio::select! {
+            push = telling.pushes.recv() => {
+                let (Some(push), Some(here)) = (push, tracking.upgrade()) else { return };
+                if push.kind == PushKind::Disconnection {
+                    return;
+                }
+                if here.overflow.swap(false, Ordering::AcqRel) {
+                    here.changed(None);
+                }
+                here.take_in(&push);
+            }
+            _ = beat.tick() => {
+                let ping = cmd("PING");
+                if ping.exec_async(&mut telling.connection).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Asks about what was changed, so that listings need not; tells of what shows as something else than before.
+fn settle(tracking: &Weak<Tracking>) {
+    loop {
+        let Some(here) = tracking.upgrade() else { return };
+        let (expired, next) = here.shared.index.expire(env::now());
+        for key in &expired {
+            here.tell_of(key, here.shared.index.kind(key));
+        }
+        match here.shared.index.settle(&here.shared.server, &here.shared.restriction) {
+            Ok(turned) => {
+                for Turned { key, before, now } in turned {
+                    here.tell_of(&key, before);
+                    here.tell_of(&key, now);
+                }
+            }
+            Err(error) => tracing::debug!("what was changed could not be asked about: {error}"),
+        }
+        let until_next = next.and_then(|next| next.duration_since(env::now()).ok()).unwrap_or(BEAT).min(BEAT);
+        let mut work = here.work.lock();
+        if work.closing {
+            return;
+        }
+        if !std::mem::take(&mut work.doubtful) {
+            here.wake.wait_for(&mut work, until_next.max(Duration::from_millis(1)));
+            if work.closing {
+                return;
+            }
+        }
+    }
+}

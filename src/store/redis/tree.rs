@@ -1,0 +1,165 @@
+//! A server as a [`Store`].
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::place::Place;
+use super::shared::Shared;
+use super::tracking::Tracking;
+use super::{change, collection, listing, strings, ttl, whole};
+use crate::env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::payload::Payload;
+use crate::store::api::{
+    Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Tell, Usage, Value, Version, Watch,
+};
+use crate::store::version::Tag;
+
+/// A server, shown as files.
+pub(super) struct Tree {
+    shared: Arc<Shared>,
+    tracking: Arc<Tracking>,
+    caps: Caps,
+    /// What the server said of itself when it was opened.
+    about: Vec<(&'static str, String)>,
+}
+
+impl Tree {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        tracking: Arc<Tracking>,
+        caps: Caps,
+        about: Vec<(&'static str, String)>,
+    ) -> Tree {
+        Tree { shared, tracking, caps, about }
+    }
+
+    /// The bytes of what is made anew for each question.
+    fn made(&self, place: &Place<'_>) -> Result<Option<Vec<u8>>> {
+        match place {
+            Place::Element(key, kind, part) => collection::open(&self.shared, key, *kind, *part),
+            Place::Whole(key, kind) => whole::open(&self.shared, key, *kind),
+            Place::Plain(_) | Place::Collection(..) | Place::Nowhere => Ok(None),
+        }
+    }
+}
+
+impl Store for Tree {
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn stat(&self, key: &Key) -> Result<Option<Stat>> {
+        let shared = &self.shared;
+        if key.is_root() {
+            return Ok(Some(Stat::plain(Kind::Branch, 0, shared.index.modified())));
+        }
+        let place = Place::of(&shared.separator, key);
+        match &place {
+            Place::Plain(flat) => {
+                let below = shared.separator.below(key);
+                let (known, any) =
+                    shared.index.look(&shared.server, &shared.restriction, Some(flat), below.as_deref())?;
+                let Some(known) = known.filter(|known| !known.kind.is_collection()) else {
+                    return Ok(any.then(|| Stat::plain(Kind::Branch, 0, shared.index.modified())));
+                };
+                let kind = if any { Kind::Both } else { Kind::Leaf };
+                let version = known.version.as_deref().copied();
+                Ok(Some(Stat { version, ..Stat::plain(kind, known.size, known.modified) }))
+            }
+            Place::Collection(flat, kind) => {
+                let known = shared.known(flat)?.filter(|known| known.kind == *kind);
+                Ok(known.map(|known| Stat::plain(Kind::Branch, 0, known.modified)))
+            }
+            Place::Element(flat, ..) | Place::Whole(flat, _) => {
+                let Some(bytes) = self.made(&place)? else { return Ok(None) };
+                let modified = shared.known(flat)?.map_or_else(env::now, |known| known.modified);
+                let version = Tag::of(&Version::of_content(&bytes).0);
+                Ok(Some(Stat { version, ..Stat::plain(Kind::Leaf, bytes.len() as u64, modified) }))
+            }
+            Place::Nowhere => Ok(None),
+        }
+    }
+
+    fn list(
+        &self,
+        dir: &Key,
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        listing::list(&self.shared, dir, from, each)
+    }
+
+    fn open(&self, key: &Key) -> Result<Option<Box<dyn Value>>> {
+        if key.is_root() {
+            return Ok(None);
+        }
+        match Place::of(&self.shared.separator, key) {
+            Place::Plain(flat) => strings::open(&self.shared, &flat),
+            place => {
+                let bytes = self.made(&place)?;
+                Ok(bytes.map(|bytes| Box::new(SharedBytes(bytes.into())) as Box<dyn Value>))
+            }
+        }
+    }
+
+    fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
+        if !self.caps.write {
+            return Err(Error::new(ErrorKind::ReadOnly, "this store is mounted read-only"));
+        }
+        changes.iter().try_for_each(|change| change::apply(&self.shared, change))
+    }
+
+    fn check_key(&self, key: &Key) -> Result<()> {
+        change::fitting(&self.shared, key).map(drop)
+    }
+
+    fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
+        let plain = Place::of(&self.shared.separator, key);
+        match (&plain, directory) {
+            (Place::Plain(_), true) => self.shared.separator.below(key).unwrap_or_default(),
+            _ => plain.flat().unwrap_or_default().to_vec(),
+        }
+    }
+
+    fn version_of(&self, _key: &Key, body: &Payload) -> Result<Option<Version>> {
+        if body.len() > strings::WHOLE_MOST { Ok(None) } else { Version::of_payload(body).map(Some) }
+    }
+
+    fn watch(&self, tell: Tell) -> Result<Watch> {
+        Ok(self.tracking.add(tell))
+    }
+
+    fn known(&self, key: &Key) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        match Place::of(&self.shared.separator, key) {
+            Place::Plain(flat) | Place::Collection(flat, _) | Place::Whole(flat, _) => {
+                ttl::known(&self.shared, &flat)
+            }
+            Place::Element(..) | Place::Nowhere => Ok(Vec::new()),
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { keys: self.shared.index.count(), ..Usage::default() }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let (asked, reconnected) = self.shared.server.counts();
+        let tells = if self.shared.index.is_told() {
+            "by the server, as they happen"
+        } else {
+            "the server does not tell: after a second"
+        };
+        let mut facts = vec![("server", self.shared.server.address().to_string())];
+        facts.extend(self.about.iter().cloned());
+        facts.push(("changes by others", String::from(tells)));
+        facts.push(("round trips", format!("{asked}, {reconnected} connections made anew")));
+        facts
+    }
+
+    fn close(&self) -> Result<()> {
+        self.tracking.stop();
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! A collection as one file of JSON, for programs that want all of it (`key%hash.json`): an object of a hash's fields or of
+//! a sorted set's scores, a list of elements or members, an object of a stream's entries.
+
+use redis::{Cmd, Value as Reply, cmd};
+use serde_json::{Map, Number, Value as Json};
+
+use super::hash::nonsense;
+use super::known::of;
+use super::link::Lost;
+use super::shared::{Shared, bytes, number, shown};
+use super::types::Type;
+use super::{text, zset};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::{Version, When};
+
+/// The file; `None` where no collection of this type is there.
+///
+/// # Errors
+/// The server's.
+pub(super) fn open(shared: &Shared, key: &[u8], kind: Type) -> Result<Option<Vec<u8>>> {
+    let all = all_of(key, kind);
+    match shared.server.ask(|session| Ok(session.ask(std::slice::from_ref(&all))?.pop()))? {
+        Some(Ok(reply)) => file(kind, reply),
+        Some(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(None),
+        Some(Err(error)) => Err(shared.refused(key)(error)),
+        None => Ok(None),
+    }
+}
+
+fn all_of(key: &[u8], kind: Type) -> Cmd {
+    let (name, arguments): (_, &[&str]) = match kind {
+        Type::List => ("LRANGE", &["0", "-1"]),
+        Type::Set => ("SMEMBERS", &[]),
+        Type::Zset => ("ZRANGE", &["0", "-1", "WITHSCORES"]),
+        Type::Stream => ("XRANGE", &["-", "+"]),
+        Type::Hash | Type::String | Type::Other => ("HGETALL", &[]),
+    };
+    let mut command = of(name, key);
+    arguments.iter().for_each(|argument| {
+        command.arg(argument);
+    });
+    command
+}
+
+/// The file of all that there is; `None` of nothing.
+fn file(kind: Type, reply: Reply) -> Result<Option<Vec<u8>>> {
+    let read = || -> Result<Json, redis::ParsingError> {
+        Ok(match kind {
+            Type::List => redis::from_redis_value::<Vec<Vec<u8>>>(reply)?
+                .iter()
+                .map(|one| text::of_bytes(one))
+                .collect(),
+            Type::Set => {
+                let mut members: Vec<Vec<u8>> = redis::from_redis_value(reply)?;
+                members.sort();
+                members.iter().map(|one| text::of_bytes(one)).collect()
+            }
+            Type::Zset => {
+                let scores: Vec<(Vec<u8>, f64)> = redis::from_redis_value(reply)?;
+                let pairs: Vec<_> =
+                    scores.into_iter().map(|(name, score)| (name, zset::text(score).into_bytes())).collect();
+                numbers(text::of_pairs(&pairs))
+            }
+            Type::Stream => {
+                type Entry = (String, Vec<(Vec<u8>, Vec<u8>)>);
+                let entries: Vec<Entry> = redis::from_redis_value(reply)?;
+                Json::Object(entries.into_iter().map(|(id, fields)| (id, text::of_pairs(&fields))).collect())
+            }
+            Type::Hash | Type::String | Type::Other => {
+                text::of_pairs(&redis::from_redis_value::<Vec<_>>(reply)?)
+            }
+        })
+    };
+    let json = read().map_err(|error| nonsense("a collection", &error))?;
+    let empty = json.as_object().is_some_and(Map::is_empty) || json.as_array().is_some_and(Vec::is_empty);
+    Ok((!empty).then(|| format!("{json:#}\n").into_bytes()))
+}
+
+/// Scores as numbers, where JSON has such.
+fn numbers(json: Json) -> Json {
+    let number = |value: Json| match value.as_str().and_then(|text| text.parse::<f64>().ok()) {
+        Some(score) if score == score.trunc() && score.abs() < 9e15 => Json::from(score as i64),
+        Some(score) => Number::from_f64(score).map_or(value, Json::Number),
+        None => value,
+    };
+    match json {
+        Json::Object(object) => {
+            Json::Object(object.into_iter().map(|(name, value)| (name, number(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// Replaces the collection, or makes it, as one transaction; its time to live stays.
+///
+/// # Errors
+/// `Invalid` for what is no such JSON; `Exists` where the key is of another type; `Stale`; `NotPermitted` for a stream.
+pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &When) -> Result<()> {
+    let making = commands(key, kind, body)?;
+    let outcome = loop {
+        let done = shared.server.ask(|session| {
+            let questions = [of("WATCH", key), of("TYPE", key), of("PTTL", key), all_of(key, kind)];
+            let mut replies = session.ask(&questions)?.into_iter().skip(1);
+            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
+            let found = bytes(next().map_err(Lost::Failed)?);
+            let found = found.and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
+            let (left, there) = (next().map_err(Lost::Failed)?, next());
+            let refused = match (found, when) {
+                (Some(found), _) if found != kind => {
+                    Some(Error::new(ErrorKind::Exists, format!("{} has another type", shown(key))))
+                }
+                (Some(_), When::Absent) => Some(ErrorKind::Exists.into()),
+                (_, When::Current(version)) => {
+                    let there = there.ok().and_then(|there| file(kind, there).ok().flatten());
+                    let same = there.is_some_and(|there| Version::of_content(&there) == *version);
+                    (!same).then(|| super::strings::stale(key))
+                }
+                _ => None,
+            };
+            if let Some(error) = refused {
+                session.one(cmd("UNWATCH"))?;
+                return Ok(Some(Err(error)));
+            }
+            let mut all = vec![of("DEL", key)];
+            all.extend(making.iter().cloned());
+            if let Some(left) = number(&left).ok().filter(|left| *left > 0) {
+                let mut expire = of("PEXPIRE", key);
+                expire.arg(left);
+                all.push(expire);
+            }
+            let deadline = session.deadline;
+            let Some(replies) = session.link()?.transact(all, deadline)? else { return Ok(None) };
+            let refused = replies.into_iter().find_map(Result::err);
+            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
+        })?;
+        if let Some(outcome) = done {
+            break outcome;
+        }
+    };
+    shared.doubt(key);
+    outcome
+}
+
+/// The commands that make a collection of what a file says.
+fn commands(key: &[u8], kind: Type, body: &[u8]) -> Result<Vec<Cmd>> {
+    let json: Json = serde_json::from_slice(body)
+        .map_err(|error| Error::new(ErrorKind::Invalid, format!("no JSON: {error}")))?;
+    let list = || {
+        let list = json.as_array().filter(|list| !list.is_empty());
+        list.ok_or_else(|| Error::new(ErrorKind::Invalid, "a list belongs here, with at least one element"))
+    };
+    let name = match kind {
+        Type::List => "RPUSH",
+        Type::Set => "SADD",
+        Type::Zset => "ZADD",
+        Type::Stream => {
+            let sentence = "the entries of a stream cannot be replaced: write new ones to %add";
+            return Err(Error::new(ErrorKind::NotPermitted, sentence));
+        }
+        Type::Hash | Type::String | Type::Other => "HSET",
+    };
+    let mut command = of(name, key);
+    match kind {
+        Type::List | Type::Set => {
+            for element in list()? {
+                command.arg(text::bytes(element)?);
+            }
+        }
+        Type::Zset => {
+            for (member, score) in text::pairs(&json)? {
+                command.arg(zset::text(zset::score(&score)?)).arg(member);
+            }
+        }
+        _ => {
+            for (field, value) in text::pairs(&json)? {
+                command.arg(field).arg(value);
+            }
+        }
+    }
+    Ok(vec![command])
+}

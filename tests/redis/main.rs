@@ -1,0 +1,43 @@
+//! Redis, against Debian's server on this machine: every type both ways beside `redis-cli`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod failing;
+#[path = "../mount/harness/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "shared with the mount suite, which uses all of it"
+)]
+mod harness;
+mod place;
+mod server;
+mod strings;
+mod types;
+
+// The conformance suite, which finds its stores by `place`.
+#[path = "../conformance/case.rs"]
+mod case;
+#[path = "../conformance/changes.rs"]
+mod changes;
+#[path = "../conformance/listing.rs"]
+mod listing;
+#[path = "../conformance/model.rs"]
+mod model;
+#[path = "../conformance/reference.rs"]
+mod reference;
+#[path = "../conformance/suite.rs"]
+mod suite;
+#[path = "../conformance/values.rs"]
+mod values;
+
+suite::conformance! {
+    redis: "redis", Commit::Auto;
+    read_ahead_redis: "read_ahead(redis)", Commit::Auto;
+}

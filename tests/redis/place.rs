@@ -1,0 +1,28 @@
+//! Where the stores of the conformance suite are: each on a server of its own, behind a socket in its folder. A database of
+//! a shared one would not do: a server tells of a key by its name alone, whichever database it is in.
+
+use std::path::Path;
+use std::process::Command;
+
+use kvfs::store::driver::{Driver, Opening, Service};
+
+use crate::harness::{PATIENCE, until};
+
+/// The driver, and how an empty store is opened. Directories last, as most of the suite expects.
+#[allow(clippy::zombie_processes, reason = "it ends with the thread of its test")]
+pub fn find(kind: &str, folder: &Path) -> Option<(&'static Driver, Opening)> {
+    let socket = folder.join("redis");
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "redis-server", "--port", "0", "--save", "", "--daemonize", "no"])
+        .args(["--loglevel", "warning", "--unixsocket"])
+        .arg(&socket)
+        .arg("--dir")
+        .arg(folder)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until(PATIENCE, "the server listens", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    let service = Service { markers: true, ..Service::default() };
+    let opening = Opening { location: Some(socket), service, ..Opening::default() };
+    Some((kvfs::store::driver(kind)?, opening))
+}

@@ -1,0 +1,98 @@
+//! The server, started by its script when the first test asks for it; each test has a database of its own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::harness::{Kind, Mount, Place, finish};
+
+/// Databases of the server.
+const DATABASES: u32 = 1000;
+
+/// A server that runs until this process ends.
+pub struct Server {
+    /// Its port.
+    pub port: u16,
+    _script: Child,
+}
+
+static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+
+/// The one that all tests share.
+pub fn shared() -> &'static Server {
+    SERVER.get_or_init(Server::start).as_ref().unwrap_or_else(|why| panic!("{why}"))
+}
+
+impl Server {
+    /// One of its own, for a test that stops it.
+    #[allow(clippy::zombie_processes, reason = "it ends with this process")]
+    pub fn start() -> Result<Server, String> {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/servers/redis");
+        let log =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-{}.log", std::process::id()));
+        let mut child = Command::new(script)
+            .arg("run")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let _ = std::fs::remove_file(&log);
+        let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
+        match port {
+            Some(port) if line.starts_with("ready ") => Ok(Server { port, _script: child }),
+            _ => Err(format!("scripts/servers/redis did not start: {line}{said}")),
+        }
+    }
+}
+
+/// An empty database of the shared server.
+#[derive(Clone, Copy)]
+pub struct Database {
+    port: u16,
+    number: u32,
+}
+
+impl Database {
+    /// One that no other test uses.
+    pub fn new() -> Database {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(number < DATABASES, "the server has no more databases");
+        Database { port: shared().port, number }
+    }
+
+    /// The first one of another server.
+    pub fn of(server: &Server) -> Database {
+        Database { port: server.port, number: 0 }
+    }
+
+    /// As on the command line.
+    pub fn source(&self) -> String {
+        format!("redis://127.0.0.1:{}/{}", self.port, self.number)
+    }
+
+    /// What stands behind `redis://`.
+    pub fn location(&self) -> PathBuf {
+        format!("127.0.0.1:{}/{}", self.port, self.number).into()
+    }
+
+    /// Mounts it.
+    pub fn mount(&self, place: &Place, options: &[&str]) -> Mount {
+        Mount::of(place, Kind::Server, self.source().into(), "data", options)
+    }
+
+    /// What `redis-cli` answers to a command, without its last line end.
+    pub fn cli(&self, command: &[&str]) -> String {
+        let mut program = Command::new("redis-cli");
+        program.args(["-p", &self.port.to_string(), "-n", &self.number.to_string()]).args(command);
+        let said = finish(&mut program).ok(&format!("redis-cli {command:?}"));
+        said.strip_suffix('\n').unwrap_or(&said).to_owned()
+    }
+}

@@ -1,0 +1,194 @@
+//! Strings mounted, and used by ordinary tools, beside `redis-cli`.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use crate::harness::{LIMIT, noise, put, refused, same_bytes, until, watched};
+use crate::server::Database;
+
+#[test]
+fn strings_are_files_both_ways() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        database.cli(&["MSET", "user:1:name", "Ann", "user:2:name", "Bob", "plain", "x"]);
+        let mut mount = database.mount(place, &[]);
+        assert_eq!(mount.bash("find . -type f | sort"), "./plain\n./user/1/name\n./user/2/name\n");
+        assert_eq!(mount.bash("cat user/1/name; grep -rl Bob ."), "Ann./user/2/name\n");
+        assert_eq!(mount.bash("stat -c %s plain user/1/name"), "1\n3\n");
+        mount.bash(
+            "mkdir -p cart/7; printf apples >cart/7/items; cp -r user people; rm user/1/name; mv plain moved",
+        );
+        assert_eq!(database.cli(&["GET", "cart:7:items"]), "apples");
+        assert_eq!(database.cli(&["MGET", "people:1:name", "people:2:name", "moved"]), "Ann\nBob\nx");
+        assert_eq!(database.cli(&["EXISTS", "user:1:name", "plain"]), "0");
+        mount.bash("mv people folk; printf more >>cart/7/items; sed -i s/Ann/Anna/ folk/1/name");
+        assert_eq!(
+            database.cli(&["MGET", "folk:1:name", "folk:2:name", "cart:7:items"]),
+            "Anna\nBob\napplesmore"
+        );
+        assert_eq!(database.cli(&["EXISTS", "people:1:name", "people:2:name"]), "0");
+        mount.unmount();
+    });
+}
+
+#[test]
+fn promise_6_1_a_change_by_another_program_is_read_at_once() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        for round in 0..200 {
+            // Of the same length, so that nothing but the bytes tells.
+            let value = format!("{round:05}");
+            database.cli(&["SET", "k", &value]);
+            assert_eq!(fs::read_to_string(mount.at("k")).unwrap(), value, "round {round}");
+        }
+        mount.unmount();
+    });
+}
+
+#[test]
+fn promise_6_2_what_others_do_shows_without_an_open() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        let size = |name: &str| fs::metadata(mount.at(name)).ok().map(|found| found.len());
+        assert_eq!((size("a"), size("b")), (None, None));
+        let soon = |what: &str, holds: &dyn Fn() -> bool| {
+            until(Duration::from_secs(2), what, || holds().then_some(()));
+        };
+        database.cli(&["SET", "a", "12345"]);
+        soon("it has come", &|| size("a") == Some(5));
+        database.cli(&["APPEND", "a", "678"]);
+        soon("it has grown", &|| size("a") == Some(8));
+        database.cli(&["RENAME", "a", "b"]);
+        soon("it has moved", &|| size("a").is_none() && size("b") == Some(8));
+        database.cli(&["HSET", "h", "f", "1"]);
+        soon("a hash has come", &|| size("h%hash/f") == Some(1));
+        database.cli(&["HSET", "h", "f", "22", "g", "3"]);
+        soon("it has changed", &|| size("h%hash/f") == Some(2) && size("h%hash/g") == Some(1));
+        database.cli(&["DEL", "h"]);
+        soon("it has gone", &|| size("h%hash").is_none());
+        database.cli(&["SET", "short", "x", "PX", "300"]);
+        soon("it is there", &|| size("short").is_some());
+        soon("it has expired", &|| size("short").is_none());
+        mount.unmount();
+    });
+}
+
+#[test]
+fn promise_3_1_a_long_string_is_one_version_or_stale() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &["--memory", "64M"]);
+        let first = noise(1, 20 << 20);
+        put(mount.at("long"), &first).unwrap();
+        same_bytes("what was put", &fs::read(mount.at("long")).unwrap(), &first);
+        assert_eq!(database.cli(&["STRLEN", "long"]), (20 << 20).to_string());
+        let mut file = fs::File::open(mount.at("long")).unwrap();
+        let mut head = vec![0; 4096];
+        file.read_exact(&mut head).unwrap();
+        same_bytes("its beginning", &head, &first[..4096]);
+        database.cli(&["SETRANGE", "long", "0", "changed"]);
+        file.seek(SeekFrom::Start(15 << 20)).unwrap();
+        refused(libc::ESTALE, "reading on", file.read_exact(&mut head));
+        drop(file);
+        let mut again = fs::File::open(mount.at("long")).unwrap();
+        again.read_exact(&mut head).unwrap();
+        assert_eq!(&head[..7], b"changed");
+        drop(again);
+        mount.unmount();
+    });
+}
+
+#[test]
+fn promise_4_6_a_partial_write_over_a_changed_string_is_refused() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        for length in [100, 3 << 20] {
+            put(mount.at("k"), &noise(2, length)).unwrap();
+            let mut file = fs::OpenOptions::new().read(true).write(true).open(mount.at("k")).unwrap();
+            file.seek(SeekFrom::Start(50)).unwrap();
+            file.write_all(b"here").unwrap();
+            database.cli(&["SETRANGE", "k", "0", "there"]);
+            refused(libc::ESTALE, "the close", crate::harness::close(file));
+            assert_eq!(database.cli(&["GETRANGE", "k", "0", "4"]), "there");
+            assert_ne!(database.cli(&["GETRANGE", "k", "50", "53"]), "here");
+        }
+        mount.unmount();
+    });
+}
+
+#[test]
+fn an_append_to_a_long_string_sends_what_is_appended() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        let bytes = noise(3, 8 << 20);
+        put(mount.at("log"), &bytes).unwrap();
+        database.cli(&["CONFIG", "RESETSTAT"]);
+        mount.bash("echo one >>log; echo two >>log");
+        let stats = database.cli(&["INFO", "commandstats"]);
+        assert!(stats.contains("cmdstat_setrange:calls=2"), "{stats}");
+        let mut expected = bytes;
+        expected.extend_from_slice(b"one\ntwo\n");
+        same_bytes("the log", &fs::read(mount.at("log")).unwrap(), &expected);
+        mount.unmount();
+    });
+}
+
+#[test]
+fn a_time_to_live_is_an_attribute_and_outlives_edits() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        database.cli(&["SET", "k", "v", "EX", "1000"]);
+        database.cli(&["HSET", "h", "f", "v"]);
+        let mut mount = database.mount(place, &[]);
+        let get = |name: &str| {
+            let told = xattr::get(mount.at(name), "user.kvfs.ttl").unwrap()?;
+            Some(String::from_utf8(told).unwrap().parse::<f64>().unwrap())
+        };
+        let lasts = |name: &str| get(name).is_some_and(|left| (900.0..=1000.0).contains(&left));
+        assert!(lasts("k"), "{:?}", get("k"));
+        mount.bash("printf new >k");
+        assert!(lasts("k"), "{:?}", get("k"));
+        mount.bash("printf newer >k.tmp; mv k.tmp k");
+        assert!(lasts("k"), "{:?}", get("k"));
+        assert_eq!(database.cli(&["GET", "k"]), "newer");
+        mount.bash("sed -i s/newer/newest/ k");
+        assert!(lasts("k"), "{:?}", get("k"));
+        xattr::set(mount.at("k"), "user.kvfs.ttl", b"500").unwrap();
+        assert!(!lasts("k") && get("k").is_some());
+        xattr::remove(mount.at("k"), "user.kvfs.ttl").unwrap();
+        assert_eq!(database.cli(&["TTL", "k"]), "-1");
+        assert_eq!(get("k"), None);
+        xattr::set(mount.at("h%hash"), "user.kvfs.ttl", b"950").unwrap();
+        mount.bash("printf 2 >'h%hash/f'");
+        assert!(lasts("h%hash"), "{:?}", get("h%hash"));
+        let encoding = xattr::get(mount.at("k"), "user.kvfs.encoding").unwrap().unwrap();
+        assert_eq!(encoding, b"embstr");
+        mount.unmount();
+    });
+}
+
+#[test]
+fn promise_2_4_a_directory_lives_in_the_mount_until_a_key_is_below_it() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        mount.bash("mkdir -p a/b; test -d a/b");
+        assert_eq!(database.cli(&["DBSIZE"]), "0");
+        mount.bash("touch a/b/c");
+        assert_eq!(database.cli(&["KEYS", "*"]), "a:b:c");
+        mount.remount();
+        assert_eq!(mount.bash("find ."), ".\n./a\n./a/b\n./a/b/c\n");
+        mount.unmount();
+        let mut lasting = database.mount(place, &["--markers"]);
+        lasting.bash("mkdir d");
+        assert_eq!(database.cli(&["EXISTS", "d:"]), "1");
+        lasting.bash("rmdir d");
+        assert_eq!(database.cli(&["EXISTS", "d:"]), "0");
+        lasting.unmount();
+    });
+}
