@@ -78,11 +78,6 @@ impl Database {
         format!("redis://127.0.0.1:{}/{}", self.port, self.number)
     }
 
-    /// What stands behind `redis://`.
-    pub fn location(&self) -> PathBuf {
-        format!("127.0.0.1:{}/{}", self.port, self.number).into()
-    }
-
     /// Mounts it.
     pub fn mount(&self, place: &Place, options: &[&str]) -> Mount {
         Mount::of(place, Kind::Server, self.source().into(), "data", options)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{Cmd, Value as Reply, cmd};
+use redis::Value as Reply;
 
 use super::collection::{self, Deed};
 use super::known::of;
@@ -88,34 +88,22 @@ fn delete(shared: &Arc<Shared>, key: &Key, when: &When) -> Result<()> {
         Place::Element(flat, kind, part) => {
             collection::change(shared, &flat, kind, &Deed::Delete(part.bytes), when)
         }
-        Place::Whole(flat, kind) => typed(shared, &flat, Some(kind), &[of("DEL", &flat)]).map(drop),
+        Place::Whole(flat, kind) => remove_whole(shared, &flat, kind),
         Place::Collection(..) | Place::Nowhere => Ok(()),
     }
 }
 
-/// Carries out commands as one transaction where the key is of this type, or of none; whether it was there.
-///
-/// # Errors
-/// `Exists` where it is of another one.
-pub(super) fn typed(shared: &Shared, key: &[u8], kind: Option<Type>, commands: &[Cmd]) -> Result<bool> {
+/// Removes a collection, where one of this type is there.
+fn remove_whole(shared: &Shared, key: &[u8], kind: Type) -> Result<()> {
     let outcome = loop {
         let done = shared.server.ask(|session| {
             let replies = session.ask(&[of("WATCH", key), of("TYPE", key)])?;
             let found = bytes(replies.into_iter().nth(1).unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed)?);
             let found = found.and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            if found.is_none() || found != kind {
-                session.one(cmd("UNWATCH"))?;
-                return Ok(Some(match found {
-                    None => Ok(false),
-                    Some(_) => Err(strings::other_type(key)),
-                }));
+            if found != Some(kind) {
+                return session.settle_for(Ok(()));
             }
-            let deadline = session.deadline;
-            let Some(replies) = session.link()?.transact(commands.to_vec(), deadline)? else {
-                return Ok(None);
-            };
-            let refused = replies.into_iter().find_map(Result::err);
-            Ok(Some(refused.map_or(Ok(true), |error| Err(shared.refused(key)(error)))))
+            session.transact_all(&[of("DEL", key)], shared.refused(key))
         })?;
         if let Some(outcome) = done {
             break outcome;

@@ -87,13 +87,12 @@ pub(super) fn open(shared: &Shared, key: &[u8], kind: Type, part: Segment<'_>) -
 /// # Errors
 /// The server's.
 pub(super) fn page(shared: &Shared, key: &[u8], kind: Type, from: &[u8]) -> Result<Page> {
-    let page = shared.server.ask(|session| match parts(kind).page(session, key, from) {
+    shared.server.ask(|session| match parts(kind).page(session, key, from) {
         Err(Lost::Failed(error)) if error.code() == Some("WRONGTYPE") => {
             Ok(Ok(Page { parts: Vec::new(), next: None }))
         }
         page => page,
-    })?;
-    page
+    })?
 }
 
 /// What a change does to the parts of a collection.
@@ -164,28 +163,32 @@ pub(super) fn change(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, w
             })();
             let commands = match commands {
                 Ok(commands) if !commands.is_empty() => commands,
-                outcome => {
-                    session.one(cmd("UNWATCH"))?;
-                    return Ok(Some(outcome.map(drop)));
-                }
+                outcome => return session.settle_for(outcome.map(drop)),
             };
-            let deadline = session.deadline;
-            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
-            let refused = replies.into_iter().find_map(Result::err);
-            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
+            session.transact_all(&commands, shared.refused(key))
         });
         match done {
             Ok(Some(outcome)) => break outcome,
             Ok(None) => {}
-            Err(error) => break settle_lost(shared, key, kind, deed, error),
+            Err(error) => {
+                if let Some(outcome) = settle_lost(shared, key, kind, deed, error)? {
+                    break outcome;
+                }
+            }
         }
     };
     shared.doubt(key);
     outcome
 }
 
-/// After a lost answer: whether what was to be done is done.
-fn settle_lost(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, error: Error) -> Result<()> {
+/// After a lost answer: what came of it; `None` where it was not done, and can be tried again.
+fn settle_lost(
+    shared: &Shared,
+    key: &[u8],
+    kind: Type,
+    deed: &Deed<'_>,
+    error: Error,
+) -> Result<Option<Result<()>>> {
     if error.kind() != ErrorKind::Uncertain {
         return Err(error);
     }
@@ -193,10 +196,11 @@ fn settle_lost(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, error: 
         Deed::Put(part, body) if part.word == Word::None => {
             open(shared, key, kind, *part)?.is_some_and(|there| same_text(kind, &there, body))
         }
-        Deed::Put(..) => false,
+        // Who looks cannot tell it from what others add.
+        Deed::Put(..) => return Err(error),
         Deed::Delete(name) => open(shared, key, kind, Segment::plain(name))?.is_none(),
     };
-    if done { Ok(()) } else { Err(error) }
+    Ok(done.then_some(Ok(())))
 }
 
 fn same_text(kind: Type, there: &[u8], put: &[u8]) -> bool {

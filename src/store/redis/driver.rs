@@ -100,7 +100,7 @@ fn open(kind: &'static str, tls: bool, opening: &Opening) -> Result<Arc<dyn Stor
 fn ask_about_itself(server: &Server) -> Result<Vec<(&'static str, String)>> {
     let mut info = cmd("INFO");
     info.arg("everything");
-    let reply = server.ask(|session| Ok(session.ask(&[cmd("PING"), info.clone()])?))?;
+    let reply = server.ask(|session| session.ask(&[cmd("PING"), info.clone()]))?;
     let mut replies = reply.into_iter();
     if let Some(Err(error)) = replies.next() {
         return Err(super::failure::failure(server.address(), &error));

@@ -13,6 +13,9 @@ use crate::key::{Segment, Word};
 /// Fields that are asked for at once.
 const TOGETHER: usize = 500;
 
+/// Fields with their values.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// See the module.
 pub(super) struct Hashes;
 
@@ -28,11 +31,10 @@ impl Parts for Hashes {
     fn page(&self, session: &mut Session<'_>, key: &[u8], from: &[u8]) -> Result<Result<Page>, Lost> {
         let mut scan = of("HSCAN", key);
         scan.arg(if from.is_empty() { b"0" } else { from }).arg("COUNT").arg(TOGETHER);
-        let (next, pairs): (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) =
-            match redis::from_redis_value(session.one(scan)?) {
-                Ok(page) => page,
-                Err(error) => return Ok(Err(nonsense("HSCAN", &error))),
-            };
+        let (next, pairs): (Vec<u8>, Fields) = match redis::from_redis_value(session.one(scan)?) {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(nonsense("HSCAN", &error))),
+        };
         let parts = pairs.into_iter().map(|(name, value)| (name, value.len() as u64)).collect();
         Ok(Ok(Page { parts, next: Some(next).filter(|next| next != b"0") }))
     }

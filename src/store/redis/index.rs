@@ -24,6 +24,8 @@ use crate::store::version::Tag;
 
 /// How long keys are believed that the server does not tell of.
 const UNTOLD: Duration = Duration::from_secs(1);
+/// So often a key is asked about that others change in the meantime.
+const ROUNDS: usize = 3;
 /// Keys that are asked about at once.
 const TOGETHER: usize = 1000;
 
@@ -134,25 +136,26 @@ impl Index {
         below: Option<&[u8]>,
     ) -> Result<(Option<Known>, bool)> {
         let mut state = self.known(server, restriction)?;
-        loop {
+        for _ in 0..ROUNDS {
             let doubtful: Vec<_> = state
                 .doubtful
                 .keys()
                 .filter(|doubtful| {
-                    key == Some(doubtful) || below.is_some_and(|below| doubtful.starts_with(below))
+                    key == Some(&***doubtful) || below.is_some_and(|below| doubtful.starts_with(below))
                 })
                 .take(TOGETHER)
                 .cloned()
                 .collect();
             if doubtful.is_empty() {
-                let known = key.and_then(|key| state.keys.get(key)).cloned();
-                let any = below.is_some_and(|below| state.starting_with(below).next().is_some());
-                return Ok((known, any));
+                break;
             }
             drop(state);
             self.ask_again(server, restriction, &doubtful)?;
             state = self.known(server, restriction)?;
         }
+        let known = key.and_then(|key| state.keys.get(key)).cloned();
+        let any = below.is_some_and(|below| state.starting_with(below).next().is_some());
+        Ok((known, any))
     }
 
     /// Asks about all doubtful keys; tells which of them show otherwise now.
@@ -161,13 +164,14 @@ impl Index {
     /// The server's.
     pub(super) fn settle(&self, server: &Server, restriction: &Restriction) -> Result<Vec<Turned>> {
         let mut turned = Vec::new();
-        loop {
-            let doubtful: Vec<_> = self.state.lock().doubtful.keys().take(TOGETHER).cloned().collect();
-            if doubtful.is_empty() {
-                return Ok(turned);
-            }
+        // Those there are now: who changes keys all the time would keep this busy for good.
+        let mut doubtful: Vec<_> = self.state.lock().doubtful.keys().cloned().collect();
+        while !doubtful.is_empty() {
+            let later = doubtful.split_off(doubtful.len().min(TOGETHER));
             turned.extend(self.ask_again(server, restriction, &doubtful)?);
+            doubtful = later;
         }
+        Ok(turned)
     }
 
     /// Hands out keys from `from` on, as [`Kv::scan`](crate::store::flat::Kv::scan) does; none is doubtful.
@@ -221,6 +225,13 @@ impl Index {
     /// The type of a key, as far as it is known.
     pub(super) fn kind(&self, key: &[u8]) -> Option<Type> {
         self.state.lock().keys.get(key).map(|known| known.kind)
+    }
+
+    /// The length of the string at a key, or 0 where there is none; `None` where nobody knows.
+    pub(super) fn size(&self, key: &[u8]) -> Option<u64> {
+        let state = self.state.lock();
+        let known = matches!(state.phase, Phase::Known(_)) && state.told;
+        known.then(|| state.keys.get(key).map_or(0, |known| known.size))
     }
 
     /// The last change of any key.
@@ -277,7 +288,7 @@ impl Index {
         loop {
             let changes = self.state.lock().changes;
             let scan = restriction.scan(&cursor, TOGETHER);
-            let (next, keys) = server.ask(|session| session.one(scan.clone()))?.into_page()?;
+            let (next, keys) = page(server.ask(|session| session.one(scan.clone()))?)?;
             let keys: Vec<Box<[u8]>> = keys.into_iter().filter(|key| restriction.has(key)).collect();
             let found = ask_about(server, &keys)?;
             let mut state = self.state.lock();
@@ -286,7 +297,7 @@ impl Index {
             }
             for (key, known) in keys.iter().zip(found) {
                 // A change that was told meanwhile may be newer than the answer.
-                if !state.doubtful.get(key).is_some_and(|number| *number > changes) {
+                if state.doubtful.get(key).is_none_or(|number| *number <= changes) {
                     state.set(key, known);
                 }
             }
@@ -311,16 +322,18 @@ impl Index {
         let mut state = self.state.lock();
         for (key, known) in keys.iter().zip(found) {
             let known = known.filter(|_| restriction.has(key));
-            if state.doubtful.get(key).is_some_and(|number| *number <= changes) {
+            let Some(number) = state.doubtful.get(key).copied() else { continue };
+            // It is newer than what was known before. Where a change was told after the question, it stays doubtful.
+            if number <= changes {
                 state.doubtful.remove(key);
-                let before = state.keys.get(key).map(|known| known.kind);
-                let now = known.as_ref().map(|known| known.kind);
-                if matches!(state.phase, Phase::Known(_) | Phase::Finding) {
-                    state.settle(key, known);
-                }
-                if before != now {
-                    turned.push(Turned { key: key.clone(), before, now });
-                }
+            }
+            let before = state.keys.get(key).map(|known| known.kind);
+            let now = known.as_ref().map(|known| known.kind);
+            if matches!(state.phase, Phase::Known(_) | Phase::Finding) {
+                state.settle(key, known);
+            }
+            if before != now {
+                turned.push(Turned { key: key.clone(), before, now });
             }
         }
         Ok(turned)
@@ -338,17 +351,13 @@ fn ask_about(server: &Server, keys: &[Box<[u8]>]) -> Result<Vec<Option<Known>>> 
     Ok(replies.chunks(QUESTIONS).map(|replies| answer(replies, now)).collect())
 }
 
-/// A page of a `SCAN`.
-trait IntoPage {
-    fn into_page(self) -> Result<(Vec<u8>, Vec<Box<[u8]>>)>;
-}
+/// A page of a `SCAN`: where the next one begins, and keys.
+type KeyPage = (Vec<u8>, Vec<Box<[u8]>>);
 
-impl IntoPage for Value {
-    fn into_page(self) -> Result<(Vec<u8>, Vec<Box<[u8]>>)> {
-        let (cursor, keys): (Vec<u8>, Vec<Vec<u8>>) = redis::from_redis_value(self)
-            .map_err(|error| Error::new(ErrorKind::Io, format!("SCAN: {error}")))?;
-        Ok((cursor, keys.into_iter().map(Vec::into_boxed_slice).collect()))
-    }
+fn page(reply: Value) -> Result<KeyPage> {
+    let (cursor, keys): (Vec<u8>, Vec<Vec<u8>>) = redis::from_redis_value(reply)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("SCAN: {error}")))?;
+    Ok((cursor, keys.into_iter().map(Vec::into_boxed_slice).collect()))
 }
 
 impl State {

@@ -50,8 +50,23 @@ pub(super) struct Link {
 pub(super) enum Lost {
     /// The connection was lost: the commands may have been carried out, or not.
     Connection(RedisError),
-    /// The client did not understand.
+    /// The server refused, or the client did not understand.
     Failed(RedisError),
+    /// What was to be sent could not be read; nothing is done.
+    Here(Error),
+}
+
+/// The commands of a transaction, each made when it is sent, so that long ones take the memory of one.
+pub(super) struct Plan<'p> {
+    pub count: usize,
+    pub command: &'p dyn Fn(usize) -> Result<Cmd>,
+}
+
+fn reply_of(value: Value) -> Reply {
+    match value {
+        Value::ServerError(refusal) => Err(refusal.into()),
+        value => Ok(value),
+    }
 }
 
 impl Link {
@@ -89,7 +104,7 @@ impl Link {
         self.limit(deadline)?;
         let replies = self.send_all(commands).and_then(|sent| (0..sent).map(|_| self.reply()).collect());
         self.take_in_pushes();
-        replies.map_err(|error| if is_lost(&error) { Lost::Connection(error) } else { Lost::Failed(error) })
+        replies.map_err(Lost::of)
     }
 
     /// Sends commands in pieces, so that long ones take the memory of one; answers how many there were.
@@ -114,31 +129,42 @@ impl Link {
         loop {
             match self.connection.recv_response()? {
                 Value::Push { .. } => {}
-                Value::ServerError(refusal) => return Ok(Err(refusal.into())),
-                value => return Ok(Ok(value)),
+                value => return Ok(reply_of(value)),
             }
         }
     }
 
-    /// As [`Link::ask`], in one transaction; `None` where a key that is watched has changed.
+    /// Carries out a plan in one transaction; `None` where a key that is watched has changed.
     pub(super) fn transact(
         &mut self,
-        commands: impl IntoIterator<Item = Cmd>,
+        plan: &Plan<'_>,
         deadline: Deadline,
     ) -> Result<Option<Vec<Reply>>, Lost> {
-        let commands: Vec<Cmd> = commands.into_iter().collect();
-        let queued = commands.len();
-        let all = std::iter::once(cmd("MULTI")).chain(commands).chain(std::iter::once(cmd("EXEC")));
-        let mut replies = self.ask(all, deadline)?;
-        // A command that is refused before it is queued has the server drop all of them.
-        if let Some(refused) = replies.iter().take(queued + 1).position(Result::is_err) {
-            return Err(Lost::Failed(match replies.swap_remove(refused) {
-                Err(error) => error,
-                Ok(_) => return Ok(None),
-            }));
+        self.limit(deadline)?;
+        let mut failed = None;
+        let queued = (0..plan.count).map_while(|index| match (plan.command)(index) {
+            Ok(command) => Some(command),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let sent = self.send_all(std::iter::once(cmd("MULTI")).chain(queued));
+        if let Some(error) = failed {
+            // Without EXEC nothing is done; the connection is given up in the middle.
+            return Err(Lost::Here(error));
         }
-        match replies.pop() {
-            Some(Ok(Value::Array(done))) => Ok(Some(done.into_iter().map(Value::extract_error).collect())),
+        let sent = sent.and_then(|sent| Ok(sent + self.send_all([cmd("EXEC")])?));
+        let replies = sent.and_then(|sent| (0..sent).map(|_| self.reply()).collect::<RedisResult<Vec<_>>>());
+        self.take_in_pushes();
+        let mut replies = replies.map_err(Lost::of)?;
+        let done = replies.pop();
+        // A command that is refused before it is queued has the server drop all of them.
+        if let Some(error) = replies.into_iter().find_map(Result::err) {
+            return Err(Lost::Failed(error));
+        }
+        match done {
+            Some(Ok(Value::Array(done))) => Ok(Some(done.into_iter().map(reply_of).collect())),
             Some(Ok(_)) | None => Ok(None),
             Some(Err(error)) => Err(Lost::Failed(error)),
         }
@@ -209,6 +235,10 @@ impl Drop for Link {
 }
 
 impl Lost {
+    fn of(error: RedisError) -> Lost {
+        if is_lost(&error) { Lost::Connection(error) } else { Lost::Failed(error) }
+    }
+
     /// The failure of `what`: whether it was done is not known where the connection was lost.
     pub(super) fn about(&self, what: impl std::fmt::Display) -> Error {
         match self {
@@ -216,6 +246,7 @@ impl Lost {
                 Error::new(ErrorKind::TimedOut, format!("{what}: no answer before the deadline (--timeout)"))
             }
             Lost::Connection(error) | Lost::Failed(error) => failure(what, error),
+            Lost::Here(error) => error.clone(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::place::Place;
 use super::shared::{Shared, bytes, number, shown};
 use super::types::Type;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, Word};
+use crate::key::{Key, Segment, Word};
 use crate::store::flat::Keys;
 
 /// Keys of one transaction at most.
@@ -116,8 +116,7 @@ fn move_keys(
                 None
             };
             if let Some(error) = refused {
-                session.one(cmd("UNWATCH"))?;
-                return Ok(Some(Err(error)));
+                return session.settle_for(Err(error));
             }
             let mut commands: Vec<Cmd> = Vec::with_capacity(below.len() + 2);
             if from.is_some() {
@@ -129,10 +128,7 @@ fn move_keys(
                 }
             }
             commands.extend(below.iter().map(|(from, to)| rename_command(from, to)));
-            let deadline = session.deadline;
-            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
-            let refused = replies.into_iter().find_map(Result::err);
-            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(&old)(error)))))
+            session.transact_all(&commands, shared.refused(&old))
         });
         match done {
             Ok(Some(outcome)) => break outcome,
@@ -172,7 +168,7 @@ fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], re
         return Err(ErrorKind::Invalid.into());
     };
     let outcome = loop {
-        let done = shared.server.ask(|session| {
+        let done = shared.server.ask_once(|session| {
             let questions = [of("WATCH", key), get_old.clone(), get_new.clone()];
             let mut replies = session.ask(&questions)?.into_iter().skip(1);
             let mut file = || parts.file(replies.next().and_then(Result::ok).unwrap_or(Reply::Nil));
@@ -183,25 +179,30 @@ fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], re
                 if there.is_some() && !replace {
                     return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(new))));
                 }
-                let target = crate::key::Segment::plain(new);
+                let target = Segment::plain(new);
                 let mut commands = parts.put(key, target, &bytes, there.is_some(), 0)?;
                 commands.push(parts.delete(key, old, 0)?);
                 Ok(commands)
             })();
             let commands = match commands {
                 Ok(commands) => commands,
-                Err(error) => {
-                    session.one(cmd("UNWATCH"))?;
-                    return Ok(Some(Err(error)));
-                }
+                Err(error) => return session.settle_for(Err(error)),
             };
-            let deadline = session.deadline;
-            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
-            let refused = replies.into_iter().find_map(Result::err);
-            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
-        })?;
-        if let Some(outcome) = done {
-            break outcome;
+            session.transact_all(&commands, shared.refused(key))
+        });
+        match done {
+            Ok(Some(outcome)) => break outcome,
+            Ok(None) => {}
+            // The answer was lost: it is done where the old name is gone and the new one is there.
+            Err(error) if error.kind() == ErrorKind::Uncertain => {
+                let there = |name| super::collection::open(shared, key, kind, Segment::plain(name));
+                match (there(old)?, there(new)?) {
+                    (None, Some(_)) => break Ok(()),
+                    (Some(_), _) => {}
+                    (None, None) => break Err(error),
+                }
+            }
+            Err(error) => break Err(error),
         }
     };
     shared.doubt(key);

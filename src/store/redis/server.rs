@@ -1,19 +1,21 @@
 //! A server, asked by many threads at once: a few connections, which are made again when they are lost (§8.2).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use redis::Cmd;
+use redis::{Cmd, cmd};
 
 use super::address::Address;
 use super::failure::{failure, is_loading};
-use super::link::{Link, Lost, Reply};
-use crate::env::Deadline;
+use super::link::{Link, Lost, Plan, Reply};
+use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Connections at most. Each is used by one thread at a time, from the question to the answer.
 const LINKS: usize = 8;
+/// After so long a connection is asked first whether it is there.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long is waited before something is tried once more.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -36,6 +38,8 @@ struct Slot {
     link: Option<Link>,
     /// How many connections were here.
     made: u64,
+    /// When it was last used.
+    used: Option<Instant>,
 }
 
 /// Which connection: another one in its place is not it.
@@ -95,9 +99,9 @@ impl Server {
     pub(super) fn ask<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Result<T, Lost>) -> Result<T> {
         let deadline = Deadline::after(self.timeout);
         loop {
-            match self.session(deadline).and_then(|mut session| Ok(session.give_up_if_lost(&mut work))) {
+            match self.session(deadline).map(|mut session| session.give_up_if_lost(&mut work)) {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(lost @ Lost::Failed(_))) => return Err(lost.about(&self.address)),
+                Ok(Err(lost @ (Lost::Failed(_) | Lost::Here(_)))) => return Err(lost.about(&self.address)),
                 Ok(Err(lost @ Lost::Connection(_))) if deadline.passed() => {
                     return Err(lost.about(&self.address));
                 }
@@ -126,7 +130,7 @@ impl Server {
             match outcome {
                 Ok(Ok(Some(answer))) => return Ok(answer),
                 Ok(Ok(None)) => return Err(ErrorKind::Uncertain.into()),
-                Ok(Err(lost @ Lost::Failed(_))) => return Err(lost.about(&self.address)),
+                Ok(Err(lost @ (Lost::Failed(_) | Lost::Here(_)))) => return Err(lost.about(&self.address)),
                 Ok(Err(lost @ Lost::Connection(_))) => {
                     let sentence = lost.about(&self.address).to_string();
                     return Err(Error::new(ErrorKind::Uncertain, sentence));
@@ -140,7 +144,7 @@ impl Server {
     /// Asks on the connection that something was read through.
     ///
     /// # Errors
-    /// `Stale` where it was lost.
+    /// `Stale` where it is gone; `Uncertain` where it was lost by this.
     pub(super) fn ask_on<T>(
         &self,
         which: Which,
@@ -153,8 +157,8 @@ impl Server {
         }
         let mut session = Session { slot, server: self, which, deadline };
         session.give_up_if_lost(work).map_err(|lost| match lost {
-            Lost::Connection(_) => ErrorKind::Stale.into(),
-            Lost::Failed(_) => lost.about(&self.address),
+            Lost::Connection(_) => Error::new(ErrorKind::Uncertain, lost.about(&self.address).to_string()),
+            Lost::Failed(_) | Lost::Here(_) => lost.about(&self.address),
         })
     }
 
@@ -174,6 +178,12 @@ impl Server {
                 (index, slot)
             }
         };
+        let idle = slot.used.is_some_and(|used| used.elapsed() > IDLE);
+        slot.used = Some(env::instant());
+        // One that nobody used for a while may be gone without a word, and then nobody knows what became of a command.
+        if idle && slot.link.as_mut().is_some_and(|link| link.ask([cmd("PING")], deadline).is_err()) {
+            slot.link = None;
+        }
         if slot.link.is_none() {
             slot.link = Some(Link::open(&self.address, deadline)?);
             self.reconnected.fetch_add(u64::from(slot.made > 0), Ordering::Relaxed);
@@ -217,11 +227,43 @@ impl Session<'_> {
         replies.pop().unwrap_or(Ok(redis::Value::Nil)).map_err(Lost::Failed)
     }
 
+    /// Carries out commands in one transaction: `None` where a key that is watched has changed, else what came of it.
+    pub(super) fn transact(
+        &mut self,
+        plan: &Plan<'_>,
+        refused: impl FnOnce(redis::RedisError) -> Error,
+    ) -> Result<Option<Result<()>>, Lost> {
+        let deadline = self.deadline;
+        let Some(replies) = self.link()?.transact(plan, deadline)? else { return Ok(None) };
+        let first = replies.into_iter().find_map(Result::err);
+        Ok(Some(first.map_or(Ok(()), |error| Err(refused(error)))))
+    }
+
+    /// As [`Session::transact`], of commands that are made already.
+    pub(super) fn transact_all(
+        &mut self,
+        commands: &[Cmd],
+        refused: impl FnOnce(redis::RedisError) -> Error,
+    ) -> Result<Option<Result<()>>, Lost> {
+        self.transact(&Plan { count: commands.len(), command: &|index| Ok(commands[index].clone()) }, refused)
+    }
+
+    /// Gives up what is watched; an outcome that needs no transaction.
+    pub(super) fn settle_for<T>(&mut self, outcome: T) -> Result<Option<T>, Lost> {
+        self.one(cmd("UNWATCH"))?;
+        Ok(Some(outcome))
+    }
+
     fn give_up_if_lost<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Lost>) -> Result<T, Lost> {
-        // What the client did not understand leaves it somewhere in the middle of an answer, too.
-        work(self).inspect_err(|lost| {
-            if matches!(lost, Lost::Connection(_)) {
-                self.slot.link = None;
+        work(self).inspect_err(|lost| match lost {
+            Lost::Connection(_) | Lost::Here(_) => self.slot.link = None,
+            // Keys may be watched still.
+            Lost::Failed(_) => {
+                let deadline = self.deadline;
+                let unwatched = self.slot.link.as_mut().map(|link| link.ask([cmd("UNWATCH")], deadline));
+                if !matches!(unwatched, Some(Ok(_))) {
+                    self.slot.link = None;
+                }
             }
         })
     }

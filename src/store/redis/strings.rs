@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use redis::{Cmd, Value as Reply, cmd};
+use redis::{Cmd, Value as Reply};
 use smallvec::SmallVec;
 
 use super::known::of;
-use super::link::{Followed, Lost};
+use super::link::{Followed, Lost, Plan};
 use super::server::{Session, Which};
 use super::shared::{Shared, bytes, shown};
 use super::types::Type;
@@ -174,7 +174,8 @@ impl Value for Long {
             let read = self
                 .shared
                 .server
-                .ask_on(self.base.which, |session| session.one(get_range(&self.key, at, piece)))?;
+                .ask_on(self.base.which, |session| session.one(get_range(&self.key, at, piece)))
+                .map_err(|error| if error.kind() == ErrorKind::Uncertain { self.stale() } else { error })?;
             let read = bytes(read).unwrap_or_default();
             // A change is told before the reply that it is in.
             if !self.base.followed.is_current() || read.len() as u64 != piece {
@@ -202,12 +203,17 @@ impl Value for Long {
 /// # Errors
 /// `Exists` by [`When::Absent`], `Stale` by [`When::Current`]; where another type is there, `Exists`.
 pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result<()> {
+    let short = body.len() <= PIECE;
     let outcome = match when {
-        When::Absent if body.len() <= PIECE => put_new(shared, key, body),
-        When::Always if body.len() <= PIECE => put_over(shared, key, body),
+        When::Absent if short => put_new(shared, key, body),
+        // The server answers the old string, which is not to be a long one.
+        When::Always if short && shared.index.size(key).is_some_and(|size| size <= PIECE) => {
+            put_over(shared, key, body)
+        }
         _ => match continued(body, when)? {
-            Some(there) => guarded(shared, key, when, &|| rest(key, body, there)),
-            None => guarded(shared, key, when, &|| pieces(key, body)),
+            Some(there) => put_rest(shared, key, body, there, when),
+            None if body.beginning().is_some() => put_whole(shared, key, &body.brought_down()?, when),
+            None => put_whole(shared, key, body, when),
         },
     };
     shared.doubt(key);
@@ -220,13 +226,80 @@ pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> R
 /// `Stale` by [`When::Current`].
 pub(super) fn delete(shared: &Shared, key: &[u8], when: &When) -> Result<()> {
     let when = if *when == When::Absent { &When::Always } else { when };
-    let outcome = guarded(shared, key, when, &|| Ok(vec![of("DEL", key)]));
+    let plan = Plan { count: 1, command: &|_| Ok(of("DEL", key)) };
+    let is_done = || Ok(length(shared, key)?.is_none());
+    let outcome = guarded(shared, key, when, &plan, &is_done);
     shared.doubt(key);
     match outcome {
         // There is no string then.
         Err(error) if error.kind() == ErrorKind::Exists && *when == When::Always => Ok(()),
         outcome => outcome,
     }
+}
+
+/// All bytes, in pieces.
+fn put_whole(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result<()> {
+    let plan = Plan {
+        count: body.len().div_ceil(PIECE).max(1) as usize,
+        command: &|index| {
+            let piece = piece(body, index as u64 * PIECE)?;
+            let mut command = of(if index == 0 { "SET" } else { "APPEND" }, key);
+            command.arg(piece);
+            if index == 0 {
+                command.arg("KEEPTTL");
+            }
+            Ok(command)
+        },
+    };
+    guarded(shared, key, when, &plan, &|| ends_with(shared, key, body, 0))
+}
+
+/// All but the first `there` bytes, which the string has already.
+fn put_rest(shared: &Shared, key: &[u8], body: &Payload, there: u64, when: &When) -> Result<()> {
+    let plan = Plan {
+        count: (body.len() - there).div_ceil(PIECE) as usize,
+        command: &|index| {
+            let at = there + index as u64 * PIECE;
+            let mut command = of("SETRANGE", key);
+            command.arg(at).arg(piece(body, at)?);
+            Ok(command)
+        },
+    };
+    guarded(shared, key, when, &plan, &|| ends_with(shared, key, body, there))
+}
+
+/// The bytes of a payload from here on, as many as one command has.
+fn piece(body: &Payload, at: u64) -> Result<Vec<u8>> {
+    let mut piece = vec![0; PIECE.min(body.len() - at) as usize];
+    body.read(at, &mut piece)?;
+    Ok(piece)
+}
+
+/// Whether the string is as long as the payload, and the same from here on.
+fn ends_with(shared: &Shared, key: &[u8], body: &Payload, from: u64) -> Result<bool> {
+    let mut at = from;
+    if length(shared, key)? != Some(body.len()) {
+        return Ok(false);
+    }
+    while at < body.len() {
+        let expected = piece(body, at)?;
+        let range = get_range(key, at, expected.len() as u64);
+        if bytes(shared.server.ask(|session| session.one(range.clone()))?) != Some(expected) {
+            return Ok(false);
+        }
+        at += PIECE;
+    }
+    Ok(true)
+}
+
+/// How long the string is; `None` where there is nothing.
+fn length(shared: &Shared, key: &[u8]) -> Result<Option<u64>> {
+    let questions = [of("EXISTS", key), of("STRLEN", key)];
+    let replies = shared.server.ask(|session| session.ask(&questions))?;
+    Ok(match replies.as_slice() {
+        [Ok(Reply::Int(1)), Ok(Reply::Int(length))] => Some(*length as u64),
+        _ => None,
+    })
 }
 
 /// How many bytes of the string that is there stay as they are, where what follows is put in their place.
@@ -266,8 +339,15 @@ fn put_over(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
     }
 }
 
-/// Carries out commands as one transaction where the condition holds; nothing between can change the key unnoticed.
-fn guarded(shared: &Shared, key: &[u8], when: &When, commands: &dyn Fn() -> Result<Vec<Cmd>>) -> Result<()> {
+/// Carries out a plan as one transaction where the condition holds; nothing between can change the key unnoticed. After a
+/// lost answer `is_done` tells whether it was done.
+fn guarded(
+    shared: &Shared,
+    key: &[u8],
+    when: &When,
+    plan: &Plan<'_>,
+    is_done: &dyn Fn() -> Result<bool>,
+) -> Result<()> {
     let base = match when {
         When::Current(version) => shared.long_ones.find(version),
         _ => None,
@@ -278,9 +358,7 @@ fn guarded(shared: &Shared, key: &[u8], when: &When, commands: &dyn Fn() -> Resu
             let kind = replies.into_iter().nth(1).unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed)?;
             let kind = bytes(kind).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
             let holds = match (kind, when, &base) {
-                (None | Some(Type::String | Type::Other), When::Always, _) | (None, When::Absent, _) => {
-                    Ok(())
-                }
+                (None | Some(Type::String), When::Always, _) | (None, When::Absent, _) => Ok(()),
                 // A change is told before the reply to what was asked after it.
                 (Some(Type::String), When::Current(_), Some(base)) => match base {
                     Some(base) if base.followed.is_current() => Ok(()),
@@ -295,64 +373,28 @@ fn guarded(shared: &Shared, key: &[u8], when: &When, commands: &dyn Fn() -> Resu
                 (Some(Type::String), When::Absent, _) => Err(exists(key)),
                 (Some(_), When::Always | When::Absent, _) => Err(other_type(key)),
             };
-            let commands = match holds.and_then(|()| commands()) {
-                Ok(commands) => commands,
-                Err(error) => {
-                    session.one(cmd("UNWATCH"))?;
-                    return Ok(Some(Err(error)));
-                }
-            };
-            let deadline = session.deadline;
-            let Some(replies) = session.link()?.transact(commands, deadline)? else { return Ok(None) };
-            let refused = replies.into_iter().find_map(Result::err);
-            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
+            match holds {
+                Ok(()) => session.transact(plan, shared.refused(key)),
+                Err(error) => session.settle_for(Err(error)),
+            }
         };
         let done = match &base {
-            Some(Some(base)) => shared.server.ask_on(base.which, attempt)?,
+            Some(Some(base)) => shared.server.ask_on(base.which, attempt),
             Some(None) => return Err(stale(key)),
-            None => shared.server.ask(attempt)?,
+            None => shared.server.ask_once(attempt),
         };
-        // Where it changed between look and transaction, it is looked at once more.
-        if let Some(outcome) = done {
-            return outcome;
+        match done {
+            Ok(Some(outcome)) => return outcome,
+            // It changed between look and transaction: looked at once more.
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Uncertain => {
+                if is_done()? {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
-}
-
-/// The commands that make the string, in pieces.
-fn pieces(key: &[u8], body: &Payload) -> Result<Vec<Cmd>> {
-    let mut first = of("SET", key);
-    let mut commands = Vec::new();
-    body.pieces(&mut |piece| {
-        if commands.is_empty() {
-            first.arg(piece).arg("KEEPTTL");
-            commands.push(std::mem::take(&mut first));
-        } else {
-            let mut append = of("APPEND", key);
-            append.arg(piece);
-            commands.push(append);
-        }
-        Ok(())
-    })?;
-    if commands.is_empty() {
-        first.arg(&b""[..]).arg("KEEPTTL");
-        commands.push(first);
-    }
-    Ok(commands)
-}
-
-/// The commands that put all but the first `there` bytes, which the string has already.
-fn rest(key: &[u8], body: &Payload, there: u64) -> Result<Vec<Cmd>> {
-    let (mut commands, mut at) = (Vec::new(), there);
-    while at < body.len() {
-        let mut piece = vec![0; PIECE.min(body.len() - at) as usize];
-        body.read(at, &mut piece)?;
-        let mut command = of("SETRANGE", key);
-        command.arg(at).arg(&piece);
-        commands.push(command);
-        at += piece.len() as u64;
-    }
-    Ok(commands)
 }
 
 fn set(key: &[u8], body: &Payload) -> Result<Cmd> {

@@ -1,7 +1,7 @@
 //! A collection as one file of JSON, for programs that want all of it (`key%hash.json`): an object of a hash's fields or of
 //! a sorted set's scores, a list of elements or members, an object of a stream's entries.
 
-use redis::{Cmd, Value as Reply, cmd};
+use redis::{Cmd, Value as Reply};
 use serde_json::{Map, Number, Value as Json};
 
 use super::hash::nonsense;
@@ -98,7 +98,7 @@ fn numbers(json: Json) -> Json {
 pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &When) -> Result<()> {
     let making = commands(key, kind, body)?;
     let outcome = loop {
-        let done = shared.server.ask(|session| {
+        let done = shared.server.ask_once(|session| {
             let questions = [of("WATCH", key), of("TYPE", key), of("PTTL", key), all_of(key, kind)];
             let mut replies = session.ask(&questions)?.into_iter().skip(1);
             let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
@@ -118,8 +118,7 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
                 _ => None,
             };
             if let Some(error) = refused {
-                session.one(cmd("UNWATCH"))?;
-                return Ok(Some(Err(error)));
+                return session.settle_for(Err(error));
             }
             let mut all = vec![of("DEL", key)];
             all.extend(making.iter().cloned());
@@ -128,13 +127,19 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
                 expire.arg(left);
                 all.push(expire);
             }
-            let deadline = session.deadline;
-            let Some(replies) = session.link()?.transact(all, deadline)? else { return Ok(None) };
-            let refused = replies.into_iter().find_map(Result::err);
-            Ok(Some(refused.map_or(Ok(()), |error| Err(shared.refused(key)(error)))))
-        })?;
-        if let Some(outcome) = done {
-            break outcome;
+            session.transact_all(&all, shared.refused(key))
+        });
+        match done {
+            Ok(Some(outcome)) => break outcome,
+            Ok(None) => {}
+            // The answer was lost: where it is not there, it is put once more.
+            Err(error) if error.kind() == ErrorKind::Uncertain => {
+                let json = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).ok();
+                if open(shared, key, kind)?.and_then(|there| json(&there)) == json(body) {
+                    break Ok(());
+                }
+            }
+            Err(error) => break Err(error),
         }
     };
     shared.doubt(key);
