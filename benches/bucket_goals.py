@@ -102,20 +102,15 @@ REASONS = {
         "that the server takes its hashes on as well; the program without a mount sends what it has in memory."
     ),
     "write: rate ÷ best peer's": (
-        "as above, for the file: s3fs has one too, and sends it when it is whole. Runs gave 0.9 to 1.24; the more is going on "
+        "as above, for the file: s3fs has one too, and sends it when it is whole. Runs gave 1.0 to 1.3; the more is going on "
         "beside it, the less."
     ),
     "read: rate ÷ object_store's": (
         "the bytes go through the daemon and FUSE to the reader: two copies more, on two processors that the server needs as "
-        "well. Where it had one to itself, 1 GiB was read at 1.1."
+        "well. Runs gave 0.8 to 1.3."
     ),
     "rm -r: rate ÷ best peer's": (
-        "a removal is one request, as a peer's is; eight at a time runs gave 0.96 to 1.8, since a thousand of them take a tenth of a "
-        "second."
-    ),
-    "read: rate ÷ best peer's": (
-        "measured before replies were put together in memory that is kept, which made long reads 1.7 times as fast; a run of "
-        "this section alone after it gave 1.26 (and 0.81 of object_store's, write 1.13 and 0.81)."
+        "a removal is one request, as s3fs's is. Runs gave 0.9 to 1.8."
     ),
 }
 

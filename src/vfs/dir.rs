@@ -59,6 +59,11 @@ pub type Taker<'a> = dyn FnMut(Given<'_>) -> bool + 'a;
 
 /// Offsets 0 and 1 are `.` and `..`.
 const DOTS: u64 = 2;
+/// Of so many inodes in the kernel on, a reply has attributes for few names: each name that comes with them is one more,
+/// which the kernel keeps until it needs the memory, and `find` asks for none of them.
+pub(super) const CROWDED: usize = 1 << 16;
+/// How many names that is. It is enough for the kernel to see whether somebody looks at them, and asks for more then.
+pub(super) const FEW: usize = 16;
 /// So many earlier positions are kept; with more, every second is dropped.
 const MARKS_MOST: usize = 256;
 
@@ -152,9 +157,12 @@ impl Vfs {
             *directory = self.directory_handle(directory.ino)?;
         }
         self.follow(&mut directory)?;
+        let mut left = if attributes && self.table.lock().len() >= CROWDED { FEW } else { usize::MAX };
         let mut given = false;
         let outcome = self.read_from(&mut directory, offset, attributes, &mut |entry| {
-            let taken = take(entry);
+            let counts = entry.attr.is_some();
+            let taken = left > 0 && take(entry);
+            left -= usize::from(taken && counts);
             given |= taken;
             taken
         });

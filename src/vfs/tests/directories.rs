@@ -193,3 +193,34 @@ fn promise_1_8_a_piece_is_looked_up_without_listing_all_that_comes_before() {
         assert!(!rig.exists(&name[1..]), "{name}");
     }
 }
+
+#[test]
+fn promise_2_6_a_crowded_kernel_is_given_few_attributes_a_reply() {
+    let rig = Rig::new();
+    let many = crate::vfs::dir::CROWDED;
+    for number in 0..many {
+        rig.foreign_put(&format!("many/{number}"), b"");
+    }
+    for number in 0..100 {
+        rig.foreign_put(&format!("few/{number:02}"), b"");
+    }
+    let (first, second) = (rig.look("many").unwrap(), rig.look("few").unwrap());
+    let all = rig.vfs.opendir(first.ino).unwrap();
+    assert_eq!(rig.names_from(all, 0, usize::MAX, true).0.len(), many + 2, "while there is room, all");
+    let handle = rig.vfs.opendir(second.ino).unwrap();
+    let (mut names, mut offset) = (Vec::new(), 0);
+    loop {
+        let (more, offsets) = rig.names_from(handle, offset, usize::MAX, true);
+        let Some(last) = offsets.last() else { break };
+        assert!(more.len() <= crate::vfs::dir::FEW + 2, "{}", more.len());
+        offset = *last;
+        names.extend(more);
+    }
+    assert_eq!((names.len(), names.last().map(String::as_str)), (102, Some("99")));
+    let plain = rig.vfs.opendir(second.ino).unwrap();
+    assert_eq!(
+        rig.names_from(plain, 0, usize::MAX, false).0.len(),
+        102,
+        "names alone cost the kernel nothing"
+    );
+}
