@@ -143,6 +143,10 @@ pub struct MountFlags {
     #[arg(long, help_heading = "How a service is reached")]
     markers: bool,
 
+    /// Fail fsync where a server does not tell that what was put is on its disk (Redis 7.2 with an append-only file does)
+    #[arg(long, help_heading = "When it is stored")]
+    require_aof: bool,
+
     /// Let other users look; as an ordinary user only where /etc/fuse.conf says user_allow_other
     #[arg(long, help_heading = "Whose it is")]
     allow_other: bool,
@@ -217,6 +221,7 @@ impl MountFlags {
         service.attrs_style = self.attrs_style.unwrap_or(service.attrs_style);
         service.password_file = self.password_file.or(service.password_file.take());
         service.markers |= self.markers;
+        service.require_aof |= self.require_aof;
         spec.scratch = self.scratch.or(spec.scratch);
         spec.exclusive = self.excl.unwrap_or(spec.exclusive);
         Ok(spec.absolute(&working_folder()?))

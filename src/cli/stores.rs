@@ -24,8 +24,12 @@ impl Stores {
             let sentence = format!("no kind of store is called {kind:?}; {}", known_kinds());
             Failure::Failed(Error::new(ErrorKind::Invalid, sentence))
         })?;
-        let rows: Vec<Vec<String>> =
-            properties(driver).into_iter().map(|(name, value)| vec![format!("  {name}"), value]).collect();
+        let rights = driver.rights.map(|rights| ("a user needs", rights.to_owned()));
+        let rows: Vec<Vec<String>> = properties(driver)
+            .into_iter()
+            .chain(rights)
+            .map(|(name, value)| vec![format!("  {name}"), value])
+            .collect();
         Ok(output::print(format_args!("{}: {}\n\n{}", driver.kind, driver.about, output::columns(&rows)))?)
     }
 }

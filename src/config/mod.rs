@@ -187,6 +187,7 @@ const OPTIONS: &[&str] = &[
     "anonymous",
     "password-file=",
     "markers",
+    "require-aof",
 ];
 
 impl MountSpec {
@@ -266,6 +267,7 @@ impl MountSpec {
             ("anonymous", None) => self.service.anonymous = true,
             ("password_file", Some(value)) => self.service.password_file = Some(value.into()),
             ("markers", None) => self.service.markers = true,
+            ("require_aof", None) => self.service.require_aof = true,
             (name, _) if PASSED.contains(&name) || option.starts_with("x-") || option.is_empty() => {}
             _ => {
                 let sentence = format!(

@@ -207,6 +207,7 @@ impl Place {
             let for_servers = Service {
                 password_file: spec.service.password_file.clone(),
                 markers: spec.service.markers,
+                require_aof: spec.service.require_aof,
                 ..Service::default()
             };
             if spec.service != for_servers {
@@ -215,8 +216,10 @@ impl Place {
             }
         }
         let is_server = matches!(self.driver.location, Location::Server(_));
-        if !is_server && (spec.service.password_file.is_some() || spec.service.markers) {
-            let sentence = format!("--password-file and --markers are for servers; {kind} is none");
+        let Service { password_file, markers, require_aof, .. } = &spec.service;
+        if !is_server && (password_file.is_some() || *markers || *require_aof) {
+            let sentence =
+                format!("--password-file, --markers and --require-aof are for servers; {kind} is none");
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }
         let sentence = match &self.location {

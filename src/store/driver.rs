@@ -26,6 +26,8 @@ pub struct Driver {
     pub recognise: fn(&std::path::Path) -> bool,
     /// The files in its folder, which nobody may make in a mount that covers it.
     pub own_files: &'static [&'static str],
+    /// What its service must allow, in the service's own words.
+    pub rights: Option<&'static str>,
     /// Opens it.
     pub open: fn(&Opening) -> Result<Arc<dyn Store>>,
     /// Where attributes are kept beside it, where they can be; called when it is open, and before anything is mounted
@@ -89,6 +91,8 @@ pub struct Service {
     pub password_file: Option<PathBuf>,
     /// Whether `mkdir` adds a key to a server, so that the directory lasts.
     pub markers: bool,
+    /// Whether `fsync` fails where a server does not tell that what was put is on its disk.
+    pub require_aof: bool,
 }
 
 /// In whose words attributes are written to S3; all are read.

@@ -34,6 +34,7 @@ pub static DRIVER: Driver = Driver {
     separator: "/",
     recognise: |_| false,
     own_files: &[],
+    rights: None,
     open,
     sidecar,
 };

@@ -29,15 +29,35 @@ impl Version {
         if let Some(bytes) = body.as_slice() {
             return Ok(Version::of_content(bytes));
         }
-        let mut hasher = twox_hash::xxhash3_128::Hasher::new();
+        let mut content = Content::default();
         body.pieces(&mut |piece| {
-            hasher.write(piece);
+            content.add(piece);
             Ok(())
         })?;
+        Ok(content.version())
+    }
+}
+
+/// A value that is told apart by its content, and comes in pieces.
+#[derive(Default)]
+pub struct Content {
+    hasher: twox_hash::xxhash3_128::Hasher,
+    length: u64,
+}
+
+impl Content {
+    /// The next bytes.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.hasher.write(piece);
+        self.length += piece.len() as u64;
+    }
+
+    /// The version of all bytes so far, as [`Version::of_content`] has it.
+    pub fn version(&self) -> Version {
         let mut version = smallvec::SmallVec::new();
-        version.extend_from_slice(&body.len().to_le_bytes());
-        version.extend_from_slice(&hasher.finish_128().to_le_bytes());
-        Ok(Version(version))
+        version.extend_from_slice(&self.length.to_le_bytes());
+        version.extend_from_slice(&self.hasher.finish_128().to_le_bytes());
+        Version(version)
     }
 }
 

@@ -8,8 +8,6 @@ use crate::server::{Database, Server};
 #[test]
 fn promise_8_2_a_mount_recovers_from_killed_connections() {
     watched(LIMIT, |place| {
-        let database = Database::of(&Server::start().unwrap());
-        let _ = database;
         let server = Server::start().unwrap();
         let database = Database::of(&server);
         let mut mount = database.mount(place, &[]);
@@ -41,6 +39,7 @@ fn each_refusal_at_mount_is_one_sentence() {
         refused(&format!("redis://127.0.0.1:{port}/5000"), "DB index");
         refused(&format!("redis://:secret@127.0.0.1:{port}/0"), "--password-file");
         refused(&format!("redis://127.0.0.1:{port}/x"), "database");
+        refused(&format!("rediss://127.0.0.1:{port}/0"), "rediss://");
         database.cli(&["CONFIG", "SET", "requirepass", "hidden"]);
         refused(&format!("redis://127.0.0.1:{port}/0"), "REDISCLI_AUTH");
         fs::write(place.at("password"), "hidden\n").unwrap();
@@ -67,6 +66,76 @@ fn promise_4_8_a_full_server_is_enospc() {
         assert_eq!(fs::read(mount.at("k")).unwrap(), b"v");
         database.cli(&["CONFIG", "SET", "maxmemory", "0"]);
         put(mount.at("more"), &[1; 1000]).unwrap();
+        mount.unmount();
+    });
+}
+
+#[test]
+fn the_rights_that_are_named_suffice_and_what_is_denied_is_eacces() {
+    watched(LIMIT, |place| {
+        let server = Server::start().unwrap();
+        let database = Database::of(&server);
+        let told = place.kvfs_ok(["stores", "redis"]);
+        let line = told.lines().find_map(|line| line.trim().strip_prefix("a user needs")).unwrap().trim();
+        let line = line.replace("PASSWORD", "hidden");
+        let mut rights = vec!["ACL", "SETUSER", "ann"];
+        rights.extend(line.split(' '));
+        database.cli(&rights);
+        place.export("REDISCLI_AUTH", "hidden");
+        let source = database.source().replace("redis://", "redis://ann@");
+        let mut mount = Mount::of(place, crate::harness::Kind::Server, source.into(), "data", &[]);
+        mount.bash(
+            "printf v >k; mkdir h%hash; printf 1 >h%hash/f; ls -lR; cat k h%hash/f h%hash.json; mv k l; rm l",
+        );
+        xattr::set(mount.at("h%hash"), "user.kvfs.ttl", b"100").unwrap();
+        assert!(!mount.bash("getfattr -n user.kvfs.memory h%hash").is_empty());
+        let status = mount.status().to_string();
+        assert!(status.contains("as they happen") && !status.contains("hidden"), "{status}");
+        database.cli(&["ACL", "SETUSER", "ann", "-set"]);
+        crate::harness::refused(libc::EACCES, "a put", put(mount.at("k"), b"v"));
+        fs::remove_file(mount.at("k")).unwrap();
+        mount.unmount();
+    });
+}
+
+#[test]
+#[allow(clippy::zombie_processes, reason = "it ends with the thread of this test")]
+fn a_server_is_reached_by_tls_where_its_certificate_is_known() {
+    watched(LIMIT, |place| {
+        place.bash(
+            place.folder(),
+            "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
+             -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE 2>/dev/null",
+        );
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        place
+            .command("setpriv")
+            .args(["--pdeathsig", "KILL", "redis-server", "--port", "0", "--save", "", "--tls-port", &port])
+            .args([
+                "--tls-cert-file",
+                "cert.pem",
+                "--tls-key-file",
+                "key.pem",
+                "--tls-ca-cert-file",
+                "cert.pem",
+            ])
+            .args(["--tls-auth-clients", "no", "--bind", "127.0.0.1"])
+            .current_dir(place.folder())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until(PATIENCE, "the server listens", || {
+            std::net::TcpStream::connect(format!("127.0.0.1:{port}")).ok()
+        });
+        let source = format!("rediss://localhost:{port}/0");
+        let point = place.at("refused");
+        let sentence = Mount::refused_mount(place, &[source.as_ref(), point.as_os_str()]).sentence(&source);
+        assert!(sentence.contains("certificate"), "{sentence}");
+        place.export("SSL_CERT_FILE", place.at("cert.pem").to_str().unwrap());
+        let mut mount = Mount::of(place, crate::harness::Kind::Server, source.into(), "data", &[]);
+        put(mount.at("k"), b"v").unwrap();
+        assert_eq!(fs::read(mount.at("k")).unwrap(), b"v");
         mount.unmount();
     });
 }

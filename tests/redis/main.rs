@@ -39,5 +39,6 @@ mod values;
 
 suite::conformance! {
     redis: "redis", Commit::Auto;
+    valkey: "valkey", Commit::Auto;
     read_ahead_redis: "read_ahead(redis)", Commit::Auto;
 }

@@ -8,12 +8,19 @@ use kvfs::store::driver::{Driver, Opening, Service};
 
 use crate::harness::{PATIENCE, until};
 
+/// Where scripts/servers/valkey puts it.
+const VALKEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/valkey/usr/bin/valkey-server");
+
 /// The driver, and how an empty store is opened. Directories last, as most of the suite expects.
 #[allow(clippy::zombie_processes, reason = "it ends with the thread of its test")]
 pub fn find(kind: &str, folder: &Path) -> Option<(&'static Driver, Opening)> {
+    let (kind, program) = match kind {
+        "valkey" => ("redis", VALKEY),
+        kind => (kind, "redis-server"),
+    };
     let socket = folder.join("redis");
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "redis-server", "--port", "0", "--save", "", "--daemonize", "no"])
+        .args(["--pdeathsig", "KILL", program, "--port", "0", "--save", "", "--daemonize", "no"])
         .args(["--loglevel", "warning", "--unixsocket"])
         .arg(&socket)
         .arg("--dir")

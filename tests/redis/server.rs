@@ -28,11 +28,16 @@ pub fn shared() -> &'static Server {
 
 impl Server {
     /// One of its own, for a test that stops it.
-    #[allow(clippy::zombie_processes, reason = "it ends with this process")]
     pub fn start() -> Result<Server, String> {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/servers/redis");
-        let log =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-{}.log", std::process::id()));
+        Server::start_of("redis")
+    }
+
+    /// The same, of the script of this name.
+    #[allow(clippy::zombie_processes, reason = "it ends with this process")]
+    pub fn start_of(name: &str) -> Result<Server, String> {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/servers").join(name);
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{:x}.log", kvfs::env::fresh_word()));
         let mut child = Command::new(script)
             .arg("run")
             .stdin(Stdio::piped())
@@ -47,7 +52,7 @@ impl Server {
         let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
         match port {
             Some(port) if line.starts_with("ready ") => Ok(Server { port, _script: child }),
-            _ => Err(format!("scripts/servers/redis did not start: {line}{said}")),
+            _ => Err(format!("scripts/servers/{name} did not start: {line}{said}")),
         }
     }
 }

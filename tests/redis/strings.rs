@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
-use crate::harness::{LIMIT, noise, put, refused, same_bytes, until, watched};
-use crate::server::Database;
+use crate::harness::{LIMIT, Mount, PATIENCE, field, noise, put, refused, same_bytes, until, watched};
+use crate::server::{Database, Server};
 
 #[test]
 fn strings_are_files_both_ways() {
@@ -101,13 +101,22 @@ fn promise_3_1_a_long_string_is_one_version_or_stale() {
     });
 }
 
+/// Waits for the kernel's last word of each file, which comes behind its close and puts what is written then.
+fn nothing_is_open(mount: &Mount) {
+    let open = || field(&mount.status(), "open").and_then(serde_json::Value::as_u64);
+    until(PATIENCE, "the last word of each file", || (open() == Some(0)).then_some(()));
+}
+
 #[test]
 fn promise_4_6_a_partial_write_over_a_changed_string_is_refused() {
     watched(LIMIT, |place| {
         let database = Database::new();
         let mut mount = database.mount(place, &[]);
         for length in [100, 3 << 20] {
-            put(mount.at("k"), &noise(2, length)).unwrap();
+            let mut file = fs::File::create(mount.at("k")).unwrap();
+            file.write_all(&noise(2, length)).unwrap();
+            crate::harness::close(file).unwrap();
+            nothing_is_open(&mount);
             let mut file = fs::OpenOptions::new().read(true).write(true).open(mount.at("k")).unwrap();
             file.seek(SeekFrom::Start(50)).unwrap();
             file.write_all(b"here").unwrap();
@@ -115,6 +124,7 @@ fn promise_4_6_a_partial_write_over_a_changed_string_is_refused() {
             refused(libc::ESTALE, "the close", crate::harness::close(file));
             assert_eq!(database.cli(&["GETRANGE", "k", "0", "4"]), "there");
             assert_ne!(database.cli(&["GETRANGE", "k", "50", "53"]), "here");
+            nothing_is_open(&mount);
         }
         mount.unmount();
     });
@@ -190,5 +200,60 @@ fn promise_2_4_a_directory_lives_in_the_mount_until_a_key_is_below_it() {
         lasting.bash("rmdir d");
         assert_eq!(database.cli(&["EXISTS", "d:"]), "0");
         lasting.unmount();
+    });
+}
+
+#[test]
+fn promise_4_3_fsync_waits_for_the_servers_disk_where_it_tells() {
+    watched(LIMIT, |place| {
+        let valkey = Server::start_of("valkey").unwrap();
+        let database = Database::of(&valkey);
+        let mut mount = database.mount(place, &["--require-aof"]);
+        let mut file = fs::File::create(mount.at("k")).unwrap();
+        file.write_all(b"v").unwrap();
+        file.sync_all().unwrap();
+        let stats = database.cli(&["INFO", "commandstats"]);
+        assert!(stats.contains("cmdstat_waitaof:calls=1"), "{stats}");
+        drop(file);
+        mount.unmount();
+        // Debian's Redis does not tell.
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        fs::File::create(mount.at("k")).unwrap().sync_all().unwrap();
+        mount.unmount();
+        let mut mount = database.mount(place, &["--require-aof"]);
+        let mut file = fs::File::create(mount.at("k")).unwrap();
+        file.write_all(b"v").unwrap();
+        refused(libc::EIO, "fsync", file.sync_all());
+        drop(file);
+        assert_eq!(database.cli(&["GET", "k"]), "v");
+        mount.unmount();
+    });
+}
+
+#[test]
+fn promise_6_1_an_unchanged_string_costs_a_question_and_moves_no_value() {
+    watched(LIMIT, |place| {
+        let server = Server::start().unwrap();
+        let database = Database::of(&server);
+        database.cli(&["SET", "k", &"x".repeat(10_000)]);
+        let mut mount = database.mount(place, &[]);
+        let calls = |command: &str| {
+            let stats = database.cli(&["INFO", "commandstats"]);
+            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+            line.and_then(|rest| rest.split(',').next()).map_or(0, |calls| calls.parse::<u64>().unwrap())
+        };
+        fs::read(mount.at("k")).unwrap();
+        let (reads, pings) = (calls("getrange"), calls("ping"));
+        assert_eq!(reads, 1, "one for the first");
+        for _ in 0..100 {
+            assert_eq!(fs::read(mount.at("k")).unwrap().len(), 10_000);
+        }
+        assert_eq!(calls("getrange"), reads, "no value is moved");
+        let pings = calls("ping") - pings;
+        assert!((100..=120).contains(&pings), "{pings}");
+        database.cli(&["SETRANGE", "k", "0", "y"]);
+        assert_eq!(fs::read(mount.at("k")).unwrap()[0], b'y');
+        mount.unmount();
     });
 }

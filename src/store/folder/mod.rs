@@ -52,6 +52,7 @@ pub static DRIVER: Driver = Driver {
     separator: "/",
     recognise: |_| false,
     own_files: &[],
+    rights: None,
     open,
     sidecar: |_| Ok(None),
 };

@@ -75,6 +75,7 @@ pub static DRIVER: Driver = Driver {
     separator: "/",
     recognise,
     own_files: &["data.mdb", "lock.mdb"],
+    rights: None,
     open,
     sidecar: |opening| Ok(Some(Box::new(Beside::of(opening)?))),
 };

@@ -94,6 +94,7 @@ const BUCKET: Driver = Driver {
     separator: "/",
     recognise: |_| false,
     own_files: &[],
+    rights: None,
     open: |_| Err(Error::new(ErrorKind::Unsupported, "no service")),
     sidecar: |_| Ok(None),
 };

@@ -6,6 +6,7 @@ use redis::cmd;
 
 use super::address::{Address, FORM};
 use super::index::Index;
+use super::recent::Recent;
 use super::restriction::Restriction;
 use super::server::Server;
 use super::shared::{Shared, bytes};
@@ -19,6 +20,9 @@ use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
 use crate::store::driver::{Driver, Location, Opening};
 use crate::store::flat::Separator;
 
+/// What a user of the server must be allowed: a line for `ACL SETUSER`. Without `INFO` it is mounted, too, and less is told.
+const RIGHTS: &str = "on >PASSWORD ~* +@read +@write +@connection +@transaction +info -@dangerous";
+
 /// The variable from which `redis-cli` takes its password.
 const PASSWORD: &str = "REDISCLI_AUTH";
 
@@ -31,6 +35,7 @@ pub static REDIS: Driver = Driver {
     separator: ":",
     recognise: |_| false,
     own_files: &[],
+    rights: Some(RIGHTS),
     open: |opening| open("redis", false, opening),
     sidecar: |_| Ok(None),
 };
@@ -85,9 +90,11 @@ fn open(kind: &'static str, tls: bool, opening: &Opening) -> Result<Arc<dyn Stor
         index: Index::new(),
         restriction,
         separator,
+        recent: Recent::default(),
         long_ones: LongOnes::default(),
         gathered: listing::Gathered::default(),
         markers: opening.service.markers,
+        require_aof: opening.service.require_aof,
     });
     let tracking = Tracking::start(Arc::clone(&shared))?;
     Ok(Arc::new(Tree::new(shared, tracking, caps, about)))

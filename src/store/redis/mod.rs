@@ -24,6 +24,7 @@ mod link;
 mod list;
 mod listing;
 mod place;
+mod recent;
 mod renaming;
 mod restriction;
 mod server;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use redis::{Cmd, cmd};
+use redis::{Cmd, Value, cmd};
 
 use super::address::Address;
 use super::failure::{failure, is_loading};
@@ -40,6 +40,8 @@ struct Slot {
     made: u64,
     /// When it was last used.
     used: Option<Instant>,
+    /// Whether something was changed through it, of which nobody knows whether it is on the server's disk.
+    changed: bool,
 }
 
 /// Which connection: another one in its place is not it.
@@ -141,6 +143,66 @@ impl Server {
         }
     }
 
+    /// Waits until what was changed so far is in the server's append-only file, on the connections through which it was
+    /// changed (`WAITAOF`, since 7.2). False where the server does not tell, by its age or its settings.
+    ///
+    /// # Errors
+    /// `TimedOut`; `Io` where a connection was lost in the meantime.
+    pub(super) fn wait_for_disk(&self) -> Result<bool> {
+        let deadline = Deadline::after(self.timeout);
+        for slot in &self.links {
+            let mut slot = slot.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?;
+            if !std::mem::take(&mut slot.changed) {
+                continue;
+            }
+            let lost = || {
+                let sentence = format!(
+                    "{}: a connection was lost before the server said that it is on disk",
+                    self.address
+                );
+                Error::new(ErrorKind::Io, sentence)
+            };
+            let mut wait = cmd("WAITAOF");
+            wait.arg(1).arg(0).arg(deadline.left().as_millis().max(1) as u64);
+            let link = slot.link.as_mut().ok_or_else(lost)?;
+            let reply = match link.ask([wait], deadline) {
+                Ok(mut replies) => replies.pop(),
+                Err(_) => {
+                    slot.link = None;
+                    return Err(lost());
+                }
+            };
+            match reply {
+                Some(Ok(Value::Array(counts))) if matches!(counts.first(), Some(Value::Int(1..))) => {}
+                Some(Ok(_)) | None => {
+                    slot.changed = true;
+                    return Err(Error::new(
+                        ErrorKind::TimedOut,
+                        format!("{}: not on disk yet", self.address),
+                    ));
+                }
+                Some(Err(error)) => {
+                    tracing::debug!("WAITAOF: {error}");
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks on the connection that something was read through, where nobody else uses it now.
+    ///
+    /// # Errors
+    /// As for [`Server::ask_on`]; `Busy`.
+    pub(super) fn ask_on_if_free<T>(
+        &self,
+        which: Which,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>,
+    ) -> Result<T> {
+        let slot = self.links[which.slot].try_lock().ok_or(ErrorKind::Busy)?;
+        self.ask_in(slot, which, Deadline::after(self.timeout), work)
+    }
+
     /// Asks on the connection that something was read through.
     ///
     /// # Errors
@@ -152,6 +214,16 @@ impl Server {
     ) -> Result<T> {
         let deadline = Deadline::after(self.timeout);
         let slot = self.links[which.slot].try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?;
+        self.ask_in(slot, which, deadline, work)
+    }
+
+    fn ask_in<'s, T>(
+        &'s self,
+        slot: MutexGuard<'s, Slot>,
+        which: Which,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>,
+    ) -> Result<T> {
         if slot.made != which.made || slot.link.is_none() {
             return Err(ErrorKind::Stale.into());
         }
@@ -221,6 +293,12 @@ impl Session<'_> {
         }
     }
 
+    /// As [`Session::ask`], for commands that change something.
+    pub(super) fn change(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Lost> {
+        self.slot.changed = true;
+        self.ask(commands)
+    }
+
     /// As [`Session::ask`], for one command whose refusal is an error.
     pub(super) fn one(&mut self, command: Cmd) -> Result<redis::Value, Lost> {
         let mut replies = self.ask(&[command])?;
@@ -234,6 +312,7 @@ impl Session<'_> {
         refused: impl FnOnce(redis::RedisError) -> Error,
     ) -> Result<Option<Result<()>>, Lost> {
         let deadline = self.deadline;
+        self.slot.changed = true;
         let Some(replies) = self.link()?.transact(plan, deadline)? else { return Ok(None) };
         let first = replies.into_iter().find_map(Result::err);
         Ok(Some(first.map_or(Ok(()), |error| Err(refused(error)))))

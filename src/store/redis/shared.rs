@@ -7,6 +7,7 @@ use redis::{RedisError, Value};
 use super::index::Index;
 use super::known::Known;
 use super::listing::Gathered;
+use super::recent::Recent;
 use super::restriction::Restriction;
 use super::server::{Server, refused};
 use super::strings::LongOnes;
@@ -19,12 +20,16 @@ pub(super) struct Shared {
     pub index: Index,
     pub restriction: Restriction,
     pub separator: Separator,
+    /// Short strings that were read lately.
+    pub recent: Recent,
     /// Long strings that are open.
     pub long_ones: LongOnes,
     /// Collections whose parts are being listed.
     pub gathered: Gathered,
     /// Whether `mkdir` adds a key that lasts (`--markers`).
     pub markers: bool,
+    /// Whether `fsync` fails where the server does not tell that it is on disk (`--require-aof`).
+    pub require_aof: bool,
 }
 
 impl Shared {

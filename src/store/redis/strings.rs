@@ -17,7 +17,7 @@ use super::types::Type;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{SharedBytes, Value, Version, When};
-use crate::store::version::Tag;
+use crate::store::version::{Content, Tag};
 
 /// Up to this length a string is read whole when it is opened, in bytes.
 pub(super) const WHOLE_MOST: u64 = 1 << 20;
@@ -39,8 +39,8 @@ struct Long {
 /// Through which connection something was read that is followed there.
 #[derive(Clone)]
 pub(super) struct Base {
-    which: Which,
-    followed: Arc<Followed>,
+    pub which: Which,
+    pub followed: Arc<Followed>,
 }
 
 /// Long strings that are open, by their numbers.
@@ -76,7 +76,7 @@ impl Drop for Long {
 
 /// What opening a key found.
 enum Opened {
-    Short(Vec<u8>),
+    Short(Vec<u8>, Base),
     Long(u64, Base),
     /// It changed while it was looked at.
     Changed,
@@ -91,6 +91,10 @@ enum Opened {
 pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
     if !shared.restriction.has(key) {
         return Ok(None);
+    }
+    if let Some((bytes, version)) = shared.recent.get(&shared.server, key) {
+        shared.index.note_read(key, bytes.len() as u64, version);
+        return Ok(Some(Box::new(SharedBytes(bytes))));
     }
     loop {
         let opened = shared.server.ask(|session| {
@@ -112,7 +116,7 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
             let (Ok(range), Ok(Reply::Int(length))) = (range, length) else { return Ok(Opened::Changed) };
             let (range, length) = (bytes(range).unwrap_or_default(), length as u64);
             Ok(if length <= WHOLE_MOST && range.len() as u64 == length {
-                Opened::Short(range)
+                Opened::Short(range, Base { which, followed })
             } else if length > WHOLE_MOST && followed.is_current() {
                 Opened::Long(length, Base { which, followed })
             } else {
@@ -123,12 +127,14 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
             Opened::None => return Ok(None),
             Opened::Changed => {}
             Opened::Other => return dump(shared, key),
-            Opened::Short(bytes) => {
+            Opened::Short(bytes, base) => {
                 let version = Version::of_content(&bytes);
-                if let Some(tag) = Tag::of(&version.0) {
-                    shared.index.note_read(key, bytes.len() as u64, tag);
+                let bytes: Arc<[u8]> = bytes.into();
+                if let Some(version) = Tag::of(&version.0) {
+                    shared.index.note_read(key, bytes.len() as u64, version);
+                    shared.recent.keep(key, &bytes, version, base);
                 }
-                return Ok(Some(Box::new(SharedBytes(bytes.into()))));
+                return Ok(Some(Box::new(SharedBytes(bytes))));
             }
             Opened::Long(length, base) => {
                 let number = shared.long_ones.add(base.clone());
@@ -314,8 +320,9 @@ fn continued(body: &Payload, when: &When) -> Result<Option<u64>> {
 fn put_new(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
     let mut set = set(key, body)?;
     set.arg("NX");
-    match shared.server.ask_once(|session| session.one(set)) {
-        Ok(Reply::Nil) => Err(exists(key)),
+    match shared.server.ask_once(|session| Ok(session.change(&[set])?.pop())) {
+        Ok(Some(Ok(Reply::Nil))) => Err(exists(key)),
+        Ok(Some(Err(error))) => Err(shared.refused(key)(error)),
         Ok(_) => Ok(()),
         // What is there is what was put, or somebody else's.
         Err(error) if error.kind() == ErrorKind::Uncertain => match current(shared, key)? {
@@ -331,7 +338,7 @@ fn put_new(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
 fn put_over(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
     let mut set = set(key, body)?;
     set.arg("KEEPTTL").arg("GET");
-    let done = shared.server.ask(|session| Ok(session.ask(std::slice::from_ref(&set))?.pop()))?;
+    let done = shared.server.ask(|session| Ok(session.change(std::slice::from_ref(&set))?.pop()))?;
     match done {
         Some(Err(error)) if error.code() == Some("WRONGTYPE") => Err(other_type(key)),
         Some(Err(error)) => Err(shared.refused(key)(error)),
@@ -357,22 +364,21 @@ fn guarded(
             let replies = session.ask(&[of("WATCH", key), of("TYPE", key)])?;
             let kind = replies.into_iter().nth(1).unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed)?;
             let kind = bytes(kind).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            let holds = match (kind, when, &base) {
-                (None | Some(Type::String), When::Always, _) | (None, When::Absent, _) => Ok(()),
-                // A change is told before the reply to what was asked after it.
-                (Some(Type::String), When::Current(_), Some(base)) => match base {
-                    Some(base) if base.followed.is_current() => Ok(()),
-                    _ => Err(stale(key)),
-                },
-                (Some(Type::String), When::Current(version), None) => {
-                    let there = bytes(session.one(of("GET", key))?);
-                    let same = there.is_some_and(|there| Version::of_content(&there) == *version);
-                    if same { Ok(()) } else { Err(stale(key)) }
-                }
-                (_, When::Current(_), _) => Err(stale(key)),
-                (Some(Type::String), When::Absent, _) => Err(exists(key)),
-                (Some(_), When::Always | When::Absent, _) => Err(other_type(key)),
-            };
+            let holds =
+                match (kind, when, &base) {
+                    (None | Some(Type::String), When::Always, _) | (None, When::Absent, _) => Ok(()),
+                    // A change is told before the reply to what was asked after it.
+                    (Some(Type::String), When::Current(_), Some(base)) => match base {
+                        Some(base) if base.followed.is_current() => Ok(()),
+                        _ => Err(stale(key)),
+                    },
+                    (Some(Type::String), When::Current(version), None) => {
+                        if has_content(session, key, version)? { Ok(()) } else { Err(stale(key)) }
+                    }
+                    (_, When::Current(_), _) => Err(stale(key)),
+                    (Some(Type::String), When::Absent, _) => Err(exists(key)),
+                    (Some(_), When::Always | When::Absent, _) => Err(other_type(key)),
+                };
             match holds {
                 Ok(()) => session.transact(plan, shared.refused(key)),
                 Err(error) => session.settle_for(Err(error)),
@@ -393,6 +399,20 @@ fn guarded(
                 }
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether the string is of this version by its content. Asked for in pieces: it may be a long one.
+fn has_content(session: &mut Session<'_>, key: &[u8], version: &Version) -> Result<bool, Lost> {
+    let mut content = Content::default();
+    let mut at = 0;
+    loop {
+        let piece = bytes(session.one(get_range(key, at, PIECE))?).unwrap_or_default();
+        content.add(&piece);
+        at += piece.len() as u64;
+        if (piece.len() as u64) < PIECE {
+            return Ok(content.version() == *version);
         }
     }
 }

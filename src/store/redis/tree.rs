@@ -111,6 +111,14 @@ impl Store for Tree {
         changes.iter().try_for_each(|change| change::apply(&self.shared, change))
     }
 
+    fn sync(&self) -> Result<()> {
+        if self.shared.server.wait_for_disk()? || !self.shared.require_aof {
+            return Ok(());
+        }
+        let sentence = "the server does not tell what is on its disk (WAITAOF, an append-only file); --require-aof asks for that";
+        Err(Error::new(ErrorKind::Io, sentence))
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         change::fitting(&self.shared, key).map(drop)
     }
@@ -124,7 +132,12 @@ impl Store for Tree {
     }
 
     fn version_of(&self, _key: &Key, body: &Payload) -> Result<Option<Version>> {
-        if body.len() > strings::WHOLE_MOST { Ok(None) } else { Version::of_payload(body).map(Some) }
+        match body.beginning() {
+            None => Version::of_payload(body).map(Some),
+            // All of it is a version that is open.
+            Some((value, length)) if length == body.len() => value.version().map(Some),
+            Some(_) => Ok(None),
+        }
     }
 
     fn watch(&self, tell: Tell) -> Result<Watch> {
@@ -154,7 +167,10 @@ impl Store for Tree {
         let mut facts = vec![("server", self.shared.server.address().to_string())];
         facts.extend(self.about.iter().cloned());
         facts.push(("changes by others", String::from(tells)));
-        facts.push(("round trips", format!("{asked}, {reconnected} connections made anew")));
+        let same = self.shared.recent.same();
+        let shown =
+            format!("{asked}, {reconnected} connections made anew, {same} strings known to be the newest");
+        facts.push(("round trips", shown));
         facts
     }
 

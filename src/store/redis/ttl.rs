@@ -66,7 +66,7 @@ pub(super) fn set(shared: &Shared, key: &[u8], ttl: Option<&[u8]>) -> Result<()>
         }
     };
     let questions = [command, of("EXISTS", key)];
-    let mut replies = shared.server.ask(|session| session.ask(&questions))?.into_iter();
+    let mut replies = shared.server.ask(|session| session.change(&questions))?.into_iter();
     let mut next = || replies.next().unwrap_or(Ok(Reply::Nil)).map_err(shared.refused(key));
     let (done, there) = (number(&next()?)?, number(&next()?)?);
     shared.doubt(key);

@@ -1,0 +1,229 @@
+"""Measures kvfs on a Redis server beside redis-benchmark and redis-cli, with the same server on this machine, in one run.
+
+    scripts/bench-redis [--quick [--page]] [--only WORK ...]
+
+The subjects take turns within each repeat; the medians count. The numbers go to benches/results, the page and its
+plots to docs/speed-redis.md, after a short run only with --page.
+"""
+
+import argparse
+import csv
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import goals
+import redis_goals
+import run as runs
+import subjects
+from subjects import Mounted, Subject, Trouble
+
+WORKS = ["read", "create", "list", "large"]
+QUICK = {"files": 2_000, "keys": 20_000, "large": 32 << 20, "repeats": 3}
+FULL = {"files": 10_000, "keys": 100_000, "large": 100 << 20, "repeats": 5}
+FILE = 4096
+
+
+class Server:
+    """A server of scripts/servers/redis, until this context ends."""
+
+    def __enter__(self):
+        script = runs.ROOT / "scripts" / "servers" / "redis"
+        self.process = subprocess.Popen([script, "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = self.process.stdout.readline().strip().rsplit(":", 1)[-1]
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def cli(self, *command):
+        done = subprocess.run(["redis-cli", "-p", self.port, *map(str, command)], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def calls(self):
+        """Commands so far, by their names."""
+        lines = self.cli("INFO", "commandstats").splitlines()
+        pairs = (line.removeprefix("cmdstat_").split(":calls=") for line in lines if ":calls=" in line)
+        return {name: int(rest.split(",")[0]) for name, rest in pairs}
+
+    def benchmark(self, count, clients, *command):
+        """redis-benchmark with so many connections, each waiting for its answer."""
+        program = ["redis-benchmark", "-p", self.port, "-n", str(count), "-c", str(clients), "--csv", *map(str, command)]
+        said = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+        rate = float(list(csv.DictReader(io.StringIO(said)))[-1]["rps"])
+        return {"operations": count, "seconds": count / rate}
+
+    def scan(self, keys):
+        """redis-cli --scan, and then TYPE and STRLEN of each in one pipeline."""
+        start = time.monotonic()
+        arguments = ["redis-cli", "-p", self.port]
+        names = subprocess.run([*arguments, "--scan"], check=True, capture_output=True).stdout.splitlines()
+        questions = b"".join(b"TYPE %b\r\nSTRLEN %b\r\n" % (name, name) for name in names)
+        subprocess.run([*arguments, "--pipe"], input=questions, check=True, stdout=subprocess.DEVNULL)
+        if len(names) < keys:
+            raise Trouble(f"--scan found {len(names)} of {keys} keys")
+        return {"operations": keys, "seconds": time.monotonic() - start}
+
+
+class Kvfs(Mounted):
+    """kvfs with its defaults."""
+
+    def __init__(self, run, server):
+        super().__init__(run, "kvfs")
+        self.server = server
+
+    def start(self):
+        source = f"redis://127.0.0.1:{self.server.port}/0"
+        log = open(self.run.work / "kvfs.log", "ab")
+        command = [self.run.programs["kvfs"], "mount", "--foreground", source, str(self.mountpoint)]
+        return subprocess.Popen(command, start_new_session=True, stderr=log, stdout=log)
+
+
+class Plain(Subject):
+    """A client without a mount."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+def counted(run, server, work, subject, repeat, deed):
+    """Does one piece of work; notes its numbers with the commands that the server counted."""
+    before = server.calls()
+    usage = subject.daemon_usage()
+    with subject.memory_watch() as memory:
+        numbers = deed()
+    if memory.peak is not None:
+        numbers |= {"memory_before": memory.before, "memory_peak": memory.peak}
+    after = server.calls()
+    run.note(work, subject, repeat, numbers, usage)
+    asked = {name: count - before.get(name, 0) for name, count in after.items() if name != "info"}
+    run.measurements[-1]["asked"] = {name: count for name, count in asked.items() if count}
+
+
+def each(run, kvfs, work):
+    for repeat in range(run.sizes["repeats"]):
+        with kvfs.started() as folder:
+            work(repeat, folder)
+
+
+def read(run, server, kvfs):
+    count = run.sizes["files"]
+    with kvfs.started() as folder:
+        (folder / "small").mkdir()
+        run.program("create", folder / "small", "--count", count, "--writers", 4)
+    loop, ping = Plain("redis-benchmark"), Plain("redis-benchmark")
+
+    def work(repeat, folder):
+        for readers in (1, 4):
+            s = "s" * (readers > 1)
+            reading = ("read", folder / "small", "--count", count, "--readers", readers)
+            if readers == 1:
+                counted(run, server, "read, cold, 1 reader", kvfs, repeat, lambda: run.program(*reading))
+                counted(run, server, "read, warm, 1 reader", kvfs, repeat, lambda: run.program(*reading))
+            looping = lambda: server.benchmark(count, readers, "GET", "small:f000001")
+            counted(run, server, f"GET, {readers} connection{s}", loop, repeat, looping)
+        counted(run, server, "PING, 1 connection", ping, repeat, lambda: server.benchmark(count, 1, "PING"))
+
+    def four(repeat, folder):
+        reading = ("read", folder / "small", "--count", count, "--readers", 4)
+        counted(run, server, "read, cold, 4 readers", kvfs, repeat, lambda: run.program(*reading))
+
+    each(run, kvfs, work)
+    each(run, kvfs, four)
+
+
+def create(run, server, kvfs):
+    count = run.sizes["files"]
+    loop = Plain("redis-benchmark")
+
+    def work(repeat, folder):
+        for writers in (1, 8):
+            s = "s" * (writers > 1)
+            made = folder / f"new-{writers}-{repeat}"
+            made.mkdir()
+            creating = ("create", made, "--count", count, "--writers", writers)
+            counted(run, server, f"create, {writers} writer{s}", kvfs, repeat, lambda: run.program(*creating))
+            setting = lambda: server.benchmark(count, writers, "SET", "loop", "x" * FILE)
+            counted(run, server, f"SET, {writers} connection{s}", loop, repeat, setting)
+
+    each(run, kvfs, work)
+
+
+def list_all(run, server, kvfs):
+    keys = run.sizes["keys"]
+    server.cli("EVAL", "for i=1,ARGV[1] do redis.call('SET', 'many:' .. i, 'value') end", 0, keys)
+    scan = Plain("redis-cli")
+    server.cli("CONFIG", "SET", "latency-monitor-threshold", 5)
+
+    def work(repeat, folder):
+        server.cli("LATENCY", "RESET")
+        counted(run, server, "ls -l", kvfs, repeat, lambda: run.program("long", folder / "many"))
+        run.measurements[-1]["slow"] = len([line for line in server.cli("LATENCY", "LATEST").splitlines() if line])
+        counted(run, server, "ls -l, again", kvfs, repeat, lambda: run.program("long", folder / "many"))
+        counted(run, server, "SCAN, TYPE, STRLEN", scan, repeat, lambda: server.scan(keys))
+
+    each(run, kvfs, work)
+
+
+def large(run, server, kvfs):
+    size, piece = run.sizes["large"], 1 << 20
+    loop = Plain("redis-benchmark")
+    with kvfs.started() as folder:
+        run.program("write", folder / "large", "--size", size)
+
+    def in_a_loop():
+        numbers = server.benchmark(size // piece, 1, "GETRANGE", "large", 0, piece - 1)
+        return numbers | {"operations": size}
+
+    def work(repeat, folder):
+        counted(run, server, "large, in order", kvfs, repeat, lambda: run.program("stream", folder / "large"))
+        counted(run, server, "GETRANGE, 1 connection", loop, repeat, in_a_loop)
+
+    each(run, kvfs, work)
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/bench-redis", description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="smaller: a minute, and rougher")
+    parser.add_argument("--page", action="store_true", help="write the page after a short run, too")
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=WORKS, metavar="WORK", help=" ".join(WORKS))
+    return parser.parse_args()
+
+
+def main():
+    signal.signal(signal.SIGTERM, runs.stop)
+    arguments = parse()
+    if os.geteuid() != 0:
+        sys.exit("scripts/bench-redis mounts: run it as root.")
+    work = runs.ROOT / "target" / "bench-redis"
+    work.mkdir(parents=True, exist_ok=True)
+    subjects.unmount(work)  # what a killed run has left behind
+    os.environ |= {"KVFS_RUNTIME_DIR": str(work / "runtime"), "KVFS_STATE_DIR": str(work / "state")}
+    run = runs.Run(runs.build(), QUICK if arguments.quick else FULL, work)
+    load_before = runs.load()
+    try:
+        for name, deed in (("read", read), ("create", create), ("list", list_all), ("large", large)):
+            if name in arguments.only:
+                with Server() as server:
+                    deed(run, server, Kvfs(run, server))
+    except KeyboardInterrupt:
+        sys.exit("Stopped; everything is unmounted.")
+    except (Trouble, subprocess.SubprocessError) as trouble:
+        sys.exit(f"scripts/bench-redis: {trouble}")
+    finally:
+        subjects.unmount(work)
+        shutil.rmtree(work, ignore_errors=True)
+    parts = "" if arguments.only == WORKS else "-" + "-".join(arguments.only)
+    result = runs.keep(run, arguments, load_before, f"-redis{parts}")
+    print(goals.table(result, redis_goals.GOALS))
+    if not parts and (arguments.page or not arguments.quick):
+        redis_goals.write(result, runs.ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()
