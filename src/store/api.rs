@@ -153,8 +153,8 @@ pub trait Store: Send + Sync + 'static {
         key.segments().map(|segment| segment.bytes).collect::<Vec<_>>().join(&b'/')
     }
 
-    /// The version that the value of `key` has by its last put through this store, which put these bytes; `None` where it
-    /// cannot be told.
+    /// The version that the value of `key` has by its last put through this store, which put these bytes: a put can stand on
+    /// it, as on that of an open [`Value`]. `None` where it cannot be told.
     fn version_of(&self, key: &Key, body: &Payload) -> Result<Option<Version>> {
         let _ = (key, body);
         Ok(None)
