@@ -59,6 +59,8 @@ pub(super) enum Lost {
 /// The commands of a transaction, each made when it is sent, so that long ones take the memory of one.
 pub(super) struct Plan<'p> {
     pub count: usize,
+    /// Whether the key is gone after them.
+    pub removes: bool,
     pub command: &'p dyn Fn(usize) -> Result<Cmd>,
 }
 

@@ -324,7 +324,10 @@ impl Session<'_> {
         commands: &[Cmd],
         refused: impl FnOnce(redis::RedisError) -> Error,
     ) -> Result<Option<Result<()>>, Lost> {
-        self.transact(&Plan { count: commands.len(), command: &|index| Ok(commands[index].clone()) }, refused)
+        self.transact(
+            &Plan { count: commands.len(), removes: false, command: &|index| Ok(commands[index].clone()) },
+            refused,
+        )
     }
 
     /// Gives up what is watched; an outcome that needs no transaction.

@@ -232,7 +232,7 @@ pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> R
 /// `Stale` by [`When::Current`].
 pub(super) fn delete(shared: &Shared, key: &[u8], when: &When) -> Result<()> {
     let when = if *when == When::Absent { &When::Always } else { when };
-    let plan = Plan { count: 1, command: &|_| Ok(of("DEL", key)) };
+    let plan = Plan { count: 1, removes: true, command: &|_| Ok(of("DEL", key)) };
     let is_done = || Ok(length(shared, key)?.is_none());
     let outcome = guarded(shared, key, when, &plan, &is_done);
     shared.doubt(key);
@@ -247,6 +247,7 @@ pub(super) fn delete(shared: &Shared, key: &[u8], when: &When) -> Result<()> {
 fn put_whole(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result<()> {
     let plan = Plan {
         count: body.len().div_ceil(PIECE).max(1) as usize,
+        removes: false,
         command: &|index| {
             let piece = piece(body, index as u64 * PIECE)?;
             let mut command = of(if index == 0 { "SET" } else { "APPEND" }, key);
@@ -264,6 +265,7 @@ fn put_whole(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result
 fn put_rest(shared: &Shared, key: &[u8], body: &Payload, there: u64, when: &When) -> Result<()> {
     let plan = Plan {
         count: (body.len() - there).div_ceil(PIECE) as usize,
+        removes: false,
         command: &|index| {
             let at = there + index as u64 * PIECE;
             let mut command = of("SETRANGE", key);
@@ -367,6 +369,8 @@ fn guarded(
             let holds =
                 match (kind, when, &base) {
                     (None | Some(Type::String), When::Always, _) | (None, When::Absent, _) => Ok(()),
+                    // What a module keeps is a file that can be removed, and not be written.
+                    (Some(Type::Other), When::Always, _) if plan.removes => Ok(()),
                     // A change is told before the reply to what was asked after it.
                     (Some(Type::String), When::Current(_), Some(base)) => match base {
                         Some(base) if base.followed.is_current() => Ok(()),
