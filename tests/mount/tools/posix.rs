@@ -111,6 +111,9 @@ fn compare(out: &str, tests: usize, mut expected: BTreeMap<&str, &str>) {
         let said = lines.peek().map_or("", |line| line.trim());
         match (outcome.trim(), expected.remove(test)) {
             ("ok", None) | ("FAILED", Some(_)) => {}
+            // The kernel has the daemon truncate at `open(O_RDONLY|O_TRUNC)` (`FUSE_ATOMIC_O_TRUNC`) before it looks whether the
+            // file is executed. The program dies of that, and where it is dead before the kernel looks, the open succeeds.
+            ("FAILED", None) if test == "open::etxtbsy" && said.contains("`Ok` value") => {}
             ("ok", Some(reason)) => wrong.push(format!("{test} passes, though: {reason}")),
             // FUSE tells no limit of links.
             ("skipped", None) if test == "link::link_count_max" => {}
