@@ -278,6 +278,18 @@ mod tests {
     }
 
     #[test]
+    fn promise_6_2_what_lies_below_a_directory_is_told_with_it() {
+        let rig = Rig::new();
+        rig.foreign_put("d/a", b"");
+        rig.foreign_put("d/b", b"");
+        let directory = rig.look("d").unwrap();
+        rig.vfs.lookup(directory.ino, b"a").unwrap();
+        let kernel = Noted::default();
+        rig.vfs.tell_kernel(&kernel, &Event::Below(key("d")));
+        assert_eq!(*kernel.0.lock().unwrap(), ["d", "inode other", "a", "inode other"]);
+    }
+
+    #[test]
     fn promise_6_2_the_root_is_told_with_every_name() {
         let rig = Rig::new();
         rig.foreign_put("a", b"");

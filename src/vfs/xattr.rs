@@ -65,7 +65,12 @@ impl Vfs {
             return Err(ErrorKind::NoAttribute.into());
         }
         let told = place.what == What::File || (place.what == What::Directory && self.caps.collections);
-        if told && !matches!(std::str::from_utf8(name), Ok(KEY)) {
+        let own = match std::str::from_utf8(name) {
+            Ok(KEY) => false,
+            Ok(TYPE) => self.caps.collections,
+            _ => true,
+        };
+        if told && own {
             let pending =
                 self.buffer_of(ino).and_then(|buffer| buffer.state.read().pending.xattrs.get(name).cloned());
             if let Some(set) = pending {

@@ -216,6 +216,15 @@ fn promise_4_3_fsync_waits_for_the_servers_disk_where_it_tells() {
         assert!(stats.contains("cmdstat_waitaof:calls=1"), "{stats}");
         drop(file);
         mount.unmount();
+        // Where the connection that wrote is gone, nobody knows.
+        let mut mount = database.mount(place, &["--require-aof"]);
+        crate::harness::put(mount.at("k"), b"w").unwrap();
+        database.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        let file = fs::OpenOptions::new().append(true).open(mount.at("k")).unwrap();
+        refused(libc::EIO, "fsync", file.sync_all());
+        file.sync_all().unwrap();
+        drop(file);
+        mount.unmount();
         // Debian's Redis does not tell.
         let database = Database::new();
         let mut mount = database.mount(place, &[]);

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use redis::Value as Reply;
-
 use super::collection::{self, Deed};
 use super::known::of;
-use super::link::Lost;
 use super::place::Place;
-use super::shared::{Shared, bytes, shown};
+use super::server::Session;
+use super::shared::{Shared, shown};
 use super::types::Type;
 use super::{renaming, strings, ttl, whole};
 use crate::error::{Error, ErrorKind, Result};
@@ -95,20 +93,12 @@ fn delete(shared: &Arc<Shared>, key: &Key, when: &When) -> Result<()> {
 
 /// Removes a collection, where one of this type is there.
 fn remove_whole(shared: &Shared, key: &[u8], kind: Type) -> Result<()> {
-    let outcome = loop {
-        let done = shared.server.ask(|session| {
-            let replies = session.ask(&[of("WATCH", key), of("TYPE", key)])?;
-            let found = bytes(replies.into_iter().nth(1).unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed)?);
-            let found = found.and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            if found != Some(kind) {
-                return session.settle_for(Ok(()));
-            }
-            session.transact_all(&[of("DEL", key)], shared.refused(key))
-        })?;
-        if let Some(outcome) = done {
-            break outcome;
-        }
+    let attempt = |session: &mut Session<'_>| match session.look(key, [])? {
+        (Some(found), _) if found == kind => session.transact_all(&[of("DEL", key)], shared.refused(key)),
+        _ => session.settle_for(Ok(())),
     };
+    // Done twice, it is done once.
+    let outcome = shared.server.carry_out(None, attempt, || Ok(false));
     shared.doubt(key);
     outcome
 }

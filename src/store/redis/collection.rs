@@ -2,10 +2,9 @@
 
 use redis::{Cmd, Value as Reply, cmd};
 
-use super::known::of;
 use super::link::Lost;
 use super::server::Session;
-use super::shared::{Shared, bytes, shown};
+use super::shared::{Shared, number, shown};
 use super::types::Type;
 use super::{hash, list, set, stream, zset};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +33,14 @@ pub(super) trait Parts: Sync {
     /// # Errors
     /// `Io` for an answer that makes no sense.
     fn page(&self, session: &mut Session<'_>, key: &[u8], from: &[u8]) -> Result<Result<Page>, Lost>;
+
+    /// Whether a file that is there is what was put as `body`.
+    ///
+    /// # Errors
+    /// As for [`Parts::put`].
+    fn is_same(&self, there: &[u8], body: &[u8]) -> Result<bool> {
+        Ok(there == body)
+    }
 
     /// The commands that make a part of these bytes; `there`: whether it is there, `count`: how many parts there are.
     ///
@@ -119,90 +126,56 @@ pub(super) fn change(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, w
         Some(None) => return Err(Error::new(ErrorKind::Invalid, format!("{} has no such part", shown(key)))),
         None => cmd("PING"),
     };
-    let outcome = loop {
-        // What must not be done twice is not: a transaction whose answer was lost is looked up first.
-        let done = shared.server.ask_once(|session| {
-            let questions = [of("WATCH", key), of("TYPE", key), look.clone(), parts.count(key)];
-            let mut replies = session.ask(&questions)?.into_iter().skip(1);
-            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
-            let (found, there, count) = (next().map_err(Lost::Failed)?, next(), next());
-            let found = bytes(found).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            let commands = (|| {
-                let (there, count) = match found {
-                    None => (None, 0),
-                    Some(found) if found == kind => {
-                        let there =
-                            if name.is_some() { parts.file(there.unwrap_or(Reply::Nil))? } else { None };
-                        (
-                            there,
-                            match count {
-                                Ok(Reply::Int(count)) => count as u64,
-                                _ => 0,
-                            },
-                        )
-                    }
-                    Some(_) => {
-                        let sentence = format!("{} has another type", shown(key));
-                        return Err(Error::new(ErrorKind::Exists, sentence));
-                    }
-                };
-                match (when, &there) {
-                    (When::Absent, Some(_)) => return Err(ErrorKind::Exists.into()),
-                    (When::Current(version), there)
-                        if there.as_ref().is_none_or(|there| Version::of_content(there) != *version) =>
-                    {
-                        return Err(super::strings::stale(key));
-                    }
-                    _ => {}
-                }
-                match deed {
-                    Deed::Put(part, body) => parts.put(key, *part, body, there.is_some(), count),
-                    Deed::Delete(_) if there.is_none() => Ok(Vec::new()),
-                    Deed::Delete(name) => Ok(vec![parts.delete(key, name, count)?]),
-                }
-            })();
-            let commands = match commands {
-                Ok(commands) if !commands.is_empty() => commands,
-                outcome => return session.settle_for(outcome.map(drop)),
-            };
-            session.transact_all(&commands, shared.refused(key))
-        });
-        match done {
-            Ok(Some(outcome)) => break outcome,
-            Ok(None) => {}
-            Err(error) => {
-                if let Some(outcome) = settle_lost(shared, key, kind, deed, error)? {
-                    break outcome;
-                }
+    let commands = |found: Option<Type>, there: Reply, count: u64| {
+        let (there, count) = match found {
+            None => (None, 0),
+            Some(found) if found == kind => (name.map_or(Ok(None), |_| parts.file(there))?, count),
+            Some(_) => {
+                return Err(Error::new(ErrorKind::Exists, format!("{} has another type", shown(key))));
             }
+        };
+        match (when, &there) {
+            (When::Absent, Some(_)) => return Err(ErrorKind::Exists.into()),
+            (When::Current(version), there)
+                if there.as_ref().is_none_or(|there| Version::of_content(there) != *version) =>
+            {
+                return Err(super::strings::stale(key));
+            }
+            _ => {}
+        }
+        match deed {
+            Deed::Put(part, body) => parts.put(key, *part, body, there.is_some(), count),
+            Deed::Delete(_) if there.is_none() => Ok(Vec::new()),
+            Deed::Delete(name) => Ok(vec![parts.delete(key, name, count)?]),
         }
     };
+    let attempt = |session: &mut Session<'_>| {
+        let (found, mut replies) = session.look(key, [look.clone(), parts.count(key)])?;
+        let mut next = || replies.next().and_then(Result::ok).unwrap_or(Reply::Nil);
+        let (there, count) = (next(), number(&next()).unwrap_or(0) as u64);
+        match commands(found, there, count) {
+            Ok(commands) if !commands.is_empty() => session.transact_all(&commands, shared.refused(key)),
+            outcome => session.settle_for(outcome.map(drop)),
+        }
+    };
+    let outcome = shared.server.carry_out(None, attempt, || is_done(shared, key, kind, deed));
     shared.doubt(key);
     outcome
 }
 
-/// After a lost answer: what came of it; `None` where it was not done, and can be tried again.
-fn settle_lost(
-    shared: &Shared,
-    key: &[u8],
-    kind: Type,
-    deed: &Deed<'_>,
-    error: Error,
-) -> Result<Option<Result<()>>> {
-    if error.kind() != ErrorKind::Uncertain {
-        return Err(error);
-    }
-    let done = match deed {
+/// After a lost answer: whether it was done.
+fn is_done(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>) -> Result<bool> {
+    match deed {
         Deed::Put(part, body) if part.word == Word::None => {
-            open(shared, key, kind, *part)?.is_some_and(|there| same_text(kind, &there, body))
+            let there = open(shared, key, kind, *part)?;
+            there.map_or(Ok(false), |there| parts(kind).is_same(&there, body))
         }
         // Who looks cannot tell it from what others add.
-        Deed::Put(..) => return Err(error),
-        Deed::Delete(name) => open(shared, key, kind, Segment::plain(name))?.is_none(),
-    };
-    Ok(done.then_some(Ok(())))
-}
-
-fn same_text(kind: Type, there: &[u8], put: &[u8]) -> bool {
-    there == put || (kind == Type::Zset && there == put.trim_ascii_end())
+        Deed::Put(..) => {
+            let sentence =
+                format!("{}: the answer was lost, and whether it was added is not known", shown(key));
+            Err(Error::new(ErrorKind::Uncertain, sentence))
+        }
+        Deed::Delete(name) => Ok(open(shared, key, kind, Segment::plain(name))?.is_none()),
+    }
 }

@@ -33,6 +33,8 @@ const TOGETHER: usize = 1000;
 pub(super) struct Index {
     state: Mutex<State>,
     changed: Condvar,
+    /// Told when something is doubtful, or shows otherwise.
+    work: Condvar,
 }
 
 struct State {
@@ -43,6 +45,8 @@ struct State {
     /// Keys that somebody changed since they were asked about, each with the number of the change.
     doubtful: BTreeMap<Box<[u8]>, u64>,
     changes: u64,
+    /// Keys that show otherwise than before, and of which nobody was told yet.
+    turned: Vec<Turned>,
     /// When keys expire.
     expiring: BTreeSet<(SystemTime, Box<[u8]>)>,
     /// The last change of any key.
@@ -71,10 +75,10 @@ impl Index {
     /// Nothing is known yet.
     pub(super) fn new() -> Index {
         let now = env::now();
-        let (keys, doubtful, expiring) = Default::default();
-        let state =
-            State { keys, phase: Phase::Unknown, told: false, doubtful, changes: 0, expiring, modified: now };
-        Index { state: Mutex::new(state), changed: Condvar::new() }
+        let (keys, doubtful, turned, expiring) = Default::default();
+        let (phase, told, changes, modified) = (Phase::Unknown, false, 0, now);
+        let state = State { keys, phase, told, doubtful, changes, turned, expiring, modified };
+        Index { state: Mutex::new(state), changed: Condvar::new(), work: Condvar::new() }
     }
 
     /// The server tells of changes from here on, or does not any more: what was known is forgotten.
@@ -92,6 +96,7 @@ impl Index {
             Some(keys) => keys.for_each(|key| state.doubt(key)),
             None => state.forget(),
         }
+        self.work.notify_all();
     }
 
     /// The keys that have expired by `now`, which are doubtful from here on; and when the next one does.
@@ -118,7 +123,9 @@ impl Index {
             known.modified = now;
             known.size = size;
         }
-        known.version = Some(Box::new(version));
+        if known.version.as_deref() != Some(&version) {
+            known.version = Some(Box::new(version));
+        }
         if other {
             state.modified = now;
         }
@@ -137,15 +144,7 @@ impl Index {
     ) -> Result<(Option<Known>, bool)> {
         let mut state = self.known(server, restriction)?;
         for _ in 0..ROUNDS {
-            let doubtful: Vec<_> = state
-                .doubtful
-                .keys()
-                .filter(|doubtful| {
-                    key == Some(&***doubtful) || below.is_some_and(|below| doubtful.starts_with(below))
-                })
-                .take(TOGETHER)
-                .cloned()
-                .collect();
+            let doubtful = state.doubtful_of(key, below);
             if doubtful.is_empty() {
                 break;
             }
@@ -158,20 +157,38 @@ impl Index {
         Ok((known, any))
     }
 
-    /// Asks about all doubtful keys; tells which of them show otherwise now.
+    /// Asks about all doubtful keys.
     ///
     /// # Errors
     /// The server's.
-    pub(super) fn settle(&self, server: &Server, restriction: &Restriction) -> Result<Vec<Turned>> {
-        let mut turned = Vec::new();
+    pub(super) fn settle(&self, server: &Server, restriction: &Restriction) -> Result<()> {
         // Those there are now: who changes keys all the time would keep this busy for good.
         let mut doubtful: Vec<_> = self.state.lock().doubtful.keys().cloned().collect();
         while !doubtful.is_empty() {
             let later = doubtful.split_off(doubtful.len().min(TOGETHER));
-            turned.extend(self.ask_again(server, restriction, &doubtful)?);
+            self.ask_again(server, restriction, &doubtful)?;
             doubtful = later;
         }
-        Ok(turned)
+        Ok(())
+    }
+
+    /// The keys that show otherwise than when this was asked last, whoever found out.
+    pub(super) fn take_turned(&self) -> Vec<Turned> {
+        std::mem::take(&mut self.state.lock().turned)
+    }
+
+    /// Waits, for at most so long, until something is doubtful or shows otherwise; or somebody calls
+    /// [`Index::wake`].
+    pub(super) fn wait_for_work(&self, time: Duration) {
+        let mut state = self.state.lock();
+        if state.doubtful.is_empty() && state.turned.is_empty() {
+            self.work.wait_for(&mut state, time);
+        }
+    }
+
+    /// Ends a wait.
+    pub(super) fn wake(&self) {
+        self.work.notify_all();
     }
 
     /// Hands out keys from `from` on, as [`Kv::scan`](crate::store::flat::Kv::scan) does; none is doubtful.
@@ -271,12 +288,15 @@ impl Index {
                     let began = env::instant();
                     let outcome = self.find(server, restriction);
                     state = self.state.lock();
-                    // Where it was forgotten meanwhile, it is not known for that.
-                    if state.phase == Phase::Finding {
+                    // Where it was forgotten meanwhile, it is found once more.
+                    let forgotten = state.phase != Phase::Finding;
+                    if !forgotten {
                         state.phase = if outcome.is_ok() { Phase::Known(began) } else { Phase::Unknown };
                     }
                     self.changed.notify_all();
-                    outcome?;
+                    if !forgotten || deadline.passed() {
+                        outcome?;
+                    }
                 }
             }
         }
@@ -310,15 +330,9 @@ impl Index {
     }
 
     /// Asks about keys once more.
-    fn ask_again(
-        &self,
-        server: &Server,
-        restriction: &Restriction,
-        keys: &[Box<[u8]>],
-    ) -> Result<Vec<Turned>> {
+    fn ask_again(&self, server: &Server, restriction: &Restriction, keys: &[Box<[u8]>]) -> Result<()> {
         let changes = self.state.lock().changes;
         let found = ask_about(server, keys)?;
-        let mut turned = Vec::new();
         let mut state = self.state.lock();
         for (key, known) in keys.iter().zip(found) {
             let known = known.filter(|_| restriction.has(key));
@@ -333,10 +347,13 @@ impl Index {
                 state.settle(key, known);
             }
             if before != now {
-                turned.push(Turned { key: key.clone(), before, now });
+                state.turned.push(Turned { key: key.clone(), before, now });
             }
         }
-        Ok(turned)
+        if !state.turned.is_empty() {
+            self.work.notify_all();
+        }
+        Ok(())
     }
 }
 
@@ -362,6 +379,8 @@ fn page(reply: Value) -> Result<KeyPage> {
 
 impl State {
     fn forget(&mut self) {
+        // Whoever is told that everything changed needs none of these.
+        self.turned.clear();
         self.keys.clear();
         self.doubtful.clear();
         self.expiring.clear();
@@ -413,6 +432,16 @@ impl State {
             }
             None => drop(self.keys.remove(key)),
         }
+    }
+
+    /// Doubtful keys among this one and those that begin with `below`: so many as are asked about at once.
+    fn doubtful_of(&self, key: Option<&[u8]>, below: Option<&[u8]>) -> Vec<Box<[u8]>> {
+        let key = key.and_then(|key| self.doubtful.get_key_value(key)).map(|(key, _)| key);
+        let below = below.into_iter().flat_map(|below| {
+            let range = self.doubtful.range::<[u8], _>((Bound::Included(below), Bound::Unbounded));
+            range.map(|(key, _)| key).take_while(move |key| key.starts_with(below))
+        });
+        key.into_iter().chain(below).take(TOGETHER).cloned().collect()
     }
 
     fn starting_with<'s>(&'s self, prefix: &'s [u8]) -> impl Iterator<Item = &'s [u8]> {

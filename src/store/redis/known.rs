@@ -33,10 +33,7 @@ pub(super) fn questions(key: &[u8]) -> [Cmd; QUESTIONS] {
 
 /// What was answered, at the moment `now`; `None` where there is nothing.
 pub(super) fn answer(replies: &[Reply], now: SystemTime) -> Option<Known> {
-    let kind = match replies.first() {
-        Some(Ok(Value::SimpleString(name))) => Type::of_reply(name)?,
-        _ => return None,
-    };
+    let kind = Type::of_reply(replies.first()?.as_ref().ok()?)?;
     let number = |reply: Option<&Reply>| match reply {
         Some(Ok(Value::Int(number))) => u64::try_from(*number).ok(),
         _ => None,

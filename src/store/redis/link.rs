@@ -1,6 +1,7 @@
 //! One connection to a server. What is read through it can be followed: the server tells of its next change by a push
 //! that comes before any later reply (`CLIENT TRACKING`, not broadcasting, opted in read by read).
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,8 +60,6 @@ pub(super) enum Lost {
 /// The commands of a transaction, each made when it is sent, so that long ones take the memory of one.
 pub(super) struct Plan<'p> {
     pub count: usize,
-    /// Whether the key is gone after them.
-    pub removes: bool,
     pub command: &'p dyn Fn(usize) -> Result<Cmd>,
 }
 
@@ -100,7 +99,7 @@ impl Link {
     /// Sends commands together, and answers their replies in order. After an error the connection is of no more use.
     pub(super) fn ask(
         &mut self,
-        commands: impl IntoIterator<Item = Cmd>,
+        commands: impl IntoIterator<Item = impl Borrow<Cmd>>,
         deadline: Deadline,
     ) -> Result<Vec<Reply>, Lost> {
         self.limit(deadline)?;
@@ -110,10 +109,10 @@ impl Link {
     }
 
     /// Sends commands in pieces, so that long ones take the memory of one; answers how many there were.
-    fn send_all(&mut self, commands: impl IntoIterator<Item = Cmd>) -> RedisResult<usize> {
+    fn send_all(&mut self, commands: impl IntoIterator<Item = impl Borrow<Cmd>>) -> RedisResult<usize> {
         let (mut packed, mut sent) = (Vec::new(), 0);
         for command in commands {
-            command.write_packed_command(&mut packed);
+            command.borrow().write_packed_command(&mut packed);
             sent += 1;
             if packed.len() >= SENT_AT_ONCE {
                 self.connection.send_packed_command(&packed)?;

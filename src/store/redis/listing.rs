@@ -24,8 +24,10 @@ type Each<'e> = dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'e;
 pub(super) const KEY_MAX: usize = 1 << 16;
 /// Collections that are collected before they are given.
 const TOGETHER: usize = 512;
-/// So many collections are remembered whose parts are being listed.
+/// So many collections are remembered whose parts are being listed, and so many names of them: the one that is listed
+/// last has all of its own.
 const GATHERED_MOST: usize = 8;
+const NAMES_MOST: usize = 1 << 18;
 
 /// See [`crate::store::api::Store::list`].
 pub(super) fn list(shared: &Arc<Shared>, dir: &Key, from: &mut Cursor, each: &mut Each<'_>) -> Result<()> {
@@ -122,10 +124,12 @@ impl Gathered {
         let parts = Arc::new(all);
         let mut gathered = self.0.lock();
         gathered.retain(|(of, _)| of != key);
-        if gathered.len() >= GATHERED_MOST {
+        gathered.push_back((key.to_vec(), Arc::clone(&parts)));
+        let names =
+            |gathered: &VecDeque<(_, Parts)>| gathered.iter().map(|(_, parts)| parts.len()).sum::<usize>();
+        while gathered.len() > 1 && (gathered.len() > GATHERED_MOST || names(&gathered) > NAMES_MOST) {
             gathered.pop_front();
         }
-        gathered.push_back((key.to_vec(), Arc::clone(&parts)));
         Ok(parts)
     }
 

@@ -7,7 +7,8 @@ use super::change::fitting;
 use super::known::of;
 use super::link::Lost;
 use super::place::Place;
-use super::shared::{Shared, bytes, number, shown};
+use super::server::Session;
+use super::shared::{Shared, number, shown};
 use super::types::Type;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
@@ -63,11 +64,13 @@ fn check_target(shared: &Shared, inside: &Keys, replace: bool) -> Result<()> {
     if !replace && !there.is_empty() {
         return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(inside.bytes()))));
     }
-    if there.iter().any(|(key, _)| **key != *inside.bytes()) {
-        return Err(Error::new(
-            ErrorKind::NotEmpty,
-            format!("there are keys below {}", shown(inside.bytes())),
-        ));
+    for (key, _) in &there {
+        // A marker with a value is a file.
+        let is_marker = **key == *inside.bytes() && shared.known(key)?.is_none_or(|known| known.size == 0);
+        if !is_marker {
+            let sentence = format!("there are keys below {}", shown(inside.bytes()));
+            return Err(Error::new(ErrorKind::NotEmpty, sentence));
+        }
     }
     Ok(())
 }
@@ -84,70 +87,77 @@ fn move_keys(
         let sentence = format!("more than {TOGETHER} keys are not renamed at once");
         return Err(Error::new(ErrorKind::CrossDevice, sentence));
     }
-    let (old, new) = moves.swap_remove(0);
+    let (old, new) = moves.remove(0);
+    let marker = [&*new, shared.separator.as_bytes()].concat();
     for (_, to) in &moves {
         if to.len() > super::listing::KEY_MAX {
             return Err(Error::new(ErrorKind::NameTooLong, format!("a key of {} bytes", to.len())));
         }
     }
     let below = moves;
-    let outcome = loop {
-        let done = shared.server.ask_once(|session| {
-            let mut watch = cmd("WATCH");
-            watch.arg(&old).arg(&new);
-            below.iter().for_each(|(from, to)| {
-                watch.arg(from).arg(to);
-            });
-            let questions = [watch, of("TYPE", &old), of("TYPE", &new), of("PTTL", &old), of("PTTL", &new)];
-            let mut replies = session.ask(&questions)?.into_iter().skip(1);
-            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed);
-            let mut kind =
-                || Ok(bytes(next()?).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name))));
-            let (from, to): (Option<Type>, Option<Type>) = (kind()?, kind()?);
-            let (old_left, new_left) = (number(&next()?).unwrap_or(-2), number(&next()?).unwrap_or(-2));
-            let from = from.filter(|kind| is_file(*kind));
-            let refused = if to.is_some_and(&is_file) && !replace {
-                Some(Error::new(ErrorKind::Exists, format!("there is {} already", shown(&new))))
-            } else if from.is_none() && below.is_empty() {
-                Some(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(&old))))
-            } else if to.is_some_and(|to| !is_file(to)) && from.is_some() {
-                Some(super::strings::other_type(&new))
-            } else {
-                None
-            };
-            if let Some(error) = refused {
-                return session.settle_for(Err(error));
+    let mut watch = cmd("WATCH");
+    watch.arg(&new);
+    let mut questions = vec![of("TYPE", &new), of("PTTL", &old), of("PTTL", &new)];
+    for (from, to) in &below {
+        watch.arg(from).arg(to);
+        questions.extend([of("EXISTS", from), of("EXISTS", to)]);
+    }
+    questions.insert(0, watch);
+    let attempt = |session: &mut Session<'_>| {
+        let (from, replies) = session.look(&old, questions.iter().cloned())?;
+        let mut replies = replies.skip(1).map(|reply| reply.map_err(Lost::Failed));
+        let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
+        let to = Type::of_reply(&next()?);
+        let (old_left, new_left) = (number(&next()?).unwrap_or(-2), number(&next()?).unwrap_or(-2));
+        let from = from.filter(|kind| is_file(*kind));
+        let mut commands: Vec<Cmd> = Vec::with_capacity(below.len() + 2);
+        if from.is_some() {
+            commands.push(rename_command(&old, &new));
+            if old_left < 0 && new_left > 0 {
+                let mut expire = of("PEXPIRE", &new);
+                expire.arg(new_left);
+                commands.push(expire);
             }
-            let mut commands: Vec<Cmd> = Vec::with_capacity(below.len() + 2);
-            if from.is_some() {
-                commands.push(rename_command(&old, &new));
-                if old_left < 0 && new_left > 0 {
-                    let mut expire = of("PEXPIRE", &new);
-                    expire.arg(new_left);
-                    commands.push(expire);
-                }
+        }
+        let mut in_the_way = false;
+        for (from, to) in &below {
+            let (there, taken) = (next()? == Reply::Int(1), next()? == Reply::Int(1));
+            // A marker takes the place of a marker; what has expired since it was listed is not moved.
+            in_the_way |= taken && !(replace && *to == marker);
+            if there {
+                commands.push(rename_command(from, to));
             }
-            commands.extend(below.iter().map(|(from, to)| rename_command(from, to)));
-            session.transact_all(&commands, shared.refused(&old))
-        });
-        match done {
-            Ok(Some(outcome)) => break outcome,
-            Ok(None) => {}
-            // The answer was lost: it is done where the old key is gone and the new one is there.
-            Err(error) if error.kind() == ErrorKind::Uncertain => {
-                let (first, last) = below.last().map_or((&old, &new), |(from, to)| (from, to));
-                let questions = [of("EXISTS", first), of("EXISTS", last)];
-                let replies = shared.server.ask(|session| session.ask(&questions))?;
-                if let [Ok(Reply::Int(0)), Ok(Reply::Int(1))] = replies.as_slice() {
-                    break Ok(());
-                }
-                if !matches!(replies.first(), Some(Ok(Reply::Int(1)))) {
-                    break Err(error);
-                }
-            }
-            Err(error) => break Err(error),
+        }
+        let refused = if to.is_some_and(&is_file) && !replace {
+            Some(Error::new(ErrorKind::Exists, format!("there is {} already", shown(&new))))
+        } else if in_the_way {
+            Some(Error::new(ErrorKind::NotEmpty, format!("there are keys below {}", shown(&new))))
+        } else if commands.is_empty() {
+            Some(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(&old))))
+        } else if to.is_some_and(|to| !is_file(to)) && from.is_some() {
+            Some(super::strings::other_type(&new))
+        } else {
+            None
+        };
+        match refused {
+            Some(error) => session.settle_for(Err(error)),
+            None => session.transact_all(&commands, shared.refused(&old)),
         }
     };
+    // Where the old key is gone and the new one is there, it is done.
+    let is_done = || {
+        let (first, last) = below.last().map_or((&old, &new), |(from, to)| (from, to));
+        let questions = [of("EXISTS", first), of("EXISTS", last)];
+        match shared.server.ask(|session| session.ask(&questions))?.as_slice() {
+            [Ok(Reply::Int(0)), Ok(Reply::Int(1))] => Ok(true),
+            [Ok(Reply::Int(1)), _] => Ok(false),
+            _ => Err(Error::new(
+                ErrorKind::Uncertain,
+                format!("{}: whether it was renamed is not known", shown(&old)),
+            )),
+        }
+    };
+    let outcome = shared.server.carry_out(None, attempt, is_done);
     for (from, to) in below.iter().chain([&(old, new)]) {
         shared.doubt(from);
         shared.doubt(to);
@@ -167,44 +177,37 @@ fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], re
     let (Some(get_old), Some(get_new)) = (parts.get(key, old), parts.get(key, new)) else {
         return Err(ErrorKind::Invalid.into());
     };
-    let outcome = loop {
-        let done = shared.server.ask_once(|session| {
-            let questions = [of("WATCH", key), get_old.clone(), get_new.clone()];
-            let mut replies = session.ask(&questions)?.into_iter().skip(1);
-            let mut file = || parts.file(replies.next().and_then(Result::ok).unwrap_or(Reply::Nil));
-            let commands = (|| {
-                let (Some(bytes), there) = (file()?, file()?) else {
-                    return Err(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(old))));
-                };
-                if there.is_some() && !replace {
-                    return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(new))));
-                }
-                let target = Segment::plain(new);
-                let mut commands = parts.put(key, target, &bytes, there.is_some(), 0)?;
-                commands.push(parts.delete(key, old, 0)?);
-                Ok(commands)
-            })();
-            let commands = match commands {
-                Ok(commands) => commands,
-                Err(error) => return session.settle_for(Err(error)),
-            };
-            session.transact_all(&commands, shared.refused(key))
-        });
-        match done {
-            Ok(Some(outcome)) => break outcome,
-            Ok(None) => {}
-            // The answer was lost: it is done where the old name is gone and the new one is there.
-            Err(error) if error.kind() == ErrorKind::Uncertain => {
-                let there = |name| super::collection::open(shared, key, kind, Segment::plain(name));
-                match (there(old)?, there(new)?) {
-                    (None, Some(_)) => break Ok(()),
-                    (Some(_), _) => {}
-                    (None, None) => break Err(error),
-                }
-            }
-            Err(error) => break Err(error),
+    let commands = |bytes: Option<Vec<u8>>, there: Option<Vec<u8>>| {
+        let bytes =
+            bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no {}", shown(old))))?;
+        if there.is_some() && !replace {
+            return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(new))));
+        }
+        let mut commands = parts.put(key, Segment::plain(new), &bytes, there.is_some(), 0)?;
+        commands.push(parts.delete(key, old, 0)?);
+        Ok(commands)
+    };
+    let attempt = |session: &mut Session<'_>| {
+        let (_, mut replies) = session.look(key, [get_old.clone(), get_new.clone()])?;
+        let mut file = || parts.file(replies.next().and_then(Result::ok).unwrap_or(Reply::Nil));
+        match file().and_then(|bytes| commands(bytes, file()?)) {
+            Ok(commands) => session.transact_all(&commands, shared.refused(key)),
+            Err(error) => session.settle_for(Err(error)),
         }
     };
+    // Where the old name is gone and the new one is there, it is done.
+    let is_done = || {
+        let there = |name| super::collection::open(shared, key, kind, Segment::plain(name));
+        match (there(old)?, there(new)?) {
+            (None, Some(_)) => Ok(true),
+            (Some(_), _) => Ok(false),
+            (None, None) => Err(Error::new(
+                ErrorKind::Uncertain,
+                format!("{}: whether it was renamed is not known", shown(old)),
+            )),
+        }
+    };
+    let outcome = shared.server.carry_out(None, attempt, is_done);
     shared.doubt(key);
     outcome
 }

@@ -22,6 +22,11 @@ impl Restriction {
     /// `Invalid` for a glob that is none.
     pub(super) fn of(address: &Address) -> Result<Restriction> {
         let pattern = address.pattern.clone().map(|text| match Pattern::new(&text) {
+            // What the server means by these, the globs here mean otherwise, and keys would be hidden for that.
+            _ if text.contains('\\') || text.contains("[^") || text.contains("[!") || text.contains("**") => {
+                let sentence = format!("?match={text}: only *, ? and [abc] are understood here");
+                Err(Error::new(ErrorKind::Invalid, sentence))
+            }
             Ok(pattern) => Ok((text, pattern)),
             Err(error) => Err(Error::new(ErrorKind::Invalid, format!("?match={text}: {error}"))),
         });

@@ -8,7 +8,9 @@ use redis::{Cmd, Value, cmd};
 
 use super::address::Address;
 use super::failure::{failure, is_loading};
+use super::known::of;
 use super::link::{Link, Lost, Plan, Reply};
+use super::types::Type;
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,8 +42,9 @@ struct Slot {
     made: u64,
     /// When it was last used.
     used: Option<Instant>,
-    /// Whether something was changed through it, of which nobody knows whether it is on the server's disk.
-    changed: bool,
+    /// Through which of the connections here something was changed last of which nobody knows whether it is on the
+    /// server's disk.
+    changed: Option<u64>,
 }
 
 /// Which connection: another one in its place is not it.
@@ -79,6 +82,11 @@ impl Server {
         Ok(())
     }
 
+    /// Waits a moment, before something is tried again that failed.
+    pub(super) fn rest(&self) {
+        pause(AGAIN);
+    }
+
     /// Where it is.
     pub(super) fn address(&self) -> &Address {
         &self.address
@@ -100,6 +108,7 @@ impl Server {
     /// `TimedOut`; what `work` answers.
     pub(super) fn ask<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Result<T, Lost>) -> Result<T> {
         let deadline = Deadline::after(self.timeout);
+        let mut lost = 0;
         loop {
             match self.session(deadline).map(|mut session| session.give_up_if_lost(&mut work)) {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -107,7 +116,9 @@ impl Server {
                 Ok(Err(lost @ Lost::Connection(_))) if deadline.passed() => {
                     return Err(lost.about(&self.address));
                 }
-                Ok(Err(Lost::Connection(_))) => {}
+                // As many as there are may have been lost before anybody asked.
+                Ok(Err(Lost::Connection(_))) if lost < LINKS => lost += 1,
+                Ok(Err(Lost::Connection(_))) => pause(AGAIN.min(deadline.left())),
                 Err(error) if deadline.passed() || error.kind() != ErrorKind::Io => return Err(error),
                 Err(_) => pause(AGAIN.min(deadline.left())),
             }
@@ -143,51 +154,82 @@ impl Server {
         }
     }
 
-    /// Waits until what was changed so far is in the server's append-only file, on the connections through which it was
-    /// changed (`WAITAOF`, since 7.2). False where the server does not tell, by its age or its settings.
+    /// Carries out a change: once more where others change its keys between look and transaction (`None`), until the
+    /// deadline. Where the answer was lost, `is_done` looks whether it was done. `on`: on which connection, where it stands
+    /// on what was read there.
     ///
     /// # Errors
-    /// `TimedOut`; `Io` where a connection was lost in the meantime.
-    pub(super) fn wait_for_disk(&self) -> Result<bool> {
+    /// What `attempt` and `is_done` answer; `TimedOut`.
+    pub(super) fn carry_out(
+        &self,
+        on: Option<Which>,
+        mut attempt: impl FnMut(&mut Session<'_>) -> Result<Option<Result<()>>, Lost>,
+        is_done: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
-        for slot in &self.links {
-            let mut slot = slot.try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?;
-            if !std::mem::take(&mut slot.changed) {
-                continue;
+        loop {
+            let outcome = match on {
+                Some(which) => self.ask_on(which, &mut attempt),
+                None => self.ask_once(&mut attempt),
+            };
+            match outcome {
+                Ok(Some(outcome)) => return outcome,
+                Err(error) if error.kind() == ErrorKind::Uncertain => {
+                    if is_done()? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(None) => {}
             }
-            let lost = || {
+            if deadline.passed() {
                 let sentence = format!(
-                    "{}: a connection was lost before the server said that it is on disk",
+                    "{}: others change the key so often that nothing came of it before the deadline (--timeout)",
                     self.address
                 );
-                Error::new(ErrorKind::Io, sentence)
-            };
+                return Err(Error::new(ErrorKind::TimedOut, sentence));
+            }
+        }
+    }
+
+    /// Waits until what was changed so far is in the server's append-only file, on the connections through which it was
+    /// changed (`WAITAOF`, since 7.2). False where the server does not tell: by its age, by its settings, or since such a
+    /// connection was lost.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub(super) fn wait_for_disk(&self) -> Result<bool> {
+        let deadline = Deadline::after(self.timeout);
+        let late =
+            || Error::new(ErrorKind::TimedOut, format!("{}: not on disk yet (--timeout)", self.address));
+        let mut told = true;
+        for slot in &self.links {
+            let mut slot = slot.try_lock_until(deadline.at()).ok_or_else(late)?;
+            let Some(through) = slot.changed.take() else { continue };
+            let same = slot.made == through;
             let mut wait = cmd("WAITAOF");
             wait.arg(1).arg(0).arg(deadline.left().as_millis().max(1) as u64);
-            let link = slot.link.as_mut().ok_or_else(lost)?;
-            let reply = match link.ask([wait], deadline) {
-                Ok(mut replies) => replies.pop(),
+            let Some(link) = slot.link.as_mut().filter(|_| same) else {
+                told = false;
+                continue;
+            };
+            match link.ask([wait], deadline).map(|mut replies| replies.pop()) {
+                Ok(Some(Ok(Value::Array(counts)))) if matches!(counts.first(), Some(Value::Int(1..))) => {}
+                Ok(Some(Err(error))) => {
+                    tracing::debug!("WAITAOF: {error}");
+                    told = false;
+                }
+                Ok(_) => {
+                    slot.changed = Some(through);
+                    return Err(late());
+                }
                 Err(_) => {
                     slot.link = None;
-                    return Err(lost());
-                }
-            };
-            match reply {
-                Some(Ok(Value::Array(counts))) if matches!(counts.first(), Some(Value::Int(1..))) => {}
-                Some(Ok(_)) | None => {
-                    slot.changed = true;
-                    return Err(Error::new(
-                        ErrorKind::TimedOut,
-                        format!("{}: not on disk yet", self.address),
-                    ));
-                }
-                Some(Err(error)) => {
-                    tracing::debug!("WAITAOF: {error}");
-                    return Ok(false);
+                    told = false;
                 }
             }
         }
-        Ok(true)
+        Ok(told)
     }
 
     /// Asks on the connection that something was read through, where nobody else uses it now.
@@ -284,7 +326,7 @@ impl Session<'_> {
     pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Lost> {
         let deadline = self.deadline;
         loop {
-            let replies = self.link()?.ask(commands.iter().cloned(), deadline)?;
+            let replies = self.link()?.ask(commands, deadline)?;
             let loading = replies.iter().any(|reply| reply.as_ref().is_err_and(is_loading));
             if !loading || deadline.passed() {
                 return Ok(replies);
@@ -295,8 +337,20 @@ impl Session<'_> {
 
     /// As [`Session::ask`], for commands that change something.
     pub(super) fn change(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Lost> {
-        self.slot.changed = true;
+        self.slot.changed = Some(self.slot.made);
         self.ask(commands)
+    }
+
+    /// Watches `key` and looks at it: its type, and the replies to `questions`.
+    pub(super) fn look(
+        &mut self,
+        key: &[u8],
+        questions: impl IntoIterator<Item = Cmd>,
+    ) -> Result<(Option<Type>, std::vec::IntoIter<Reply>), Lost> {
+        let all: Vec<Cmd> = [of("WATCH", key), of("TYPE", key)].into_iter().chain(questions).collect();
+        let mut replies = self.ask(&all)?.into_iter().skip(1).collect::<Vec<_>>().into_iter();
+        let kind = replies.next().unwrap_or(Ok(Value::Nil)).map_err(Lost::Failed)?;
+        Ok((Type::of_reply(&kind), replies))
     }
 
     /// As [`Session::ask`], for one command whose refusal is an error.
@@ -312,7 +366,7 @@ impl Session<'_> {
         refused: impl FnOnce(redis::RedisError) -> Error,
     ) -> Result<Option<Result<()>>, Lost> {
         let deadline = self.deadline;
-        self.slot.changed = true;
+        self.slot.changed = Some(self.slot.made);
         let Some(replies) = self.link()?.transact(plan, deadline)? else { return Ok(None) };
         let first = replies.into_iter().find_map(Result::err);
         Ok(Some(first.map_or(Ok(()), |error| Err(refused(error)))))
@@ -324,10 +378,7 @@ impl Session<'_> {
         commands: &[Cmd],
         refused: impl FnOnce(redis::RedisError) -> Error,
     ) -> Result<Option<Result<()>>, Lost> {
-        self.transact(
-            &Plan { count: commands.len(), removes: false, command: &|index| Ok(commands[index].clone()) },
-            refused,
-        )
+        self.transact(&Plan { count: commands.len(), command: &|index| Ok(commands[index].clone()) }, refused)
     }
 
     /// Gives up what is watched; an outcome that needs no transaction.

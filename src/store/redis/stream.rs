@@ -33,6 +33,13 @@ fn shown(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     text::of_pairs(fields).to_string().into_bytes()
 }
 
+/// The fields that a file says, with their values.
+fn fields(body: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let json: Json = serde_json::from_slice(body)
+        .map_err(|error| Error::new(ErrorKind::Invalid, format!("an entry's fields are JSON: {error}")))?;
+    text::pairs(&json)
+}
+
 impl Parts for Streams {
     fn get(&self, key: &[u8], name: &[u8]) -> Option<Cmd> {
         is_id(name).then(|| with(with(of("XRANGE", key), name), name))
@@ -63,6 +70,10 @@ impl Parts for Streams {
         Ok(Ok(Page { parts, next }))
     }
 
+    fn is_same(&self, there: &[u8], body: &[u8]) -> Result<bool> {
+        Ok(fields(there)? == fields(body)?)
+    }
+
     fn put(&self, key: &[u8], part: Segment<'_>, body: &[u8], there: bool, _count: u64) -> Result<Vec<Cmd>> {
         let id = match part.word {
             Word::Add => &b"*"[..],
@@ -73,11 +84,8 @@ impl Parts for Streams {
             Word::None => part.bytes,
             _ => return Err(Error::new(ErrorKind::Invalid, "a stream has no such part")),
         };
-        let json: Json = serde_json::from_slice(body).map_err(|error| {
-            Error::new(ErrorKind::Invalid, format!("an entry's fields are JSON: {error}"))
-        })?;
         let mut add = with(of("XADD", key), id);
-        for (field, value) in text::pairs(&json)? {
+        for (field, value) in fields(body)? {
             add.arg(field).arg(value);
         }
         Ok(vec![add])

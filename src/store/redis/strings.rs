@@ -105,8 +105,7 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
             let mut replies = replies.into_iter();
             let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
             let (range, length, kind) = (next(), next(), next().map_err(Lost::Failed)?);
-            let kind = bytes(kind).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            match kind {
+            match Type::of_reply(&kind) {
                 None => return Ok(Opened::None),
                 Some(Type::Other) => return Ok(Opened::Other),
                 Some(Type::String) => {}
@@ -226,28 +225,31 @@ pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> R
     outcome
 }
 
-/// Deletes the string; absent is no error with [`When::Always`].
+/// Deletes the string, or what a module keeps; absent is no error with [`When::Always`].
 ///
 /// # Errors
 /// `Stale` by [`When::Current`].
 pub(super) fn delete(shared: &Shared, key: &[u8], when: &When) -> Result<()> {
-    let when = if *when == When::Absent { &When::Always } else { when };
-    let plan = Plan { count: 1, removes: true, command: &|_| Ok(of("DEL", key)) };
+    let plan = Plan { count: 1, command: &|_| Ok(of("DEL", key)) };
+    let holds = |session: &mut Session<'_>, kind| {
+        Ok(match (kind, when) {
+            (Some(Type::String), When::Current(version)) => stands_on(shared, session, key, version)?,
+            (_, When::Current(_)) => Holds::No(Err(stale(key))),
+            (Some(Type::String | Type::Other), _) => Holds::Yes,
+            // A collection of the same name is another file.
+            (_, When::Always | When::Absent) => Holds::No(Ok(())),
+        })
+    };
     let is_done = || Ok(length(shared, key)?.is_none());
-    let outcome = guarded(shared, key, when, &plan, &is_done);
+    let outcome = guarded(shared, key, when, &plan, &holds, &is_done);
     shared.doubt(key);
-    match outcome {
-        // There is no string then.
-        Err(error) if error.kind() == ErrorKind::Exists && *when == When::Always => Ok(()),
-        outcome => outcome,
-    }
+    outcome
 }
 
 /// All bytes, in pieces.
 fn put_whole(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result<()> {
     let plan = Plan {
         count: body.len().div_ceil(PIECE).max(1) as usize,
-        removes: false,
         command: &|index| {
             let piece = piece(body, index as u64 * PIECE)?;
             let mut command = of(if index == 0 { "SET" } else { "APPEND" }, key);
@@ -258,14 +260,13 @@ fn put_whole(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result
             Ok(command)
         },
     };
-    guarded(shared, key, when, &plan, &|| ends_with(shared, key, body, 0))
+    put_guarded(shared, key, when, &plan, &|| ends_with(shared, key, body, 0))
 }
 
 /// All but the first `there` bytes, which the string has already.
 fn put_rest(shared: &Shared, key: &[u8], body: &Payload, there: u64, when: &When) -> Result<()> {
     let plan = Plan {
         count: (body.len() - there).div_ceil(PIECE) as usize,
-        removes: false,
         command: &|index| {
             let at = there + index as u64 * PIECE;
             let mut command = of("SETRANGE", key);
@@ -273,7 +274,7 @@ fn put_rest(shared: &Shared, key: &[u8], body: &Payload, there: u64, when: &When
             Ok(command)
         },
     };
-    guarded(shared, key, when, &plan, &|| ends_with(shared, key, body, there))
+    put_guarded(shared, key, when, &plan, &|| ends_with(shared, key, body, there))
 }
 
 /// The bytes of a payload from here on, as many as one command has.
@@ -322,18 +323,19 @@ fn continued(body: &Payload, when: &When) -> Result<Option<u64>> {
 fn put_new(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
     let mut set = set(key, body)?;
     set.arg("NX");
-    match shared.server.ask_once(|session| Ok(session.change(&[set])?.pop())) {
-        Ok(Some(Ok(Reply::Nil))) => Err(exists(key)),
-        Ok(Some(Err(error))) => Err(shared.refused(key)(error)),
-        Ok(_) => Ok(()),
+    let attempt = |session: &mut Session<'_>| {
+        Ok(Some(match session.change(std::slice::from_ref(&set))?.pop() {
+            Some(Ok(Reply::Nil)) => Err(exists(key)),
+            Some(Err(error)) => Err(shared.refused(key)(error)),
+            _ => Ok(()),
+        }))
+    };
+    shared.server.carry_out(None, attempt, || match length(shared, key)? {
+        None => Ok(false),
         // What is there is what was put, or somebody else's.
-        Err(error) if error.kind() == ErrorKind::Uncertain => match current(shared, key)? {
-            None => put_new(shared, key, body),
-            Some(version) if version == Version::of_payload(body)? => Ok(()),
-            Some(_) => Err(exists(key)),
-        },
-        Err(error) => Err(error),
-    }
+        Some(_) if ends_with(shared, key, body, 0)? => Ok(true),
+        Some(_) => Err(exists(key)),
+    })
 }
 
 /// Whatever string is there, or none. The server refuses where another type is, since it is to answer the old string.
@@ -348,63 +350,76 @@ fn put_over(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
     }
 }
 
-/// Carries out a plan as one transaction where the condition holds; nothing between can change the key unnoticed. After a
-/// lost answer `is_done` tells whether it was done.
-fn guarded(
+/// Whether a condition holds; where it does not, what comes of that.
+enum Holds {
+    Yes,
+    No(Result<()>),
+}
+
+/// Looks whether a condition holds of the type that is there.
+type Condition<'c> = dyn Fn(&mut Session<'_>, Option<Type>) -> Result<Holds, Lost> + 'c;
+
+/// Puts by a plan, where the condition holds and there is a string, or nothing.
+fn put_guarded(
     shared: &Shared,
     key: &[u8],
     when: &When,
     plan: &Plan<'_>,
     is_done: &dyn Fn() -> Result<bool>,
 ) -> Result<()> {
-    let base = match when {
-        When::Current(version) => shared.long_ones.find(version),
+    let holds = |session: &mut Session<'_>, kind| {
+        Ok(match (kind, when) {
+            (None | Some(Type::String), When::Always) | (None, When::Absent) => Holds::Yes,
+            (Some(Type::String), When::Current(version)) => stands_on(shared, session, key, version)?,
+            (_, When::Current(_)) => Holds::No(Err(stale(key))),
+            (Some(Type::String), When::Absent) => Holds::No(Err(exists(key))),
+            (Some(_), When::Always | When::Absent) => Holds::No(Err(other_type(key))),
+        })
+    };
+    guarded(shared, key, when, plan, &holds, is_done)
+}
+
+/// Carries out a plan as one transaction where `holds` says so of the type that is there; nothing between can change the
+/// key unnoticed. After a lost answer `is_done` tells whether it was done.
+fn guarded(
+    shared: &Shared,
+    key: &[u8],
+    when: &When,
+    plan: &Plan<'_>,
+    holds: &Condition<'_>,
+    is_done: &dyn Fn() -> Result<bool>,
+) -> Result<()> {
+    let on = match when {
+        When::Current(version) => match shared.long_ones.find(version) {
+            Some(Some(base)) => Some(base.which),
+            Some(None) => return Err(stale(key)),
+            None => None,
+        },
         _ => None,
     };
-    loop {
-        let attempt = |session: &mut Session<'_>| {
-            let replies = session.ask(&[of("WATCH", key), of("TYPE", key)])?;
-            let kind = replies.into_iter().nth(1).unwrap_or(Ok(Reply::Nil)).map_err(Lost::Failed)?;
-            let kind = bytes(kind).and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            let holds =
-                match (kind, when, &base) {
-                    (None | Some(Type::String), When::Always, _) | (None, When::Absent, _) => Ok(()),
-                    // What a module keeps is a file that can be removed, and not be written.
-                    (Some(Type::Other), When::Always, _) if plan.removes => Ok(()),
-                    // A change is told before the reply to what was asked after it.
-                    (Some(Type::String), When::Current(_), Some(base)) => match base {
-                        Some(base) if base.followed.is_current() => Ok(()),
-                        _ => Err(stale(key)),
-                    },
-                    (Some(Type::String), When::Current(version), None) => {
-                        if has_content(session, key, version)? { Ok(()) } else { Err(stale(key)) }
-                    }
-                    (_, When::Current(_), _) => Err(stale(key)),
-                    (Some(Type::String), When::Absent, _) => Err(exists(key)),
-                    (Some(_), When::Always | When::Absent, _) => Err(other_type(key)),
-                };
-            match holds {
-                Ok(()) => session.transact(plan, shared.refused(key)),
-                Err(error) => session.settle_for(Err(error)),
-            }
-        };
-        let done = match &base {
-            Some(Some(base)) => shared.server.ask_on(base.which, attempt),
-            Some(None) => return Err(stale(key)),
-            None => shared.server.ask_once(attempt),
-        };
-        match done {
-            Ok(Some(outcome)) => return outcome,
-            // It changed between look and transaction: looked at once more.
-            Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::Uncertain => {
-                if is_done()? {
-                    return Ok(());
-                }
-            }
-            Err(error) => return Err(error),
+    let attempt = |session: &mut Session<'_>| {
+        let (kind, _) = session.look(key, [])?;
+        match holds(session, kind)? {
+            Holds::Yes => session.transact(plan, shared.refused(key)),
+            Holds::No(outcome) => session.settle_for(outcome),
         }
-    }
+    };
+    shared.server.carry_out(on, attempt, is_done)
+}
+
+/// Whether the string, which is watched, is of this version.
+fn stands_on(
+    shared: &Shared,
+    session: &mut Session<'_>,
+    key: &[u8],
+    version: &Version,
+) -> Result<Holds, Lost> {
+    let same = match shared.long_ones.find(version) {
+        // A change is told before the reply to what was asked after it.
+        Some(base) => base.is_some_and(|base| base.followed.is_current()),
+        None => has_content(session, key, version)?,
+    };
+    Ok(if same { Holds::Yes } else { Holds::No(Err(stale(key))) })
 }
 
 /// Whether the string is of this version by its content. Asked for in pieces: it may be a long one.
@@ -423,7 +438,10 @@ fn has_content(session: &mut Session<'_>, key: &[u8], version: &Version) -> Resu
 
 fn set(key: &[u8], body: &Payload) -> Result<Cmd> {
     let mut set = of("SET", key);
-    set.arg(whole(body)?);
+    match body.as_slice() {
+        Some(bytes) => set.arg(bytes),
+        None => set.arg(whole(body)?),
+    };
     Ok(set)
 }
 
@@ -435,12 +453,6 @@ pub(super) fn whole(body: &Payload) -> Result<Vec<u8>> {
     let mut all = vec![0; body.len() as usize];
     body.read(0, &mut all)?;
     Ok(all)
-}
-
-/// The version of the string that is there.
-fn current(shared: &Shared, key: &[u8]) -> Result<Option<Version>> {
-    let there = shared.server.ask(|session| session.one(of("GET", key)))?;
-    Ok(bytes(there).map(|bytes| Version::of_content(&bytes)))
 }
 
 fn exists(key: &[u8]) -> Error {

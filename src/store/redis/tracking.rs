@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, cmd};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -37,17 +37,9 @@ const QUEUE: usize = 4096;
 pub(super) struct Tracking {
     shared: Arc<Shared>,
     telling: Mutex<Vec<Weak<Tell>>>,
-    /// Whether something is doubtful; and whether it ends.
-    work: Mutex<Work>,
-    wake: Condvar,
+    closing: AtomicBool,
     overflow: AtomicBool,
     task: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Work {
-    doubtful: bool,
-    closing: bool,
 }
 
 impl Tracking {
@@ -57,9 +49,8 @@ impl Tracking {
     /// # Errors
     /// The system's.
     pub(super) fn start(shared: Arc<Shared>) -> Result<Arc<Tracking>> {
-        let (telling, work, wake, task) = Default::default();
-        let overflow = AtomicBool::new(false);
-        let tracking = Arc::new(Tracking { shared, telling, work, wake, overflow, task });
+        let (telling, task, closing, overflow) = Default::default();
+        let tracking = Arc::new(Tracking { shared, telling, closing, overflow, task });
         let first =
             env::wait(Deadline::after(tracking.shared.server.timeout()), connect(Arc::clone(&tracking)));
         let first = match first {
@@ -91,8 +82,8 @@ impl Tracking {
 
     /// Ends.
     pub(super) fn stop(&self) {
-        self.work.lock().closing = true;
-        self.wake.notify_all();
+        self.closing.store(true, Ordering::Release);
+        self.shared.index.wake();
         if let Some(task) = self.task.lock().take() {
             task.abort();
         }
@@ -121,8 +112,6 @@ impl Tracking {
                 self.tell_of(key, before);
             }
         }
-        self.work.lock().doubtful = true;
-        self.wake.notify_all();
     }
 
     /// Tells of the files that a key of this type shows as.
@@ -264,25 +253,20 @@ fn settle(tracking: &Weak<Tracking>) {
         for key in &expired {
             here.tell_of(key, here.shared.index.kind(key));
         }
-        match here.shared.index.settle(&here.shared.server, &here.shared.restriction) {
-            Ok(turned) => {
-                for Turned { key, before, now } in turned {
-                    here.tell_of(&key, before);
-                    here.tell_of(&key, now);
-                }
-            }
-            Err(error) => tracing::debug!("what was changed could not be asked about: {error}"),
+        let settled = here.shared.index.settle(&here.shared.server, &here.shared.restriction);
+        for Turned { key, before, now } in here.shared.index.take_turned() {
+            here.tell_of(&key, before);
+            here.tell_of(&key, now);
         }
-        let until_next = next.and_then(|next| next.duration_since(env::now()).ok()).unwrap_or(BEAT).min(BEAT);
-        let mut work = here.work.lock();
-        if work.closing {
+        if here.closing.load(Ordering::Acquire) {
             return;
         }
-        if !std::mem::take(&mut work.doubtful) {
-            here.wake.wait_for(&mut work, until_next.max(Duration::from_millis(1)));
-            if work.closing {
-                return;
-            }
+        if let Err(error) = settled {
+            tracing::debug!("what was changed could not be asked about: {error}");
+            here.shared.server.rest();
+            continue;
         }
+        let until_next = next.and_then(|next| next.duration_since(env::now()).ok()).unwrap_or(BEAT).min(BEAT);
+        here.shared.index.wait_for_work(until_next.max(Duration::from_millis(1)));
     }
 }

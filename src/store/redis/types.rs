@@ -1,5 +1,7 @@
 //! The types that values of a server have, and how each shows as files (§7.1).
 
+use redis::Value;
+
 use crate::key::Word;
 
 /// What is kept under a key.
@@ -33,15 +35,20 @@ const COLLECTIONS: &[(Type, Word, Word)] = &[
 
 impl Type {
     /// What `TYPE` answers; `None` where there is nothing.
-    pub(super) fn of_reply(name: &str) -> Option<Type> {
+    pub(super) fn of_reply(reply: &Value) -> Option<Type> {
+        let name = match reply {
+            Value::SimpleString(name) => name.as_bytes(),
+            Value::BulkString(name) => name,
+            _ => return None,
+        };
         Some(match name {
-            "none" => return None,
-            "string" => Type::String,
-            "hash" => Type::Hash,
-            "list" => Type::List,
-            "set" => Type::Set,
-            "zset" => Type::Zset,
-            "stream" => Type::Stream,
+            b"none" => return None,
+            b"string" => Type::String,
+            b"hash" => Type::Hash,
+            b"list" => Type::List,
+            b"set" => Type::Set,
+            b"zset" => Type::Zset,
+            b"stream" => Type::Stream,
             _ => Type::Other,
         })
     }

@@ -6,8 +6,8 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::hash::nonsense;
 use super::known::of;
-use super::link::Lost;
-use super::shared::{Shared, bytes, number, shown};
+use super::server::Session;
+use super::shared::{Shared, number, shown};
 use super::types::Type;
 use super::{text, zset};
 use crate::error::{Error, ErrorKind, Result};
@@ -96,58 +96,44 @@ fn numbers(json: Json) -> Json {
 /// # Errors
 /// `Invalid` for what is no such JSON; `Exists` where the key is of another type; `Stale`; `NotPermitted` for a stream.
 pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &When) -> Result<()> {
-    let making = commands(key, kind, body)?;
-    let outcome = loop {
-        let done = shared.server.ask_once(|session| {
-            let questions = [of("WATCH", key), of("TYPE", key), of("PTTL", key), all_of(key, kind)];
-            let mut replies = session.ask(&questions)?.into_iter().skip(1);
-            let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
-            let found = bytes(next().map_err(Lost::Failed)?);
-            let found = found.and_then(|name| Type::of_reply(&String::from_utf8_lossy(&name)));
-            let (left, there) = (next().map_err(Lost::Failed)?, next());
-            let refused = match (found, when) {
-                (Some(found), _) if found != kind => {
-                    Some(Error::new(ErrorKind::Exists, format!("{} has another type", shown(key))))
-                }
-                (Some(_), When::Absent) => Some(ErrorKind::Exists.into()),
-                (_, When::Current(version)) => {
-                    let there = there.ok().and_then(|there| file(kind, there).ok().flatten());
-                    let same = there.is_some_and(|there| Version::of_content(&there) == *version);
-                    (!same).then(|| super::strings::stale(key))
-                }
-                _ => None,
-            };
-            if let Some(error) = refused {
-                return session.settle_for(Err(error));
+    let making = command(key, kind, body)?;
+    let attempt = |session: &mut Session<'_>| {
+        let (found, mut replies) = session.look(key, [of("PTTL", key), all_of(key, kind)])?;
+        let mut next = || replies.next().and_then(Result::ok).unwrap_or(Reply::Nil);
+        let (left, there) = (next(), next());
+        let refused = match (found, when) {
+            (Some(found), _) if found != kind => {
+                Some(Error::new(ErrorKind::Exists, format!("{} has another type", shown(key))))
             }
-            let mut all = vec![of("DEL", key)];
-            all.extend(making.iter().cloned());
-            if let Some(left) = number(&left).ok().filter(|left| *left > 0) {
-                let mut expire = of("PEXPIRE", key);
-                expire.arg(left);
-                all.push(expire);
+            (Some(_), When::Absent) => Some(ErrorKind::Exists.into()),
+            (_, When::Current(version)) => {
+                let there = file(kind, there).ok().flatten();
+                let same = there.is_some_and(|there| Version::of_content(&there) == *version);
+                (!same).then(|| super::strings::stale(key))
             }
-            session.transact_all(&all, shared.refused(key))
-        });
-        match done {
-            Ok(Some(outcome)) => break outcome,
-            Ok(None) => {}
-            // The answer was lost: where it is not there, it is put once more.
-            Err(error) if error.kind() == ErrorKind::Uncertain => {
-                let json = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).ok();
-                if open(shared, key, kind)?.and_then(|there| json(&there)) == json(body) {
-                    break Ok(());
-                }
-            }
-            Err(error) => break Err(error),
+            _ => None,
+        };
+        if let Some(error) = refused {
+            return session.settle_for(Err(error));
         }
+        let mut all = vec![of("DEL", key), making.clone()];
+        if let Some(left) = number(&left).ok().filter(|left| *left > 0) {
+            let mut expire = of("PEXPIRE", key);
+            expire.arg(left);
+            all.push(expire);
+        }
+        session.transact_all(&all, shared.refused(key))
     };
+    let outcome = shared.server.carry_out(None, attempt, || {
+        let json = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).ok();
+        Ok(open(shared, key, kind)?.and_then(|there| json(&there)) == json(body))
+    });
     shared.doubt(key);
     outcome
 }
 
-/// The commands that make a collection of what a file says.
-fn commands(key: &[u8], kind: Type, body: &[u8]) -> Result<Vec<Cmd>> {
+/// The command that makes a collection of what a file says.
+fn command(key: &[u8], kind: Type, body: &[u8]) -> Result<Cmd> {
     let json: Json = serde_json::from_slice(body)
         .map_err(|error| Error::new(ErrorKind::Invalid, format!("no JSON: {error}")))?;
     let list = || {
@@ -182,5 +168,5 @@ fn commands(key: &[u8], kind: Type, body: &[u8]) -> Result<Vec<Cmd>> {
             }
         }
     }
-    Ok(vec![command])
+    Ok(command)
 }

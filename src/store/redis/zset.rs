@@ -68,6 +68,10 @@ impl Parts for Zsets {
         Ok(Ok(Page { parts, next: Some(next).filter(|next| next != b"0") }))
     }
 
+    fn is_same(&self, there: &[u8], body: &[u8]) -> Result<bool> {
+        Ok(score(there)? == score(body)?)
+    }
+
     fn put(&self, key: &[u8], part: Segment<'_>, body: &[u8], _there: bool, _count: u64) -> Result<Vec<Cmd>> {
         plain(part)?;
         let mut add = of("ZADD", key);
