@@ -7,19 +7,12 @@ The subjects take turns within each repeat; the medians count. The numbers go to
 plots to docs/speed-buckets.md, after a short run only with --page.
 """
 
-import argparse
-import os
-import shutil
-import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import bucket_goals
-import goals
 import run as runs
-import subjects
 from bucket_subjects import Kvfs, Plain, Rclone, S3fs, Server
 from subjects import Trouble
 
@@ -156,6 +149,8 @@ def memory(run, server, everybody):
 
 
 def carry_out(run, chosen):
+    run.programs = build()
+
     def everybody(server):
         return [Kvfs(run, server, "kvfs"), Rclone(run, server, "rclone"), S3fs(run, server, "s3fs"), Plain(run, server)]
 
@@ -168,41 +163,5 @@ def carry_out(run, chosen):
             find(run, everybody(server))
 
 
-def parse():
-    parser = argparse.ArgumentParser(prog="scripts/bench-buckets", description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="smaller: a few minutes, and rougher")
-    parser.add_argument("--page", action="store_true", help="write the page after a short run, too")
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=WORKS, metavar="WORK", help=" ".join(WORKS))
-    return parser.parse_args()
-
-
-def main():
-    signal.signal(signal.SIGTERM, runs.stop)
-    arguments = parse()
-    if os.geteuid() != 0:
-        sys.exit("scripts/bench-buckets mounts: run it as root.")
-    sizes = QUICK if arguments.quick else FULL
-    work = runs.ROOT / "target" / "bench-buckets"
-    work.mkdir(parents=True, exist_ok=True)
-    subjects.unmount(work)  # what a killed run has left behind
-    os.environ |= {"KVFS_RUNTIME_DIR": str(work / "runtime"), "KVFS_STATE_DIR": str(work / "state")}
-    run = runs.Run(build(), sizes, work)
-    load_before = runs.load()
-    try:
-        carry_out(run, arguments.only)
-    except KeyboardInterrupt:
-        sys.exit("Stopped; everything is unmounted.")
-    except (Trouble, subprocess.SubprocessError) as trouble:
-        sys.exit(f"scripts/bench-buckets: {trouble}")
-    finally:
-        subjects.unmount(work)
-        shutil.rmtree(work, ignore_errors=True)
-    parts = "" if arguments.only == WORKS else "-" + "-".join(arguments.only)
-    result = runs.keep(run, arguments, load_before, f"-buckets{parts}")
-    print(goals.table(result, bucket_goals.GOALS))
-    if not parts and (arguments.page or not arguments.quick):
-        bucket_goals.write(result, runs.ROOT / "docs")
-
-
 if __name__ == "__main__":
-    main()
+    runs.measured("buckets", __doc__, WORKS, (QUICK, FULL), carry_out, bucket_goals)

@@ -6,20 +6,13 @@ The subjects take turns within each repeat; the medians count. The numbers go to
 plots to docs/speed-redis.md, after a short run only with --page.
 """
 
-import argparse
 import csv
 import io
-import os
-import shutil
-import signal
 import subprocess
-import sys
 import time
 
-import goals
 import redis_goals
 import run as runs
-import subjects
 from subjects import Mounted, Subject, Trouble
 
 WORKS = ["read", "create", "list", "large"]
@@ -187,43 +180,13 @@ def large(run, server, kvfs):
     each(run, kvfs, work)
 
 
-def parse():
-    parser = argparse.ArgumentParser(prog="scripts/bench-redis", description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="smaller: a minute, and rougher")
-    parser.add_argument("--page", action="store_true", help="write the page after a short run, too")
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=WORKS, metavar="WORK", help=" ".join(WORKS))
-    return parser.parse_args()
-
-
-def main():
-    signal.signal(signal.SIGTERM, runs.stop)
-    arguments = parse()
-    if os.geteuid() != 0:
-        sys.exit("scripts/bench-redis mounts: run it as root.")
-    work = runs.ROOT / "target" / "bench-redis"
-    work.mkdir(parents=True, exist_ok=True)
-    subjects.unmount(work)  # what a killed run has left behind
-    os.environ |= {"KVFS_RUNTIME_DIR": str(work / "runtime"), "KVFS_STATE_DIR": str(work / "state")}
-    run = runs.Run(runs.build(), QUICK if arguments.quick else FULL, work)
-    load_before = runs.load()
-    try:
-        for name, deed in (("read", read), ("create", create), ("list", list_all), ("large", large)):
-            if name in arguments.only:
-                with Server() as server:
-                    deed(run, server, Kvfs(run, server))
-    except KeyboardInterrupt:
-        sys.exit("Stopped; everything is unmounted.")
-    except (Trouble, subprocess.SubprocessError) as trouble:
-        sys.exit(f"scripts/bench-redis: {trouble}")
-    finally:
-        subjects.unmount(work)
-        shutil.rmtree(work, ignore_errors=True)
-    parts = "" if arguments.only == WORKS else "-" + "-".join(arguments.only)
-    result = runs.keep(run, arguments, load_before, f"-redis{parts}")
-    print(goals.table(result, redis_goals.GOALS))
-    if not parts and (arguments.page or not arguments.quick):
-        redis_goals.write(result, runs.ROOT / "docs")
+def carry_out(run, chosen):
+    run.programs = runs.build()
+    for name, deed in (("read", read), ("create", create), ("list", list_all), ("large", large)):
+        if name in chosen:
+            with Server() as server:
+                deed(run, server, Kvfs(run, server))
 
 
 if __name__ == "__main__":
-    main()
+    runs.measured("redis", __doc__, WORKS, (QUICK, FULL), carry_out, redis_goals)

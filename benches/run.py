@@ -252,6 +252,39 @@ def main():
         plot.write(result, ROOT / "docs")
 
 
+def measured(name, doc, works, sizes, carry_out, table):
+    """The main function of a bench beside a service: reads the command line, runs `carry_out(run, chosen)`, keeps the
+    numbers and shows `table`, a module of goals. `sizes`: for a short run, and for a whole one."""
+    signal.signal(signal.SIGTERM, stop)
+    parser = argparse.ArgumentParser(prog=f"scripts/bench-{name}", description=doc.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="smaller: a few minutes, and rougher")
+    parser.add_argument("--page", action="store_true", help="write the page after a short run, too")
+    parser.add_argument("--only", nargs="+", choices=works, default=works, metavar="WORK", help=" ".join(works))
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit(f"scripts/bench-{name} mounts: run it as root.")
+    work = ROOT / "target" / f"bench-{name}"
+    work.mkdir(parents=True, exist_ok=True)
+    subjects.unmount(work)  # what a killed run has left behind
+    os.environ |= {"KVFS_RUNTIME_DIR": str(work / "runtime"), "KVFS_STATE_DIR": str(work / "state")}
+    run = Run({}, sizes[0] if arguments.quick else sizes[1], work)
+    load_before = load()
+    try:
+        carry_out(run, arguments.only)
+    except KeyboardInterrupt:
+        sys.exit("Stopped; everything is unmounted.")
+    except (subjects.Trouble, subprocess.SubprocessError) as trouble:
+        sys.exit(f"scripts/bench-{name}: {trouble}")
+    finally:
+        subjects.unmount(work)
+        shutil.rmtree(work, ignore_errors=True)
+    parts = "" if arguments.only == works else "-" + "-".join(arguments.only)
+    result = keep(run, arguments, load_before, f"-{name}{parts}")
+    print(goals.table(result, table.GOALS))
+    if not parts and (arguments.page or not arguments.quick):
+        table.write(result, ROOT / "docs")
+
+
 def keep(run, arguments, load_before, parts):
     """Writes the numbers of a run into benches/results; answers them. `parts`: what of all work it was."""
     result = {

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod attributes;
+pub mod caps;
 pub mod change;
 pub mod driver;
 #[cfg(any(feature = "memory", test))]
