@@ -21,7 +21,7 @@ pub const DEFAULT: u64 = 256 << 20;
 pub const LEAST: u64 = 64 << 20;
 /// What is not counted as it comes, in bytes: a request of a MiB in each thread that serves the kernel, and as much on its
 /// way from the store or to the kernel; connections; inodes; the program itself. At most half of all.
-const UNCOUNTED: u64 = 168 << 20;
+const UNCOUNTED: u64 = 128 << 20;
 
 /// Permits are counted in units of so many bytes.
 const UNIT: u64 = 1 << 10;
