@@ -39,10 +39,13 @@ pub enum Purpose {
     Upload,
     /// What is remembered of keys: at most an eighth.
     Metadata,
+    /// All keys of a store that has no order of its own: at most half, of what the purposes above but uploads leave.
+    Index,
 }
 
 /// All purposes, in the order of `Budget::shares`.
-const PURPOSES: [Purpose; 4] = [Purpose::Written, Purpose::ReadAhead, Purpose::Upload, Purpose::Metadata];
+const PURPOSES: [Purpose; 5] =
+    [Purpose::Written, Purpose::ReadAhead, Purpose::Upload, Purpose::Metadata, Purpose::Index];
 
 /// How many bytes buffers may take.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub struct Budget {
     /// What the purposes share.
     counted: u64,
     free: Arc<Semaphore>,
+    /// What all purposes but uploads may take together: three quarters.
+    others: Arc<Semaphore>,
     shares: [Share; PURPOSES.len()],
 }
 
@@ -65,9 +70,10 @@ struct Share {
 /// The right to hold so many bytes, until it drops.
 #[derive(Debug)]
 pub struct Permit {
-    // Both of the same number of units.
+    // All of the same number of units.
     share: OwnedSemaphorePermit,
     whole: OwnedSemaphorePermit,
+    others: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
@@ -82,10 +88,12 @@ impl Budget {
                 Purpose::ReadAhead => counted / 8 * 3,
                 Purpose::Upload => counted,
                 Purpose::Metadata => counted / 8,
+                Purpose::Index => counted / 2,
             };
             Share { most, free: semaphore(most) }
         });
-        Arc::new(Budget { total, counted, free: semaphore(counted), shares })
+        let (free, others) = (semaphore(counted), semaphore(counted / 4 * 3));
+        Arc::new(Budget { total, counted, free, others, shares })
     }
 
     /// The daemon's.
@@ -121,8 +129,12 @@ impl Budget {
     pub fn try_take(&self, purpose: Purpose, bytes: u64) -> Option<Permit> {
         let units = units(bytes)?;
         let share = Arc::clone(&self.share(purpose).free).try_acquire_many_owned(units).ok()?;
+        let others = match purpose {
+            Purpose::Upload => None,
+            _ => Some(Arc::clone(&self.others).try_acquire_many_owned(units).ok()?),
+        };
         let whole = Arc::clone(&self.free).try_acquire_many_owned(units).ok()?;
-        Some(Permit { share, whole })
+        Some(Permit { share, whole, others })
     }
 
     /// Takes room for `bytes`, or for [`Budget::most`] where that is less ([`Permit::bytes`] tells), and waits for it.
@@ -151,18 +163,25 @@ impl Budget {
         let units = units(bytes.min(self.most(purpose))).ok_or_else(no_memory)?;
         let share = Arc::clone(&self.share(purpose).free).acquire_many_owned(units).await;
         let share = share.map_err(|_| no_memory())?;
+        let others = match purpose {
+            Purpose::Upload => None,
+            _ => {
+                let others = Arc::clone(&self.others).acquire_many_owned(units).await;
+                Some(others.map_err(|_| no_memory())?)
+            }
+        };
         let whole = Arc::clone(&self.free).acquire_many_owned(units).await.map_err(|_| no_memory())?;
-        Ok(Permit { share, whole })
+        Ok(Permit { share, whole, others })
     }
 
     /// What is in use, for `kvfs status`.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let [written, read, uploads, metadata] = PURPOSES.map(|purpose| mib(self.used(purpose)));
+        let [written, read, uploads, metadata, index] = PURPOSES.map(|purpose| mib(self.used(purpose)));
         let in_use = self.counted - (self.free.available_permits() as u64 * UNIT).min(self.counted);
         let shown = format!(
             "{} of {} MiB: {written} being written, {read} read ahead, {uploads} in uploads or waiting for it, {metadata} \
-             of metadata; {} more for all else",
+             of metadata, {index} of an index; {} more for all else",
             mib(in_use),
             mib(self.counted),
             mib(self.total - self.counted)
@@ -196,12 +215,16 @@ impl Permit {
     pub fn add(&mut self, other: Permit) {
         self.share.merge(other.share);
         self.whole.merge(other.whole);
+        if let (Some(others), Some(more)) = (&mut self.others, other.others) {
+            others.merge(more);
+        }
     }
 
     /// Gives back what is more than `bytes`.
     pub fn shrink(&mut self, bytes: u64) {
         let more = self.whole.num_permits().saturating_sub(bytes.div_ceil(UNIT) as usize);
-        drop((self.share.split(more), self.whole.split(more)));
+        let others = self.others.as_mut().and_then(|others| others.split(more));
+        drop((self.share.split(more), self.whole.split(more), others));
     }
 }
 

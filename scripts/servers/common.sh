@@ -89,9 +89,10 @@ run() {
     if [ -z "$stays" ]; then
         exec 3<&0
         cat <&3 >/dev/null &
+        input=$!
     fi
-    # The first to end: the input, or a process of the server.
-    wait -n || true
+    # The first to end: the input, or a process of the server, unless one of these may.
+    if [ -n "${may_die:-}" ]; then wait "${input:-}" || true; else wait -n || true; fi
 }
 
 start() {

@@ -139,6 +139,18 @@ pub struct MountFlags {
     #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
     password_file: Option<PathBuf>,
 
+    /// The certificate of this side of a TLS connection, as PEM, where a server asks for one
+    #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
+    cert: Option<PathBuf>,
+
+    /// Its key, as PEM
+    #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
+    key: Option<PathBuf>,
+
+    /// Who signs the certificates of servers, as PEM [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
+    cacert: Option<PathBuf>,
+
     /// Let directories of a server last: mkdir adds a key
     #[arg(long, help_heading = "How a service is reached")]
     markers: bool,
@@ -220,6 +232,9 @@ impl MountFlags {
         service.anonymous |= self.anonymous;
         service.attrs_style = self.attrs_style.unwrap_or(service.attrs_style);
         service.password_file = self.password_file.or(service.password_file.take());
+        service.cert = self.cert.or(service.cert.take());
+        service.key = self.key.or(service.key.take());
+        service.cacert = self.cacert.or(service.cacert.take());
         service.markers |= self.markers;
         service.require_aof |= self.require_aof;
         spec.scratch = self.scratch.or(spec.scratch);

@@ -36,8 +36,9 @@ impl Stores {
 
 /// One column a kind, one row a property: this grows to the side, and stays readable.
 fn table() -> String {
-    let all: Vec<Vec<(&str, String)>> = DRIVERS.iter().map(|driver| properties(driver)).collect();
-    let head = std::iter::once(String::new()).chain(DRIVERS.iter().map(|driver| driver.kind.to_uppercase()));
+    let columns = || DRIVERS.iter().filter(|driver| driver.same_as.is_none());
+    let all: Vec<Vec<(&str, String)>> = columns().map(|driver| properties(driver)).collect();
+    let head = std::iter::once(String::new()).chain(columns().map(|driver| driver.kind.to_uppercase()));
     let mut rows: Vec<Vec<String>> = vec![head.collect()];
     for (index, (name, _)) in all.first().into_iter().flatten().enumerate() {
         let values =

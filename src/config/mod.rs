@@ -186,6 +186,9 @@ const OPTIONS: &[&str] = &[
     "addressing=",
     "anonymous",
     "password-file=",
+    "cert=",
+    "key=",
+    "cacert=",
     "markers",
     "require-aof",
 ];
@@ -266,6 +269,9 @@ impl MountSpec {
             ("addressing", Some(value)) => self.service.addressing = Some(parse_addressing(value)?),
             ("anonymous", None) => self.service.anonymous = true,
             ("password_file", Some(value)) => self.service.password_file = Some(value.into()),
+            ("cert", Some(value)) => self.service.cert = Some(value.into()),
+            ("key", Some(value)) => self.service.key = Some(value.into()),
+            ("cacert", Some(value)) => self.service.cacert = Some(value.into()),
             ("markers", None) => self.service.markers = true,
             ("require_aof", None) => self.service.require_aof = true,
             (name, _) if PASSED.contains(&name) || option.starts_with("x-") || option.is_empty() => {}
@@ -289,7 +295,11 @@ impl MountSpec {
         self.cache = self.cache.map(|path| join(folder, &path));
         self.load = self.load.map(|path| join(folder, &path));
         self.save = self.save.map(|path| join(folder, &path));
-        self.service.password_file = self.service.password_file.map(|path| join(folder, &path));
+        let service = &mut self.service;
+        let files = [&mut service.password_file, &mut service.cert, &mut service.key, &mut service.cacert];
+        for path in files.into_iter().flatten() {
+            *path = join(folder, path);
+        }
         self
     }
 

@@ -206,6 +206,9 @@ impl Place {
         } else {
             let for_servers = Service {
                 password_file: spec.service.password_file.clone(),
+                cert: spec.service.cert.clone(),
+                key: spec.service.key.clone(),
+                cacert: spec.service.cacert.clone(),
                 markers: spec.service.markers,
                 require_aof: spec.service.require_aof,
                 ..Service::default()
@@ -216,10 +219,12 @@ impl Place {
             }
         }
         let is_server = matches!(self.driver.location, Location::Server(_));
-        let Service { password_file, markers, require_aof, .. } = &spec.service;
-        if !is_server && (password_file.is_some() || *markers || *require_aof) {
-            let sentence =
-                format!("--password-file, --markers and --require-aof are for servers; {kind} is none");
+        let Service { password_file, cert, key, cacert, markers, require_aof, .. } = &spec.service;
+        let has_files = [password_file, cert, key, cacert].iter().any(|file| file.is_some());
+        if !is_server && (has_files || *markers || *require_aof) {
+            let sentence = format!(
+                "--password-file, --cert, --key, --cacert, --markers and --require-aof are for servers; {kind} is none"
+            );
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }
         let sentence = match &self.location {

@@ -16,6 +16,8 @@ pub struct Driver {
     pub kind: &'static str,
     /// One line for `kvfs stores`.
     pub about: &'static str,
+    /// The kind that this one is in all but how it is reached.
+    pub same_as: Option<&'static str>,
     /// What stands after `kind:`.
     pub location: Location,
     /// What a freshly opened writable store of this kind can do.
@@ -89,6 +91,12 @@ pub struct Service {
     pub attrs_style: AttributeStyle,
     /// A file whose first line is the password of a server.
     pub password_file: Option<PathBuf>,
+    /// A file with this side's certificate, as PEM.
+    pub cert: Option<PathBuf>,
+    /// A file with its key, as PEM.
+    pub key: Option<PathBuf>,
+    /// A file with the certificates that servers' are signed by, as PEM, where those of the machine are not meant.
+    pub cacert: Option<PathBuf>,
     /// Whether `mkdir` adds a key to a server, so that the directory lasts.
     pub markers: bool,
     /// Whether `fsync` fails where a server does not tell that what was put is on its disk.

@@ -29,6 +29,7 @@ const KEY_MAX: u32 = 16 << 10;
 pub static DRIVER: Driver = Driver {
     kind: "memory",
     about: "keys in the daemon's memory, gone with it (--load and --save carry them from and to a file)",
+    same_as: None,
     location: Location::None,
     caps,
     separator: "/",

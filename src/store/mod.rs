@@ -48,6 +48,16 @@ pub static DRIVERS: &[&Driver] = &[
     &redis::REDIS,
     #[cfg(feature = "redis")]
     &redis::REDISS,
+    #[cfg(feature = "redis")]
+    &redis::UNIX,
+    #[cfg(feature = "redis")]
+    &redis::CLUSTER,
+    #[cfg(feature = "redis")]
+    &redis::CLUSTER_TLS,
+    #[cfg(feature = "redis")]
+    &redis::SENTINEL,
+    #[cfg(feature = "redis")]
+    &redis::SENTINEL_TLS,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

@@ -18,6 +18,7 @@ mod failing;
 mod harness;
 mod place;
 mod server;
+mod sets;
 mod strings;
 mod types;
 
@@ -40,5 +41,6 @@ mod values;
 suite::conformance! {
     redis: "redis", Commit::Auto;
     valkey: "valkey", Commit::Auto;
+    cluster: "redis+cluster", Commit::Auto;
     read_ahead_redis: "read_ahead(redis)", Commit::Auto;
 }

@@ -1,12 +1,16 @@
 //! Where the stores of the conformance suite are: each on a server of its own, behind a socket in its folder. A database of
-//! a shared one would not do: a server tells of a key by its name alone, whichever database it is in.
+//! a shared one would not do: a server tells of a key by its name alone, whichever database it is in. The cluster is shared,
+//! by one test after the other.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::Command;
+use std::sync::MutexGuard;
 
 use kvfs::store::driver::{Driver, Opening, Service};
 
 use crate::harness::{PATIENCE, until};
+use crate::server::shared_cluster;
 
 /// Where scripts/servers/valkey puts it.
 const VALKEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/valkey/usr/bin/valkey-server");
@@ -14,6 +18,9 @@ const VALKEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/valkey
 /// The driver, and how an empty store is opened. Directories last, as most of the suite expects.
 #[allow(clippy::zombie_processes, reason = "it ends with the thread of its test")]
 pub fn find(kind: &str, folder: &Path) -> Option<(&'static Driver, Opening)> {
+    if kind == "redis+cluster" {
+        return cluster();
+    }
     let (kind, program) = match kind {
         "valkey" => ("redis", VALKEY),
         kind => (kind, "redis-server"),
@@ -32,4 +39,19 @@ pub fn find(kind: &str, folder: &Path) -> Option<(&'static Driver, Opening)> {
     let service = Service { markers: true, ..Service::default() };
     let opening = Opening { location: Some(socket), service, ..Opening::default() };
     Some((kvfs::store::driver(kind)?, opening))
+}
+
+/// The cluster, until the thread of the test ends.
+fn cluster() -> Option<(&'static Driver, Opening)> {
+    thread_local! {
+        static LOCK: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+    }
+    // A test that has two stores has one of them, by its own lock.
+    LOCK.with_borrow_mut(|held| held.take());
+    let (port, lock) = shared_cluster();
+    LOCK.with_borrow_mut(|held| *held = Some(lock));
+    let service = Service { markers: true, ..Service::default() };
+    let opening =
+        Opening { location: Some(format!("127.0.0.1:{port}").into()), service, ..Opening::default() };
+    Some((kvfs::store::driver("redis+cluster")?, opening))
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use crate::harness::{Kind, Mount, Place, finish};
 
@@ -57,6 +57,32 @@ impl Server {
     }
 }
 
+/// A cluster that the tests share, empty, for as long as the lock is held: its port.
+pub fn shared_cluster() -> (u16, MutexGuard<'static, ()>) {
+    static CLUSTER: OnceLock<Result<Server, String>> = OnceLock::new();
+    static USED: Mutex<()> = Mutex::new(());
+    let lock = USED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let cluster = CLUSTER.get_or_init(|| Server::start_of("redis-cluster"));
+    let port = cluster.as_ref().unwrap_or_else(|why| panic!("{why}")).port;
+    cli(port, &["--cluster", "call", &format!("127.0.0.1:{port}")], &["FLUSHALL"]);
+    (port, lock)
+}
+
+/// The process of one node of a set that was started by a script.
+pub fn pid_of(name: &str, first: u16, port: u16) -> i32 {
+    let run = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/servers/run");
+    let file = run.join(format!("{name}-{first}")).join(format!("{port}.pid"));
+    std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+}
+
+/// What `redis-cli` answers to a command at a port, without its last line end.
+pub fn cli(port: u16, options: &[&str], command: &[&str]) -> String {
+    let mut program = Command::new("redis-cli");
+    program.args(["-p", &port.to_string()]).args(options).args(command);
+    let said = finish(&mut program).ok(&format!("redis-cli {command:?}"));
+    said.strip_suffix('\n').unwrap_or(&said).to_owned()
+}
+
 /// An empty database of the shared server.
 #[derive(Clone, Copy)]
 pub struct Database {
@@ -90,9 +116,6 @@ impl Database {
 
     /// What `redis-cli` answers to a command, without its last line end.
     pub fn cli(&self, command: &[&str]) -> String {
-        let mut program = Command::new("redis-cli");
-        program.args(["-p", &self.port.to_string(), "-n", &self.number.to_string()]).args(command);
-        let said = finish(&mut program).ok(&format!("redis-cli {command:?}"));
-        said.strip_suffix('\n').unwrap_or(&said).to_owned()
+        cli(self.port, &["-n", &self.number.to_string()], command)
     }
 }

@@ -47,6 +47,7 @@ const KEY_MAX: u32 = 16 << 10;
 pub static DRIVER: Driver = Driver {
     kind: "folder",
     about: "a folder of this machine: its files are the values",
+    same_as: None,
     location: Location::Folder,
     caps,
     separator: "/",

@@ -70,6 +70,7 @@ const KEY_MAX: u32 = 511;
 pub static DRIVER: Driver = Driver {
     kind: "lmdb",
     about: "an LMDB environment, a folder or a file, shared with the programs that have it open",
+    same_as: None,
     location: Location::FolderInPlace,
     caps,
     separator: "/",

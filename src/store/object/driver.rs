@@ -89,6 +89,7 @@ fn open_s3(opening: &Opening) -> Result<Arc<dyn Store>> {
 const BUCKET: Driver = Driver {
     kind: "",
     about: "",
+    same_as: None,
     location: Location::Bucket(""),
     caps: || caps("", 0),
     separator: "/",

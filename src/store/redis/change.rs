@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::collection::{self, Deed};
+use super::keys::Typed;
 use super::known::of;
 use super::place::Place;
-use super::server::Session;
-use super::shared::{Shared, shown};
+use super::session::Session;
+use super::shared::{Shared, exists, shown};
 use super::types::Type;
 use super::{renaming, strings, ttl, whole};
 use crate::error::{Error, ErrorKind, Result};
@@ -98,7 +99,7 @@ fn remove_whole(shared: &Shared, key: &[u8], kind: Type) -> Result<()> {
         _ => session.settle_for(Ok(())),
     };
     // Done twice, it is done once.
-    let outcome = shared.server.carry_out(None, attempt, || Ok(false));
+    let outcome = shared.server.carry_out(key, None, attempt, || Ok(false));
     shared.doubt(key);
     outcome
 }
@@ -117,10 +118,9 @@ fn make_branch(shared: &Shared, key: &Key) -> Result<()> {
                 .separator
                 .below(key)
                 .ok_or_else(|| Error::new(ErrorKind::Invalid, "nothing can lie below this name"))?;
-            let (known, any) =
-                shared.index.look(&shared.server, &shared.restriction, Some(&flat), Some(&below))?;
+            let (known, any) = shared.look(Some(&flat), Some(&below))?;
             if any || known.is_some_and(|known| !known.kind.is_collection()) {
-                return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(&flat))));
+                return Err(exists(&flat));
             }
             if !shared.markers {
                 return Err(ErrorKind::Unsupported.into());
@@ -129,9 +129,7 @@ fn make_branch(shared: &Shared, key: &Key) -> Result<()> {
         }
         Place::Collection(flat, kind) => match shared.known(&flat)? {
             None => Err(ErrorKind::Unsupported.into()),
-            Some(known) if known.kind == kind => {
-                Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(&flat))))
-            }
+            Some(known) if known.kind == kind => Err(exists(&flat)),
             Some(_) => Err(strings::other_type(&flat)),
         },
         Place::Element(..) | Place::Whole(..) | Place::Nowhere => {
@@ -147,8 +145,8 @@ fn remove_branch(shared: &Shared, key: &Key) -> Result<()> {
             let Some(below) = shared.separator.below(key) else { return Ok(()) };
             let known = shared.known(&flat)?;
             let inside = Keys::Prefix(below.clone());
-            let inside = shared.index.starting_with(&shared.server, &shared.restriction, &inside)?;
-            let marker = |(name, _): &(Box<[u8]>, Type)| **name == *below;
+            let inside = shared.starting_with(&inside)?;
+            let marker = |(name, _): &Typed| **name == *below;
             if known.is_some_and(|known| !known.kind.is_collection()) || !inside.iter().all(marker) {
                 return not_empty();
             }

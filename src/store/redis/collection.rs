@@ -3,7 +3,8 @@
 use redis::{Cmd, Value as Reply, cmd};
 
 use super::link::Lost;
-use super::server::Session;
+use super::server::At;
+use super::session::Session;
 use super::shared::{Shared, number, shown};
 use super::types::Type;
 use super::{hash, list, set, stream, zset};
@@ -80,7 +81,8 @@ pub(super) fn open(shared: &Shared, key: &[u8], kind: Type, part: Segment<'_>) -
     else {
         return Ok(None);
     };
-    let reply = shared.server.ask(|session| Ok(session.ask(std::slice::from_ref(&get))?.pop()))?;
+    let reply =
+        shared.server.ask(At::Key(key), |session| Ok(session.ask(std::slice::from_ref(&get))?.pop()))?;
     match reply {
         Some(Ok(reply)) => parts.file(reply),
         Some(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(None),
@@ -94,7 +96,7 @@ pub(super) fn open(shared: &Shared, key: &[u8], kind: Type, part: Segment<'_>) -
 /// # Errors
 /// The server's.
 pub(super) fn page(shared: &Shared, key: &[u8], kind: Type, from: &[u8]) -> Result<Page> {
-    shared.server.ask(|session| match parts(kind).page(session, key, from) {
+    shared.server.ask(At::Key(key), |session| match parts(kind).page(session, key, from) {
         Err(Lost::Failed(error)) if error.code() == Some("WRONGTYPE") => {
             Ok(Ok(Page { parts: Vec::new(), next: None }))
         }
@@ -158,7 +160,7 @@ pub(super) fn change(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, w
             outcome => session.settle_for(outcome.map(drop)),
         }
     };
-    let outcome = shared.server.carry_out(None, attempt, || is_done(shared, key, kind, deed));
+    let outcome = shared.server.carry_out(key, None, attempt, || is_done(shared, key, kind, deed));
     shared.doubt(key);
     outcome
 }

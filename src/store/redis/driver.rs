@@ -1,27 +1,32 @@
-//! The kinds of store, and how a server is opened.
+//! The kinds of store, and how servers are opened.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use redis::cmd;
+use redis::{ClientTlsConfig, TlsCertificates, cmd};
 
-use super::address::{Address, FORM};
+use super::address::{Address, Form, Set};
+use super::direct::Direct;
+use super::endpoint::Login;
 use super::index::Index;
 use super::recent::Recent;
 use super::restriction::Restriction;
-use super::server::Server;
+use super::server::{At, Server};
 use super::shared::{Shared, bytes};
 use super::strings::{LONGEST, LongOnes};
 use super::tracking::Tracking;
 use super::tree::Tree;
 use super::{listing, ttl};
 use crate::env;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
-use crate::store::driver::{Driver, Location, Opening};
+use crate::store::driver::{Driver, Location, Opening, Service};
 use crate::store::flat::Separator;
 
 /// What a user of the server must be allowed: a line for `ACL SETUSER`. Without `INFO` it is mounted, too, and less is told.
 const RIGHTS: &str = "on >PASSWORD ~* +@read +@write +@connection +@transaction +info -@dangerous";
+/// The same of servers that belong together, where a rename brings a key from one to another.
+const RIGHTS_OF_SETS: &str = "on >PASSWORD ~* +@read +@write +@connection +@transaction +info -@dangerous +restore +wait +waitaof +cluster|info +cluster|slots";
 
 /// The variable from which `redis-cli` takes its password.
 const PASSWORD: &str = "REDISCLI_AUTH";
@@ -30,13 +35,14 @@ const PASSWORD: &str = "REDISCLI_AUTH";
 pub static REDIS: Driver = Driver {
     kind: "redis",
     about: "a Redis or Valkey server: strings are files, hashes and other collections are directories",
-    location: Location::Server(FORM),
+    same_as: None,
+    location: Location::Server(Form::One.shown()),
     caps: || caps("redis"),
     separator: ":",
     recognise: |_| false,
     own_files: &[],
     rights: Some(RIGHTS),
-    open: |opening| open("redis", false, opening),
+    open: |opening| open("redis", Form::One, false, opening),
     sidecar: |_| Ok(None),
 };
 
@@ -44,10 +50,68 @@ pub static REDIS: Driver = Driver {
 pub static REDISS: Driver = Driver {
     kind: "rediss",
     about: "the same, with TLS",
+    same_as: Some("redis"),
     location: Location::Server("rediss://[user@]host:port/database"),
     caps: || caps("rediss"),
-    open: |opening| open("rediss", true, opening),
+    open: |opening| open("rediss", Form::One, true, opening),
     ..REDIS
+};
+
+/// `unix` for the list of stores.
+pub static UNIX: Driver = Driver {
+    kind: "unix",
+    about: "the same, by a socket of this machine",
+    same_as: Some("redis"),
+    location: Location::Server("unix:/path?db=NUMBER"),
+    caps: || caps("unix"),
+    open: |opening| open("unix", Form::One, false, opening),
+    ..REDIS
+};
+
+/// `redis+cluster` for the list of stores.
+pub static CLUSTER: Driver = Driver {
+    kind: "redis+cluster",
+    about: "a cluster of them, by any of its nodes",
+    same_as: Some("redis"),
+    location: Location::Server(Form::Cluster.shown()),
+    caps: || caps_of_cluster("redis+cluster"),
+    rights: Some(RIGHTS_OF_SETS),
+    open: |opening| open("redis+cluster", Form::Cluster, false, opening),
+    ..REDIS
+};
+
+/// `rediss+cluster` for the list of stores.
+pub static CLUSTER_TLS: Driver = Driver {
+    kind: "rediss+cluster",
+    about: "the same, with TLS",
+    same_as: Some("redis"),
+    location: Location::Server("rediss+cluster://[user@]host:port,host:port"),
+    caps: || caps_of_cluster("rediss+cluster"),
+    open: |opening| open("rediss+cluster", Form::Cluster, true, opening),
+    ..CLUSTER
+};
+
+/// `redis+sentinel` for the list of stores.
+pub static SENTINEL: Driver = Driver {
+    kind: "redis+sentinel",
+    about: "the primary that sentinels watch",
+    same_as: Some("redis"),
+    location: Location::Server(Form::Sentinels.shown()),
+    caps: || caps("redis+sentinel"),
+    rights: Some(RIGHTS_OF_SETS),
+    open: |opening| open("redis+sentinel", Form::Sentinels, false, opening),
+    ..REDIS
+};
+
+/// `rediss+sentinel` for the list of stores.
+pub static SENTINEL_TLS: Driver = Driver {
+    kind: "rediss+sentinel",
+    about: "the same, with TLS",
+    same_as: Some("redis"),
+    location: Location::Server("rediss+sentinel://[user@]host:port,host:port/PRIMARY/database"),
+    caps: || caps("rediss+sentinel"),
+    open: |opening| open("rediss+sentinel", Form::Sentinels, true, opening),
+    ..SENTINEL
 };
 
 fn caps(kind: &'static str) -> Caps {
@@ -73,21 +137,24 @@ fn caps(kind: &'static str) -> Caps {
     }
 }
 
-fn open(kind: &'static str, tls: bool, opening: &Opening) -> Result<Arc<dyn Store>> {
-    let password = match &opening.service.password_file {
-        Some(file) => Some(env::secret(file)?),
-        None => env::variable(PASSWORD),
-    };
-    let address = Address::parse(opening.location.as_deref(), tls, password)?;
+/// Of a directory that is renamed the keys come to other slots, each by itself.
+fn caps_of_cluster(kind: &'static str) -> Caps {
+    Caps { rename: Rename::Leaf, ..caps(kind) }
+}
+
+fn open(kind: &'static str, form: Form, tls: bool, opening: &Opening) -> Result<Arc<dyn Store>> {
+    let address = Address::parse(form, opening.location.as_deref(), tls, login(&opening.service, tls)?)?;
     let restriction = Restriction::of(&address)?;
-    let server = Arc::new(Server::new(address, opening.timeout));
-    server.connect()?;
+    let write = !opening.read_only && !address.from_replicas;
+    let server = Arc::new(Server::connect(address, opening.timeout)?);
     let about = ask_about_itself(&server)?;
     let separator = Separator::new(opening.separator.clone());
-    let caps = Caps { write: !opening.read_only, branches: separator.is_some(), ..caps(kind) };
+    let caps = if form == Form::Cluster { caps_of_cluster(kind) } else { caps(kind) };
+    let caps = Caps { write, branches: separator.is_some(), ..caps };
     let shared = Arc::new(Shared {
         server,
         index: Index::new(),
+        direct: Direct::default(),
         restriction,
         separator,
         recent: Recent::default(),
@@ -100,14 +167,40 @@ fn open(kind: &'static str, tls: bool, opening: &Opening) -> Result<Arc<dyn Stor
     Ok(Arc::new(Tree::new(shared, tracking, caps, about)))
 }
 
+/// As whom, by the files that are named, or the environment.
+///
+/// # Errors
+/// The system's; `Invalid`.
+fn login(service: &Service, tls: bool) -> Result<Login> {
+    let password = match &service.password_file {
+        Some(file) => Some(env::secret(file)?),
+        None => env::variable(PASSWORD),
+    };
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| Error::io(path.display().to_string(), &error));
+    let client_tls = match (&service.cert, &service.key) {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        (None, None) => None,
+        _ => return Err(Error::new(ErrorKind::Invalid, "--cert and --key belong together")),
+    };
+    let root_cert = service.cacert.as_deref().map(read).transpose()?;
+    let named = client_tls.is_some() || root_cert.is_some();
+    if named && !tls {
+        let sentence = "--cert, --key and --cacert are for TLS: write rediss://";
+        return Err(Error::new(ErrorKind::Invalid, sentence));
+    }
+    let certificates = named.then_some(TlsCertificates { client_tls, root_cert });
+    Ok(Login { user: None, password, certificates })
+}
+
 /// What the server says of itself: which it is, and what of its keys outlives it.
 ///
 /// # Errors
-/// What it or the network refuse: the first question of a mount.
+/// What it or the network refuse: the first question of a mount. `Invalid` for a server of another kind.
 fn ask_about_itself(server: &Server) -> Result<Vec<(&'static str, String)>> {
     let mut info = cmd("INFO");
     info.arg("everything");
-    let reply = server.ask(|session| session.ask(&[cmd("PING"), info.clone()]))?;
+    let reply = server.ask(At::Any, |session| session.ask(&[cmd("PING"), info.clone()]))?;
     let mut replies = reply.into_iter();
     if let Some(Err(error)) = replies.next() {
         return Err(super::failure::failure(server.address(), &error));
@@ -117,6 +210,7 @@ fn ask_about_itself(server: &Server) -> Result<Vec<(&'static str, String)>> {
     let field = |name: &str| {
         told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::to_owned)
     };
+    check_kind(server.address(), field("redis_mode").or_else(|| field("server_mode")).as_deref())?;
     let mut about = Vec::new();
     let valkey = field("valkey_version").map(|version| format!("Valkey {version}"));
     about.extend(
@@ -132,6 +226,25 @@ fn ask_about_itself(server: &Server) -> Result<Vec<(&'static str, String)>> {
     };
     about.extend(keeps.map(|keeps| ("what outlives the server", keeps.to_owned())));
     Ok(about)
+}
+
+/// Refuses a server that is asked in another way.
+fn check_kind(address: &Address, mode: Option<&str>) -> Result<()> {
+    let seed = address.seeds.first().map(|seed| seed.way.to_string()).unwrap_or_default();
+    let sentence = match (&address.set, mode) {
+        (Set::One, Some("cluster")) => {
+            format!(
+                "{address} is a node of a cluster, and has a part of the keys: mount redis+cluster://{seed}"
+            )
+        }
+        (Set::One, Some("sentinel")) => {
+            format!(
+                "{address} is a sentinel: mount redis+sentinel://{seed}/PRIMARY, by the name that it watches"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Invalid, sentence))
 }
 
 fn bytes_of_text(reply: redis::Value) -> Option<String> {

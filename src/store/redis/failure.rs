@@ -4,6 +4,7 @@ use std::fmt;
 
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 
+use super::node::Role;
 use crate::error::{Error, ErrorKind};
 
 /// The failure of `what`.
@@ -54,8 +55,13 @@ pub(super) fn is_lost(error: &RedisError) -> bool {
     matches!(error.kind(), Kind::Io | Kind::Parse) || error.is_connection_dropped() || error.is_timeout()
 }
 
-/// Whether it is only not ready yet, and has done nothing.
-pub(super) fn is_loading(error: &RedisError) -> bool {
-    let busy = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown, ServerErrorKind::TryAgain];
-    matches!(error.kind(), Kind::Server(kind) if busy.contains(&kind))
+/// Whether the server does not answer for the key, or not now, and has done nothing: it loads its data, the key is at
+/// another one, or another one has taken its place.
+pub(super) fn is_elsewhere(error: &RedisError, role: Role) -> bool {
+    use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
+    match error.kind() {
+        Kind::Server(ReadOnly) => role == Role::Primary,
+        Kind::Server(kind) => [Ask, BusyLoading, ClusterDown, MasterDown, Moved, TryAgain].contains(&kind),
+        _ => error.code() == Some("NOREPLICAS"),
+    }
 }

@@ -5,7 +5,7 @@ use redis::{Cmd, Value as Reply};
 use super::collection::{Page, Parts};
 use super::known::of;
 use super::link::Lost;
-use super::server::Session;
+use super::session::Session;
 use super::shared::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};

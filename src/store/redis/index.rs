@@ -1,66 +1,90 @@
-//! All keys of the server, in order, as the directories show them: found by one `SCAN`, and kept right by what the server
-//! tells of changes ([`super::tracking`]).
+//! All keys of the server, in order, as the directories show them: found by one `SCAN` ([`super::finding`]), and kept right by
+//! what the server tells of changes ([`super::tracking`]).
 //!
 //! - A key that somebody changed is *doubtful* until the server was asked about it again, which is done before anything
 //!   is answered that it could be part of.
 //! - An answer counts only where no change was told after it was asked for.
 //! - Where the server does not tell of changes (any more), nothing of it is believed for longer than [`UNTOLD`].
+//! - Where the keys are more than `--memory` has room for, or are not found yet, there is no index ([`super::direct`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use redis::Value;
+use parking_lot::{Condvar, Mutex};
 
-use super::known::{Known, QUESTIONS, answer, questions};
-use super::restriction::Restriction;
-use super::server::Server;
+use super::known::Known;
+use super::shared::Shared;
 use super::types::Type;
-use crate::env::{self, Deadline};
-use crate::error::{Error, ErrorKind, Result};
-use crate::store::flat::{Keys, Step};
+use crate::budget::{Budget, Permit, Purpose};
+use crate::env;
+use crate::error::Result;
+use crate::store::flat::Step;
 use crate::store::version::Tag;
 
 /// How long keys are believed that the server does not tell of.
-const UNTOLD: Duration = Duration::from_secs(1);
+pub(super) const UNTOLD: Duration = Duration::from_secs(1);
 /// So often a key is asked about that others change in the meantime.
 const ROUNDS: usize = 3;
 /// Keys that are asked about at once.
-const TOGETHER: usize = 1000;
+pub(super) const TOGETHER: usize = 1000;
+/// How long anybody waits for all keys to be found.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Of a server that does not tell of changes, the keys are found again after this many times of what that took.
+const PAUSE: u32 = 10;
+/// Room is taken in pieces of so many bytes.
+const PIECE_OF_ROOM: u64 = 1 << 20;
 
 /// The keys of a server.
 pub(super) struct Index {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Told when something is doubtful, or shows otherwise.
-    work: Condvar,
+    pub(super) state: Mutex<State>,
+    /// Told when all keys are found, or cannot be.
+    pub(super) changed: Condvar,
+    /// Told when something is doubtful, or shows otherwise, or the keys are to be found.
+    pub(super) work: Condvar,
 }
 
-struct State {
-    keys: BTreeMap<Box<[u8]>, Known>,
-    phase: Phase,
+/// What is known.
+pub(super) struct State {
+    pub(super) keys: BTreeMap<Box<[u8]>, Known>,
+    pub(super) phase: Phase,
     /// Whether the server tells of changes.
     told: bool,
     /// Keys that somebody changed since they were asked about, each with the number of the change.
-    doubtful: BTreeMap<Box<[u8]>, u64>,
-    changes: u64,
+    pub(super) doubtful: BTreeMap<Box<[u8]>, u64>,
+    pub(super) changes: u64,
     /// Keys that show otherwise than before, and of which nobody was told yet.
-    turned: Vec<Turned>,
+    pub(super) turned: Vec<Turned>,
     /// When keys expire.
     expiring: BTreeSet<(SystemTime, Box<[u8]>)>,
     /// The last change of any key.
     modified: SystemTime,
+    /// What the keys take in memory, about, in bytes; and the room that was taken for them.
+    bytes: u64,
+    room: Vec<Permit>,
+    /// When all keys were found last, and how long that took.
+    found: Option<(Instant, Duration)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing is known.
     Unknown,
-    /// Somebody finds the keys.
-    Finding,
+    /// The keys are to be found, since this moment.
+    Wanted(Instant),
+    /// The thread for that finds the keys, which are wanted since this moment.
+    Finding(Instant),
     /// All keys are known, as of this moment and what was told since.
     Known(Instant),
+    /// There are more than there is room for.
+    TooMany,
+}
+
+/// Whether the index has all keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    Yes,
+    No,
 }
 
 /// A key that shows otherwise than before: its type, before and now.
@@ -77,7 +101,9 @@ impl Index {
         let now = env::now();
         let (keys, doubtful, turned, expiring) = Default::default();
         let (phase, told, changes, modified) = (Phase::Unknown, false, 0, now);
-        let state = State { keys, phase, told, doubtful, changes, turned, expiring, modified };
+        let (bytes, room, found) = Default::default();
+        let state =
+            State { keys, phase, told, doubtful, changes, turned, expiring, modified, bytes, room, found };
         Index { state: Mutex::new(state), changed: Condvar::new(), work: Condvar::new() }
     }
 
@@ -131,45 +157,63 @@ impl Index {
         }
     }
 
+    /// Whether all keys are known; where they are not, they are found, for which is waited a little.
+    pub(super) fn ready(&self) -> Ready {
+        let mut state = self.state.lock();
+        loop {
+            match state.phase {
+                Phase::Known(at) if state.told || at.elapsed() < UNTOLD => return Ready::Yes,
+                Phase::TooMany => return Ready::No,
+                Phase::Known(_) | Phase::Unknown => {
+                    if !state.told
+                        && state.found.is_some_and(|(when, took)| when.elapsed() < (took * PAUSE).max(UNTOLD))
+                    {
+                        return Ready::No;
+                    }
+                    state.forget();
+                    state.phase = Phase::Wanted(env::instant());
+                    self.work.notify_all();
+                }
+                Phase::Wanted(since) | Phase::Finding(since) => {
+                    if self.changed.wait_until(&mut state, since + PATIENCE).timed_out() {
+                        return Ready::No;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether all keys are known now, and the server tells of their changes.
+    pub(super) fn is_known(&self) -> bool {
+        let state = self.state.lock();
+        matches!(state.phase, Phase::Known(_)) && state.told
+    }
+
     /// What is known of a key, and whether there are keys that begin with `below`.
     ///
     /// # Errors
     /// The server's.
     pub(super) fn look(
         &self,
-        server: &Server,
-        restriction: &Restriction,
+        shared: &Shared,
         key: Option<&[u8]>,
         below: Option<&[u8]>,
     ) -> Result<(Option<Known>, bool)> {
-        let mut state = self.known(server, restriction)?;
         for _ in 0..ROUNDS {
-            let doubtful = state.doubtful_of(key, below);
+            let doubtful = self.state.lock().doubtful_of(key, below);
             if doubtful.is_empty() {
                 break;
             }
+            self.ask_again(shared, &doubtful)?;
+        }
+        let state = self.state.lock();
+        if !matches!(state.phase, Phase::Known(_)) {
             drop(state);
-            self.ask_again(server, restriction, &doubtful)?;
-            state = self.known(server, restriction)?;
+            return shared.direct.look(shared, key, below);
         }
         let known = key.and_then(|key| state.keys.get(key)).cloned();
         let any = below.is_some_and(|below| state.starting_with(below).next().is_some());
         Ok((known, any))
-    }
-
-    /// Asks about all doubtful keys.
-    ///
-    /// # Errors
-    /// The server's.
-    pub(super) fn settle(&self, server: &Server, restriction: &Restriction) -> Result<()> {
-        // Those there are now: who changes keys all the time would keep this busy for good.
-        let mut doubtful: Vec<_> = self.state.lock().doubtful.keys().cloned().collect();
-        while !doubtful.is_empty() {
-            let later = doubtful.split_off(doubtful.len().min(TOGETHER));
-            self.ask_again(server, restriction, &doubtful)?;
-            doubtful = later;
-        }
-        Ok(())
     }
 
     /// The keys that show otherwise than when this was asked last, whoever found out.
@@ -181,7 +225,7 @@ impl Index {
     /// [`Index::wake`].
     pub(super) fn wait_for_work(&self, time: Duration) {
         let mut state = self.state.lock();
-        if state.doubtful.is_empty() && state.turned.is_empty() {
+        if state.doubtful.is_empty() && state.turned.is_empty() && !matches!(state.phase, Phase::Wanted(_)) {
             self.work.wait_for(&mut state, time);
         }
     }
@@ -191,20 +235,22 @@ impl Index {
         self.work.notify_all();
     }
 
-    /// Hands out keys from `from` on, as [`Kv::scan`](crate::store::flat::Kv::scan) does; none is doubtful.
+    /// Hands out keys from `from` on, as [`Kv::scan`](crate::store::flat::Kv::scan) does; none is doubtful. False, and none
+    /// is handed out, where they are not known any more.
     ///
     /// # Errors
     /// The server's.
     pub(super) fn scan(
         &self,
-        server: &Server,
-        restriction: &Restriction,
+        shared: &Shared,
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &Known) -> Step,
-    ) -> Result<()> {
-        drop(self.known(server, restriction)?);
-        self.settle(server, restriction)?;
+    ) -> Result<bool> {
+        self.settle(shared)?;
         let state = self.state.lock();
+        if !matches!(state.phase, Phase::Known(_)) {
+            return Ok(false);
+        }
         let from_on = |from: &[u8]| state.keys.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
         let mut rest = from_on(from);
         while let Some((key, known)) = rest.next() {
@@ -214,29 +260,7 @@ impl Index {
                 Step::Stop => break,
             }
         }
-        Ok(())
-    }
-
-    /// The keys that begin with these bytes.
-    ///
-    /// # Errors
-    /// The server's.
-    pub(super) fn starting_with(
-        &self,
-        server: &Server,
-        restriction: &Restriction,
-        keys: &Keys,
-    ) -> Result<Vec<(Box<[u8]>, Type)>> {
-        let mut found = Vec::new();
-        let prefix = keys.bytes();
-        self.scan(server, restriction, prefix, &mut |key, known| {
-            if !key.starts_with(prefix) {
-                return Step::Stop;
-            }
-            found.push((key.into(), known.kind));
-            Step::Next
-        })?;
-        Ok(found)
+        Ok(true)
     }
 
     /// The type of a key, as far as it is known.
@@ -267,118 +291,26 @@ impl Index {
         self.state.lock().told
     }
 
-    /// The state, with all keys known.
-    fn known(&self, server: &Server, restriction: &Restriction) -> Result<MutexGuard<'_, State>> {
-        let deadline = Deadline::after(server.timeout());
-        let mut state = self.state.lock();
-        loop {
-            match state.phase {
-                Phase::Known(at) if state.told || at.elapsed() < UNTOLD => return Ok(state),
-                Phase::Finding => {
-                    if self.changed.wait_until(&mut state, deadline.at()).timed_out() {
-                        let sentence =
-                            "the keys of the server are not all found before the deadline (--timeout)";
-                        return Err(Error::new(ErrorKind::TimedOut, sentence));
-                    }
-                }
-                Phase::Known(_) | Phase::Unknown => {
-                    state.forget();
-                    state.phase = Phase::Finding;
-                    drop(state);
-                    let began = env::instant();
-                    let outcome = self.find(server, restriction);
-                    state = self.state.lock();
-                    // Where it was forgotten meanwhile, it is found once more.
-                    let forgotten = state.phase != Phase::Finding;
-                    if !forgotten {
-                        state.phase = if outcome.is_ok() { Phase::Known(began) } else { Phase::Unknown };
-                    }
-                    self.changed.notify_all();
-                    if !forgotten || deadline.passed() {
-                        outcome?;
-                    }
-                }
+    /// How the keys are known, in words; and what that takes, in bytes.
+    pub(super) fn shown(&self) -> String {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Known(_) => {
+                format!("all {} in an index, about {} KiB", state.keys.len(), state.bytes >> 10)
             }
+            Phase::TooMany => String::from(
+                "more than --memory has room for: each listing looks through all of them (SCAN), and a directory is found by its name once a listing has met it",
+            ),
+            Phase::Wanted(_) | Phase::Finding(_) => format!("{} found so far", state.keys.len()),
+            Phase::Unknown => String::from("not looked for so far"),
         }
     }
-
-    /// Finds all keys.
-    fn find(&self, server: &Server, restriction: &Restriction) -> Result<()> {
-        let mut cursor = b"0".to_vec();
-        loop {
-            let changes = self.state.lock().changes;
-            let scan = restriction.scan(&cursor, TOGETHER);
-            let (next, keys) = page(server.ask(|session| session.one(scan.clone()))?)?;
-            let keys: Vec<Box<[u8]>> = keys.into_iter().filter(|key| restriction.has(key)).collect();
-            let found = ask_about(server, &keys)?;
-            let mut state = self.state.lock();
-            if state.phase != Phase::Finding {
-                return Err(Error::new(ErrorKind::Io, "the connection that tells of changes was lost"));
-            }
-            for (key, known) in keys.iter().zip(found) {
-                // A change that was told meanwhile may be newer than the answer.
-                if state.doubtful.get(key).is_none_or(|number| *number <= changes) {
-                    state.set(key, known);
-                }
-            }
-            drop(state);
-            cursor = next;
-            if cursor == b"0" {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Asks about keys once more.
-    fn ask_again(&self, server: &Server, restriction: &Restriction, keys: &[Box<[u8]>]) -> Result<()> {
-        let changes = self.state.lock().changes;
-        let found = ask_about(server, keys)?;
-        let mut state = self.state.lock();
-        for (key, known) in keys.iter().zip(found) {
-            let known = known.filter(|_| restriction.has(key));
-            let Some(number) = state.doubtful.get(key).copied() else { continue };
-            // It is newer than what was known before. Where a change was told after the question, it stays doubtful.
-            if number <= changes {
-                state.doubtful.remove(key);
-            }
-            let before = state.keys.get(key).map(|known| known.kind);
-            let now = known.as_ref().map(|known| known.kind);
-            if matches!(state.phase, Phase::Known(_) | Phase::Finding) {
-                state.settle(key, known);
-            }
-            if before != now {
-                state.turned.push(Turned { key: key.clone(), before, now });
-            }
-        }
-        if !state.turned.is_empty() {
-            self.work.notify_all();
-        }
-        Ok(())
-    }
-}
-
-/// What the server tells of these keys, in order.
-fn ask_about(server: &Server, keys: &[Box<[u8]>]) -> Result<Vec<Option<Known>>> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let commands: Vec<_> = keys.iter().flat_map(|key| questions(key)).collect();
-    let replies = server.ask(|session| session.ask(&commands))?;
-    let now = env::now();
-    Ok(replies.chunks(QUESTIONS).map(|replies| answer(replies, now)).collect())
-}
-
-/// A page of a `SCAN`: where the next one begins, and keys.
-type KeyPage = (Vec<u8>, Vec<Box<[u8]>>);
-
-fn page(reply: Value) -> Result<KeyPage> {
-    let (cursor, keys): (Vec<u8>, Vec<Vec<u8>>) = redis::from_redis_value(reply)
-        .map_err(|error| Error::new(ErrorKind::Io, format!("SCAN: {error}")))?;
-    Ok((cursor, keys.into_iter().map(Vec::into_boxed_slice).collect()))
 }
 
 impl State {
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
+        self.bytes = 0;
+        self.room.clear();
         // Whoever is told that everything changed needs none of these.
         self.turned.clear();
         self.keys.clear();
@@ -407,7 +339,7 @@ impl State {
     }
 
     /// Takes in an answer about a doubtful key: the time of the change is the one when it was told.
-    fn settle(&mut self, key: &[u8], known: Option<Known>) {
+    pub(super) fn settle(&mut self, key: &[u8], known: Option<Known>) {
         let before = self.keys.get(key);
         let known = known.map(|known| match before {
             Some(before) if before.kind == known.kind && before.size == known.size => {
@@ -418,13 +350,16 @@ impl State {
         self.set(key, known);
     }
 
-    fn set(&mut self, key: &[u8], known: Option<Known>) {
-        if let Some(Known { expires: Some(time), .. }) = self.keys.get(key) {
-            let time = *time;
-            self.expiring.remove(&(time, key.into()));
+    pub(super) fn set(&mut self, key: &[u8], known: Option<Known>) {
+        if let Some(before) = self.keys.get(key) {
+            self.bytes -= cost(key, before);
+            if let Some(time) = before.expires {
+                self.expiring.remove(&(time, key.into()));
+            }
         }
         match known {
             Some(known) => {
+                self.bytes += cost(key, &known);
                 if let Some(time) = known.expires {
                     self.expiring.insert((time, key.into()));
                 }
@@ -432,6 +367,28 @@ impl State {
             }
             None => drop(self.keys.remove(key)),
         }
+    }
+
+    /// Takes room for what the keys take in memory. Where there is none, they are given up, and answered.
+    pub(super) fn make_room(&mut self) -> Option<BTreeMap<Box<[u8]>, Known>> {
+        while self.bytes > self.room.len() as u64 * PIECE_OF_ROOM {
+            match Budget::global().try_take(Purpose::Index, PIECE_OF_ROOM) {
+                Some(permit) => self.room.push(permit),
+                None => {
+                    let keys = std::mem::take(&mut self.keys);
+                    self.forget();
+                    self.phase = Phase::TooMany;
+                    return Some(keys);
+                }
+            }
+        }
+        None
+    }
+
+    /// All keys are found, beginning at this moment.
+    pub(super) fn note_found(&mut self, began: Instant) {
+        self.phase = Phase::Known(began);
+        self.found = Some((began, began.elapsed()));
     }
 
     /// Doubtful keys among this one and those that begin with `below`: so many as are asked about at once.
@@ -448,4 +405,11 @@ impl State {
         let range = self.keys.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
         range.map(|(key, _)| &**key).take_while(move |key| key.starts_with(prefix))
     }
+}
+
+/// What a key takes in the index, about, in bytes: nodes of the tree are two thirds full.
+fn cost(key: &[u8], known: &Known) -> u64 {
+    let once = size_of::<(Box<[u8]>, Known)>() * 3 / 2 + key.len() + 16;
+    let again = known.expires.map_or(0, |_| size_of::<(SystemTime, Box<[u8]>)>() * 3 / 2 + key.len() + 16);
+    (once + again) as u64
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, Value, cmd};
 
 use super::link::Reply;
+use super::server::Server;
 use super::types::Type;
+use crate::env;
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::version::Tag;
 
 /// What is known of a key.
@@ -24,15 +27,15 @@ pub(super) struct Known {
 }
 
 /// Commands for one key.
-pub(super) const QUESTIONS: usize = 3;
+const QUESTIONS: usize = 3;
 
 /// What is asked about `key`.
-pub(super) fn questions(key: &[u8]) -> [Cmd; QUESTIONS] {
+fn questions(key: &[u8]) -> [Cmd; QUESTIONS] {
     [of("TYPE", key), of("STRLEN", key), of("PTTL", key)]
 }
 
 /// What was answered, at the moment `now`; `None` where there is nothing.
-pub(super) fn answer(replies: &[Reply], now: SystemTime) -> Option<Known> {
+fn answer(replies: &[Reply], now: SystemTime) -> Option<Known> {
     let kind = Type::of_reply(replies.first()?.as_ref().ok()?)?;
     let number = |reply: Option<&Reply>| match reply {
         Some(Ok(Value::Int(number))) => u64::try_from(*number).ok(),
@@ -48,4 +51,25 @@ pub(super) fn of(name: &str, key: &[u8]) -> Cmd {
     let mut command = cmd(name);
     command.arg(key);
     command
+}
+
+/// What the servers tell of these keys, in order.
+///
+/// # Errors
+/// The servers'.
+pub(super) fn ask_about(server: &Server, keys: &[Box<[u8]>]) -> Result<Vec<Option<Known>>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let replies = server.ask_about(keys, questions)?;
+    let now = env::now();
+    Ok(replies.iter().map(|replies| answer(replies, now)).collect())
+}
+
+/// A page of a `SCAN`: where the next one begins, and keys.
+///
+/// # Errors
+/// `Io` for an answer that makes no sense.
+pub(super) fn page_of(reply: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
+    redis::from_redis_value(reply).map_err(|error| Error::new(ErrorKind::Io, format!("SCAN: {error}")))
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use redis::{Client, Cmd, Connection, PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
+use redis::{Cmd, Connection, PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
 
-use super::address::Address;
+use super::endpoint::Endpoint;
 use super::failure::{failure, is_lost};
+use super::node::Role;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,9 +22,14 @@ const FOLLOWED_MOST: usize = 4096;
 const SENT_AT_ONCE: usize = 64 << 10;
 /// The least that a wait may be: the system takes no wait of no time.
 const INSTANT: Duration = Duration::from_millis(1);
+/// How long one of several servers may take to be connected with; another one may be in its place.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a server answers to one command: a value, or that it refuses.
 pub(super) type Reply = RedisResult<Value>;
+
+/// Replies, and what tells whether the value that the first of them has is still the one there is.
+pub(super) type Follow = (Vec<Reply>, Arc<Followed>);
 
 /// Whether a value that was read is still the one there is.
 #[derive(Debug)]
@@ -55,6 +61,10 @@ pub(super) enum Lost {
     Failed(RedisError),
     /// What was to be sent could not be read; nothing is done.
     Here(Error),
+    /// The server does not answer for the key, or not now; nothing is done.
+    Elsewhere(RedisError),
+    /// There is no connection; nothing is done.
+    Unreachable(Error),
 }
 
 /// The commands of a transaction, each made when it is sent, so that long ones take the memory of one.
@@ -75,11 +85,13 @@ impl Link {
     ///
     /// # Errors
     /// What the server or the network refuse.
-    pub(super) fn open(address: &Address, deadline: Deadline) -> Result<Link> {
-        let about = |error: &RedisError| failure(address, error);
-        let client = Client::open(address.connection()?).map_err(|error| about(&error))?;
-        let mut connection = client
-            .get_connection_with_timeout(deadline.left().max(INSTANT))
+    pub(super) fn open(endpoint: &Endpoint, role: Role, deadline: Deadline) -> Result<Link> {
+        let about = |error: &RedisError| failure(endpoint, error);
+        let patience =
+            if role == Role::Alone { deadline.left() } else { deadline.left().min(CONNECTED_WITHIN) };
+        let mut connection = endpoint
+            .client()?
+            .get_connection_with_timeout(patience.max(INSTANT))
             .map_err(|error| about(&error))?;
         let (sender, pushes) = channel();
         connection.set_push_sender(sender);
@@ -91,7 +103,10 @@ impl Link {
         no_touch.arg("NO-TOUCH").arg("ON");
         let mut tracking = cmd("CLIENT");
         tracking.arg("TRACKING").arg("ON").arg("OPTIN");
-        let replies = link.ask([name, no_touch, tracking], deadline).map_err(|lost| lost.about(address))?;
+        // A replica of a cluster answers for its slots only when it was told that.
+        let readonly = (role == Role::Replica).then(|| cmd("READONLY"));
+        let greeting = [name, no_touch, tracking].into_iter().chain(readonly);
+        let replies = link.ask(greeting, deadline).map_err(|lost| lost.about(endpoint))?;
         link.tracks = replies.get(2).is_some_and(Result::is_ok);
         Ok(link)
     }
@@ -135,10 +150,11 @@ impl Link {
         }
     }
 
-    /// Carries out a plan in one transaction; `None` where a key that is watched has changed.
+    /// Carries out a plan in one transaction, `asking` for a slot that the server is being given; `None` where a key that is watched has changed.
     pub(super) fn transact(
         &mut self,
         plan: &Plan<'_>,
+        asking: bool,
         deadline: Deadline,
     ) -> Result<Option<Vec<Reply>>, Lost> {
         self.limit(deadline)?;
@@ -150,7 +166,10 @@ impl Link {
                 None
             }
         });
-        let sent = self.send_all(std::iter::once(cmd("MULTI")).chain(queued));
+        // The server keeps the word for all of a transaction.
+        let asking = asking.then(|| cmd("ASKING"));
+        let opening = asking.into_iter().chain([cmd("MULTI")]);
+        let sent = self.send_all(opening.chain(queued));
         if let Some(error) = failed {
             // Without EXEC nothing is done; the connection is given up in the middle.
             return Err(Lost::Here(error));
@@ -175,9 +194,9 @@ impl Link {
     pub(super) fn follow(
         &mut self,
         key: &[u8],
-        commands: impl IntoIterator<Item = Cmd>,
+        commands: &[Cmd],
         deadline: Deadline,
-    ) -> Result<(Vec<Reply>, Arc<Followed>), Lost> {
+    ) -> Result<Follow, Lost> {
         let mut opting = cmd("CLIENT");
         opting.arg("CACHING").arg("YES");
         let opting = Some(opting).filter(|_| self.tracks);
@@ -191,8 +210,13 @@ impl Link {
             // The push of an older question may still come, and counts for both then.
             older.0.store(false, Ordering::Release);
         }
-        let mut replies = self.ask(opting.into_iter().chain(commands), deadline)?;
+        let mut replies = self.ask(opting.iter().chain(commands), deadline)?;
         Ok((replies.split_off(skipped.min(replies.len())), followed))
+    }
+
+    /// What was read without being followed.
+    pub(super) fn unfollowed() -> Arc<Followed> {
+        Arc::new(Followed(AtomicBool::new(false)))
     }
 
     fn limit(&self, deadline: Deadline) -> Result<(), Lost> {
@@ -246,8 +270,8 @@ impl Lost {
             Lost::Connection(error) if error.is_timeout() => {
                 Error::new(ErrorKind::TimedOut, format!("{what}: no answer before the deadline (--timeout)"))
             }
-            Lost::Connection(error) | Lost::Failed(error) => failure(what, error),
-            Lost::Here(error) => error.clone(),
+            Lost::Connection(error) | Lost::Failed(error) | Lost::Elsewhere(error) => failure(what, error),
+            Lost::Here(error) | Lost::Unreachable(error) => error.clone(),
         }
     }
 }

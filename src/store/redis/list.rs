@@ -7,7 +7,7 @@ use super::collection::{Page, Parts};
 use super::hash::{nonsense, with};
 use super::known::of;
 use super::link::Lost;
-use super::server::Session;
+use super::session::Session;
 use super::shared::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};

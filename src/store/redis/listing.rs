@@ -65,7 +65,7 @@ fn list_collections(shared: &Shared, prefix: &[u8], from: &mut Cursor, each: &mu
     loop {
         let mut found: Vec<(Vec<u8>, Type, std::time::SystemTime)> = Vec::new();
         let mut next = None;
-        shared.index.scan(&shared.server, &shared.restriction, &from.position, &mut |key, known| {
+        shared.scan(prefix, &from.position, &mut |key, known| {
             let Some(rest) = key.strip_prefix(prefix) else { return Step::Stop };
             if let Some(cut) = shared.separator.find(rest) {
                 let below = [prefix, &rest[..cut], shared.separator.as_bytes()].concat();

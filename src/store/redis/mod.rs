@@ -5,6 +5,7 @@
 //! kernel's question ──> tree ──┬─> listing, view ──> index ─────┐
 //!                              ├─> strings                      ├──> server ──> link ──> the server
 //!                              └─> change ──> collection, … ────┘
+//! server ──> topology (which node has the key) ──> node (its connections) ──> session ──> link
 //! the server ──> tracking ──> index (what is doubtful), and who watches
 //! ```
 //!
@@ -15,24 +16,33 @@
 mod address;
 mod change;
 mod collection;
+mod crossing;
+mod direct;
+mod discovery;
 mod driver;
+mod endpoint;
 mod failure;
+mod finding;
 mod hash;
 mod index;
+mod keys;
 mod known;
 mod link;
 mod list;
 mod listing;
+mod node;
 mod place;
 mod recent;
 mod renaming;
 mod restriction;
 mod server;
+mod session;
 mod set;
 mod shared;
 mod stream;
 mod strings;
 mod text;
+mod topology;
 mod tracking;
 mod tree;
 mod ttl;
@@ -41,4 +51,4 @@ mod view;
 mod whole;
 mod zset;
 
-pub use driver::{REDIS, REDISS};
+pub use driver::{CLUSTER, CLUSTER_TLS, REDIS, REDISS, SENTINEL, SENTINEL_TLS, UNIX};

@@ -4,11 +4,13 @@
 use redis::{Cmd, Value as Reply, cmd};
 
 use super::change::fitting;
+use super::crossing;
 use super::known::of;
 use super::link::Lost;
 use super::place::Place;
-use super::server::Session;
-use super::shared::{Shared, number, shown};
+use super::server::At;
+use super::session::Session;
+use super::shared::{Shared, exists, missing, number, shown};
 use super::types::Type;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
@@ -34,7 +36,7 @@ pub(super) fn rename(shared: &Shared, from: &Key, to: &Key, tree: bool, replace:
             if tree && let (Some(old), Some(new)) = (shared.separator.below(from), shared.separator.below(to))
             {
                 let below = Keys::Prefix(old.clone());
-                let below = shared.index.starting_with(&shared.server, &shared.restriction, &below)?;
+                let below = shared.starting_with(&below)?;
                 moves.extend(below.into_iter().map(|(key, _)| {
                     let renamed = [&*new, &key[old.len()..]].concat();
                     (key.into_vec(), renamed)
@@ -60,9 +62,9 @@ pub(super) fn rename(shared: &Shared, from: &Key, to: &Key, tree: bool, replace:
 
 /// Refuses a directory that has something in it.
 fn check_target(shared: &Shared, inside: &Keys, replace: bool) -> Result<()> {
-    let there = shared.index.starting_with(&shared.server, &shared.restriction, inside)?;
+    let there = shared.starting_with(inside)?;
     if !replace && !there.is_empty() {
-        return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(inside.bytes()))));
+        return Err(exists(inside.bytes()));
     }
     for (key, _) in &there {
         // A marker with a value is a file.
@@ -87,13 +89,22 @@ fn move_keys(
         let sentence = format!("more than {TOGETHER} keys are not renamed at once");
         return Err(Error::new(ErrorKind::CrossDevice, sentence));
     }
-    let (old, new) = moves.remove(0);
-    let marker = [&*new, shared.separator.as_bytes()].concat();
-    for (_, to) in &moves {
-        if to.len() > super::listing::KEY_MAX {
-            return Err(Error::new(ErrorKind::NameTooLong, format!("a key of {} bytes", to.len())));
-        }
+    if let Some((_, to)) = moves.iter().find(|(_, to)| to.len() > super::listing::KEY_MAX) {
+        return Err(Error::new(ErrorKind::NameTooLong, format!("a key of {} bytes", to.len())));
     }
+    let (old, new) = moves.remove(0);
+    let topology = shared.server.topology();
+    let together = |key: &[u8]| topology.are_together(&old, key);
+    if !moves.iter().all(|(from, to)| together(from) && together(to))
+        || (!moves.is_empty() && !together(&new))
+    {
+        let sentence = "the keys of the directory are in different slots of the cluster: copied, and removed";
+        return Err(Error::new(ErrorKind::CrossDevice, sentence));
+    }
+    if !together(&new) {
+        return crossing::carry(shared, &old, &new, replace, &is_file);
+    }
+    let marker = [&*new, shared.separator.as_bytes()].concat();
     let below = moves;
     let mut watch = cmd("WATCH");
     watch.arg(&new);
@@ -129,11 +140,11 @@ fn move_keys(
             }
         }
         let refused = if to.is_some_and(&is_file) && !replace {
-            Some(Error::new(ErrorKind::Exists, format!("there is {} already", shown(&new))))
+            Some(exists(&new))
         } else if in_the_way {
             Some(Error::new(ErrorKind::NotEmpty, format!("there are keys below {}", shown(&new))))
         } else if commands.is_empty() {
-            Some(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(&old))))
+            Some(missing(&old))
         } else if to.is_some_and(|to| !is_file(to)) && from.is_some() {
             Some(super::strings::other_type(&new))
         } else {
@@ -148,7 +159,7 @@ fn move_keys(
     let is_done = || {
         let (first, last) = below.last().map_or((&old, &new), |(from, to)| (from, to));
         let questions = [of("EXISTS", first), of("EXISTS", last)];
-        match shared.server.ask(|session| session.ask(&questions))?.as_slice() {
+        match shared.server.ask(At::Key(&old), |session| session.ask(&questions))?.as_slice() {
             [Ok(Reply::Int(0)), Ok(Reply::Int(1))] => Ok(true),
             [Ok(Reply::Int(1)), _] => Ok(false),
             _ => Err(Error::new(
@@ -157,7 +168,7 @@ fn move_keys(
             )),
         }
     };
-    let outcome = shared.server.carry_out(None, attempt, is_done);
+    let outcome = shared.server.carry_out(&old, None, attempt, is_done);
     for (from, to) in below.iter().chain([&(old, new)]) {
         shared.doubt(from);
         shared.doubt(to);
@@ -178,10 +189,9 @@ fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], re
         return Err(ErrorKind::Invalid.into());
     };
     let commands = |bytes: Option<Vec<u8>>, there: Option<Vec<u8>>| {
-        let bytes =
-            bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no {}", shown(old))))?;
+        let bytes = bytes.ok_or_else(|| missing(old))?;
         if there.is_some() && !replace {
-            return Err(Error::new(ErrorKind::Exists, format!("there is {} already", shown(new))));
+            return Err(exists(new));
         }
         let mut commands = parts.put(key, Segment::plain(new), &bytes, there.is_some(), 0)?;
         commands.push(parts.delete(key, old, 0)?);
@@ -207,7 +217,7 @@ fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], re
             )),
         }
     };
-    let outcome = shared.server.carry_out(None, attempt, is_done);
+    let outcome = shared.server.carry_out(key, None, attempt, is_done);
     shared.doubt(key);
     outcome
 }

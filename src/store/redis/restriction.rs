@@ -39,14 +39,15 @@ impl Restriction {
             && self.pattern.as_ref().is_none_or(|(_, pattern)| pattern.matches(&String::from_utf8_lossy(key)))
     }
 
-    /// The question for a page of keys, about `count` of them; there may come others, too.
-    pub(super) fn scan(&self, cursor: &[u8], count: usize) -> Cmd {
+    /// The question for a page of keys that begin with `prefix`, about `count` of them; there may come others, too.
+    pub(super) fn scan(&self, prefix: &[u8], cursor: &[u8], count: usize) -> Cmd {
         let mut scan = cmd("SCAN");
         scan.arg(cursor);
+        let prefix = if prefix.len() > self.prefix.len() { prefix } else { &self.prefix };
         match &self.pattern {
             Some((pattern, _)) => drop(scan.arg("MATCH").arg(pattern)),
-            None if self.prefix.is_empty() => {}
-            None => drop(scan.arg("MATCH").arg(escaped(&self.prefix))),
+            None if prefix.is_empty() => {}
+            None => drop(scan.arg("MATCH").arg(escaped(prefix))),
         }
         scan.arg("COUNT").arg(count);
         scan

@@ -1,85 +1,79 @@
-//! A server, asked by many threads at once: a few connections, which are made again when they are lost (§8.2).
+//! The server of a mount, or all that belong together: each question goes to the one that has the key, and to another one
+//! where that is not so any more.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-use redis::{Cmd, Value, cmd};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use redis::{Cmd, RedisError, ServerErrorKind};
+use tokio::sync::watch;
 
-use super::address::Address;
-use super::failure::{failure, is_loading};
-use super::known::of;
-use super::link::{Link, Lost, Plan, Reply};
-use super::types::Type;
-use crate::env::{self, Deadline};
+use super::address::{Address, Set};
+use super::discovery::find_out;
+use super::link::{Lost, Reply};
+use super::node::{Counts, LINKS, Node, Slot, Which};
+use super::session::Session;
+use super::topology::Topology;
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Connections at most. Each is used by one thread at a time, from the question to the answer.
-const LINKS: usize = 8;
-/// After so long a connection is asked first whether it is there.
-const IDLE: Duration = Duration::from_secs(1);
 /// How long is waited before something is tried once more.
 const AGAIN: Duration = Duration::from_millis(50);
+/// What was found out is believed for so long, whoever doubts it.
+const BELIEVED: Duration = Duration::from_millis(100);
+/// One of several servers gets this part of the time to answer: then another one may be in its place.
+const TURNS: u32 = 3;
 
-/// A server.
+/// All servers of a mount.
 pub(super) struct Server {
     address: Address,
     timeout: Duration,
-    links: [Mutex<Slot>; LINKS],
-    /// Where the next thread waits that finds all of them in use.
-    next: AtomicUsize,
-    /// Round trips so far.
-    asked: AtomicU64,
-    /// Connections that were made after the first of their place.
-    reconnected: AtomicU64,
+    topology: RwLock<Arc<Topology>>,
+    /// Held by who finds out which servers there are.
+    finding: Mutex<()>,
+    /// Told when there are other servers than before.
+    turned: watch::Sender<()>,
+    /// Held while a key is brought from one slot to another: who does that holds two connections.
+    carrying: Mutex<()>,
+    /// Whether a server has gone of whose last changes nobody knows whether they are on a disk.
+    unsure: AtomicBool,
+    counts: Arc<Counts>,
 }
 
-/// The place of a connection.
-#[derive(Default)]
-struct Slot {
-    link: Option<Link>,
-    /// How many connections were here.
-    made: u64,
-    /// When it was last used.
-    used: Option<Instant>,
-    /// Through which of the connections here something was changed last of which nobody knows whether it is on the
-    /// server's disk.
-    changed: Option<u64>,
+/// Which server is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum At<'k> {
+    /// The one that has this key.
+    Key(&'k [u8]),
+    /// The one of this number.
+    Node(u64),
+    /// Any.
+    Any,
 }
 
-/// Which connection: another one in its place is not it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Which {
-    slot: usize,
-    made: u64,
-}
-
-/// What asks on one connection.
-pub(super) struct Session<'s> {
-    slot: MutexGuard<'s, Slot>,
-    server: &'s Server,
-    which: Which,
-    pub deadline: Deadline,
+/// Another server than the one that should have the key, and whether it has it only for who asks so (`ASKING`).
+struct Redirect {
+    node: Arc<Node>,
+    asking: bool,
 }
 
 impl Server {
-    /// The server at `address`, asked nothing so far; every answer comes within `timeout`.
-    pub(super) fn new(address: Address, timeout: Duration) -> Server {
-        let (links, next) = Default::default();
-        let (asked, reconnected) = Default::default();
-        Server { address, timeout, links, next, asked, reconnected }
-    }
-
-    /// Connects once, so that what is wrong with the address or the rights is told at mount.
+    /// Finds out which servers there are, and connects with the first, so that what is wrong with the address or the rights
+    /// is told at mount.
     ///
     /// # Errors
-    /// What the server or the network refuse.
-    pub(super) fn connect(&self) -> Result<()> {
-        let link = Link::open(&self.address, Deadline::after(self.timeout))?;
-        let mut slot = self.links[0].lock();
-        slot.link = Some(link);
-        slot.made += 1;
-        Ok(())
+    /// What the servers or the network refuse.
+    pub(super) fn connect(address: Address, timeout: Duration) -> Result<Server> {
+        let counts = Arc::<Counts>::default();
+        let deadline = Deadline::after(timeout);
+        let topology = Arc::new(find_out(&address, None, &counts, deadline)?);
+        if let Some(node) = topology.nodes().next() {
+            drop(node.take(deadline)?);
+        }
+        let (finding, carrying, unsure) = Default::default();
+        let (topology, turned) = (RwLock::new(topology), watch::Sender::new(()));
+        Ok(Server { address, timeout, topology, finding, turned, carrying, unsure, counts })
     }
 
     /// Waits a moment, before something is tried again that failed.
@@ -97,64 +91,286 @@ impl Server {
         self.timeout
     }
 
-    /// Round trips, and connections made anew.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.asked.load(Ordering::Relaxed), self.reconnected.load(Ordering::Relaxed))
+    /// Which server has which keys, as far as is known now.
+    pub(super) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.read())
     }
 
-    /// Asks on any connection, and once more where it was lost: for what may be done twice.
+    /// What is told when there are other servers than before.
+    pub(super) fn turns(&self) -> watch::Receiver<()> {
+        self.turned.subscribe()
+    }
+
+    /// Round trips, and connections made anew.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.counts.asked.load(Ordering::Relaxed), self.counts.reconnected.load(Ordering::Relaxed))
+    }
+
+    /// Held by who brings a key from one slot to another.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub(super) fn carrying(&self) -> Result<MutexGuard<'_, ()>> {
+        self.carrying.try_lock_for(self.timeout).ok_or_else(|| {
+            Error::new(
+                ErrorKind::TimedOut,
+                format!("{}: another rename takes long (--timeout)", self.address),
+            )
+        })
+    }
+
+    /// Asks, and once more where the connection was lost: for what may be done twice.
     ///
     /// # Errors
     /// `TimedOut`; what `work` answers.
-    pub(super) fn ask<T>(&self, mut work: impl FnMut(&mut Session<'_>) -> Result<T, Lost>) -> Result<T> {
+    pub(super) fn ask<T>(
+        &self,
+        at: At<'_>,
+        mut work: impl FnMut(&mut Session<'_>) -> Result<T, Lost>,
+    ) -> Result<T> {
         let deadline = Deadline::after(self.timeout);
-        let mut lost = 0;
+        let (mut redirect, mut lost) = (None, 0);
         loop {
-            match self.session(deadline).map(|mut session| session.give_up_if_lost(&mut work)) {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(lost @ (Lost::Failed(_) | Lost::Here(_)))) => return Err(lost.about(&self.address)),
-                Ok(Err(lost @ Lost::Connection(_))) if deadline.passed() => {
-                    return Err(lost.about(&self.address));
-                }
+            let failed = match self.attempt(at, &mut redirect, deadline, &mut work) {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if self.is_final(&failed, deadline) {
+                return Err(failed.about(&self.address));
+            }
+            match failed {
+                Lost::Elsewhere(_) => {}
                 // As many as there are may have been lost before anybody asked.
-                Ok(Err(Lost::Connection(_))) if lost < LINKS => lost += 1,
-                Ok(Err(Lost::Connection(_))) => pause(AGAIN.min(deadline.left())),
-                Err(error) if deadline.passed() || error.kind() != ErrorKind::Io => return Err(error),
-                Err(_) => pause(AGAIN.min(deadline.left())),
+                Lost::Connection(_) if lost < LINKS => lost += 1,
+                _ => pause(AGAIN.min(deadline.left())),
             }
         }
     }
 
-    /// Asks on any connection, and never twice: for what must not be done twice.
+    /// Asks, and never twice: for what must not be done twice.
     ///
     /// # Errors
     /// `Uncertain` where the answer was lost.
-    pub(super) fn ask_once<T>(&self, work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>) -> Result<T> {
-        let deadline = Deadline::after(self.timeout);
-        let mut work = Some(work);
+    fn ask_once<T>(
+        &self,
+        at: At<'_>,
+        deadline: Deadline,
+        work: &mut impl FnMut(&mut Session<'_>) -> Result<T, Lost>,
+    ) -> Result<T> {
+        let mut redirect = None;
         loop {
-            let outcome = self.session(deadline).map(|mut session| {
-                let work = work.take();
-                session.give_up_if_lost(|session| match work {
-                    Some(work) => work(session).map(Some),
-                    None => Ok(None),
-                })
-            });
-            match outcome {
-                Ok(Ok(Some(answer))) => return Ok(answer),
-                Ok(Ok(None)) => return Err(ErrorKind::Uncertain.into()),
-                Ok(Err(lost @ (Lost::Failed(_) | Lost::Here(_)))) => return Err(lost.about(&self.address)),
-                Ok(Err(lost @ Lost::Connection(_))) => {
-                    let sentence = lost.about(&self.address).to_string();
-                    return Err(Error::new(ErrorKind::Uncertain, sentence));
-                }
-                Err(error) if deadline.passed() || error.kind() != ErrorKind::Io => return Err(error),
-                Err(_) => pause(AGAIN.min(deadline.left())),
+            let failed = match self.attempt(at, &mut redirect, deadline, work) {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if let Lost::Connection(_) = failed {
+                return Err(Error::new(ErrorKind::Uncertain, failed.about(&self.address).to_string()));
+            }
+            if self.is_final(&failed, deadline) {
+                return Err(failed.about(&self.address));
+            }
+            if let Lost::Unreachable(_) = failed {
+                pause(AGAIN.min(deadline.left()));
             }
         }
     }
 
-    /// Carries out a change: once more where others change its keys between look and transaction (`None`), until the
+    /// Whether asking again makes no sense.
+    fn is_final(&self, failed: &Lost, deadline: Deadline) -> bool {
+        match failed {
+            Lost::Failed(_) | Lost::Here(_) => true,
+            Lost::Unreachable(error) => {
+                let other = error.kind() == ErrorKind::TimedOut && self.address.set != Set::One;
+                deadline.passed() || !(error.kind() == ErrorKind::Io || other)
+            }
+            Lost::Connection(_) | Lost::Elsewhere(_) => deadline.passed(),
+        }
+    }
+
+    /// Asks one server once. Where it turns out to be the wrong one, `redirect` says which is asked next.
+    fn attempt<T>(
+        &self,
+        at: At<'_>,
+        redirect: &mut Option<Redirect>,
+        deadline: Deadline,
+        work: &mut impl FnMut(&mut Session<'_>) -> Result<T, Lost>,
+    ) -> Result<T, Lost> {
+        let topology = self.topology();
+        let (node, asking) = match redirect.take() {
+            Some(Redirect { node, asking }) => (node, asking),
+            None => match self.node(&topology, at) {
+                Ok(node) => (Arc::clone(node), false),
+                // It has gone: who means it and no other asks for something else now.
+                Err(error) if matches!(at, At::Node(_)) => return Err(Lost::Here(error)),
+                Err(error) => {
+                    self.find_out_again(&topology, deadline);
+                    return Err(Lost::Unreachable(error));
+                }
+            },
+        };
+        let turn = self.turn(deadline);
+        let outcome = match node.take(turn) {
+            Ok((slot, which)) => {
+                let node = &*node;
+                let mut session = Session { slot, node, server: self, which, asking, deadline: turn };
+                session.give_up_if_lost(|session| work(session))
+            }
+            Err(error) => Err(Lost::Unreachable(error)),
+        };
+        match &outcome {
+            Err(Lost::Elsewhere(error)) => *redirect = self.redirect(error, &topology, &node, deadline),
+            Err(Lost::Connection(_) | Lost::Unreachable(_)) => self.find_out_again(&topology, deadline),
+            _ => {}
+        }
+        outcome
+    }
+
+    /// The time that one server has to answer.
+    fn turn(&self, deadline: Deadline) -> Deadline {
+        match self.address.set {
+            Set::One => deadline,
+            _ => Deadline::after(deadline.left().min(self.timeout / TURNS)),
+        }
+    }
+
+    fn node<'t>(&self, topology: &'t Topology, at: At<'_>) -> Result<&'t Arc<Node>> {
+        let node = match at {
+            At::Key(key) => topology.node_of(key),
+            At::Node(number) => topology.node(number),
+            At::Any => topology.nodes().next(),
+        };
+        node.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Io,
+                format!("{}: no server has the key, or the one that had it is gone", self.address),
+            )
+        })
+    }
+
+    /// Which server to ask where `node` does not answer for the key; `None`: whichever has it by then.
+    fn redirect(
+        &self,
+        error: &RedisError,
+        topology: &Arc<Topology>,
+        node: &Node,
+        deadline: Deadline,
+    ) -> Option<Redirect> {
+        let asking = match error.kind() {
+            redis::ErrorKind::Server(ServerErrorKind::Ask) => true,
+            redis::ErrorKind::Server(ServerErrorKind::Moved) => {
+                self.find_out_again(topology, deadline);
+                false
+            }
+            _ => {
+                pause(AGAIN.min(deadline.left()));
+                self.find_out_again(topology, deadline);
+                return None;
+            }
+        };
+        let (place, _) = error.redirect_node()?;
+        let (host, port) = place.rsplit_once(':')?;
+        let host = if host.is_empty() { node.endpoint().host() } else { host };
+        let endpoint = node.endpoint().sibling(host, port.parse().ok()?);
+        let topology = self.topology();
+        let node = topology.nodes().find(|node| *node.endpoint() == endpoint).cloned();
+        if node.is_none() {
+            pause(AGAIN.min(deadline.left()));
+        }
+        node.map(|node| Redirect { node, asking })
+    }
+
+    /// Finds out which servers there are, where nobody has done that since `seen`; what fails leaves it as it is.
+    pub(super) fn find_out_again(&self, seen: &Arc<Topology>, deadline: Deadline) {
+        if self.address.set == Set::One {
+            return;
+        }
+        let Some(_finding) = self.finding.try_lock_until(deadline.at()) else { return };
+        let before = self.topology();
+        if !Arc::ptr_eq(&before, seen) || before.found.elapsed() < BELIEVED {
+            return;
+        }
+        match find_out(&self.address, Some(&before), &self.counts, deadline) {
+            Ok(topology) => {
+                let same = topology.has_nodes_of(&before);
+                let stays = |node: &&Arc<Node>| topology.node(node.number()).is_some();
+                if before.nodes().filter(|node| !stays(node)).any(|node| node.has_changes()) {
+                    self.unsure.store(true, Ordering::Release);
+                }
+                *self.topology.write() = Arc::new(topology);
+                if !same {
+                    tracing::info!("{}: other servers answer now", self.address);
+                    self.turned.send_replace(());
+                }
+            }
+            Err(error) => tracing::debug!("which servers there are: {error}"),
+        }
+    }
+
+    /// Does something with each server, again from the beginning where there are others meanwhile.
+    ///
+    /// # Errors
+    /// What `work` answers.
+    pub(super) fn of_all<T>(&self, mut work: impl FnMut(&Topology) -> Result<T>) -> Result<T> {
+        let deadline = Deadline::after(self.timeout);
+        loop {
+            let topology = self.topology();
+            match work(&topology) {
+                Err(error)
+                    if error.kind() == ErrorKind::Io
+                        && !Arc::ptr_eq(&topology, &self.topology())
+                        && !deadline.passed() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Asks about each of these keys, each of its server, in as few round trips as there are servers: the replies of each.
+    ///
+    /// # Errors
+    /// As for [`Server::ask`].
+    pub(super) fn ask_about<const N: usize>(
+        &self,
+        keys: &[Box<[u8]>],
+        questions: impl Fn(&[u8]) -> [Cmd; N],
+    ) -> Result<Vec<Vec<Reply>>> {
+        self.of_all(|topology| self.ask_about_in(topology, keys, &questions))
+    }
+
+    fn ask_about_in<const N: usize>(
+        &self,
+        topology: &Topology,
+        keys: &[Box<[u8]>],
+        questions: &impl Fn(&[u8]) -> [Cmd; N],
+    ) -> Result<Vec<Vec<Reply>>> {
+        let mut answers: Vec<Vec<Reply>> = keys.iter().map(|_| Vec::new()).collect();
+        for node in topology.nodes() {
+            let here = |key: &[u8]| topology.node_of(key).is_some_and(|its| its.number() == node.number());
+            let mine: Vec<usize> = (0..keys.len()).filter(|&index| here(&keys[index])).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let commands: Vec<Cmd> = mine.iter().flat_map(|&index| questions(&keys[index])).collect();
+            let mut replies = self.ask(At::Node(node.number()), |session| session.ask_each(&commands))?;
+            for &index in mine.iter().rev() {
+                answers[index] = replies.split_off(replies.len().saturating_sub(N));
+            }
+        }
+        for (key, answer) in keys.iter().zip(&mut answers) {
+            let role = topology.nodes().next().map(|node| node.role());
+            let elsewhere = |reply: &Reply| {
+                reply
+                    .as_ref()
+                    .is_err_and(|error| role.is_some_and(|role| super::failure::is_elsewhere(error, role)))
+            };
+            if answer.is_empty() || answer.iter().any(elsewhere) {
+                let commands = questions(key);
+                *answer = self.ask(At::Key(key), |session| session.ask(&commands))?;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Carries out a change of `key`: once more where others change it between look and transaction (`None`), until the
     /// deadline. Where the answer was lost, `is_done` looks whether it was done. `on`: on which connection, where it stands
     /// on what was read there.
     ///
@@ -162,6 +378,7 @@ impl Server {
     /// What `attempt` and `is_done` answer; `TimedOut`.
     pub(super) fn carry_out(
         &self,
+        key: &[u8],
         on: Option<Which>,
         mut attempt: impl FnMut(&mut Session<'_>) -> Result<Option<Result<()>>, Lost>,
         is_done: impl Fn() -> Result<bool>,
@@ -170,7 +387,7 @@ impl Server {
         loop {
             let outcome = match on {
                 Some(which) => self.ask_on(which, &mut attempt),
-                None => self.ask_once(&mut attempt),
+                None => self.ask_once(At::Key(key), deadline, &mut attempt),
             };
             match outcome {
                 Ok(Some(outcome)) => return outcome,
@@ -192,42 +409,15 @@ impl Server {
         }
     }
 
-    /// Waits until what was changed so far is in the server's append-only file, on the connections through which it was
-    /// changed (`WAITAOF`, since 7.2). False where the server does not tell: by its age, by its settings, or since such a
-    /// connection was lost.
+    /// Waits until what was changed so far is in the servers' append-only files; see [`Node::wait_for_disk`].
     ///
     /// # Errors
     /// `TimedOut`.
     pub(super) fn wait_for_disk(&self) -> Result<bool> {
         let deadline = Deadline::after(self.timeout);
-        let late =
-            || Error::new(ErrorKind::TimedOut, format!("{}: not on disk yet (--timeout)", self.address));
-        let mut told = true;
-        for slot in &self.links {
-            let mut slot = slot.try_lock_until(deadline.at()).ok_or_else(late)?;
-            let Some(through) = slot.changed.take() else { continue };
-            let same = slot.made == through;
-            let mut wait = cmd("WAITAOF");
-            wait.arg(1).arg(0).arg(deadline.left().as_millis().max(1) as u64);
-            let Some(link) = slot.link.as_mut().filter(|_| same) else {
-                told = false;
-                continue;
-            };
-            match link.ask([wait], deadline).map(|mut replies| replies.pop()) {
-                Ok(Some(Ok(Value::Array(counts)))) if matches!(counts.first(), Some(Value::Int(1..))) => {}
-                Ok(Some(Err(error))) => {
-                    tracing::debug!("WAITAOF: {error}");
-                    told = false;
-                }
-                Ok(_) => {
-                    slot.changed = Some(through);
-                    return Err(late());
-                }
-                Err(_) => {
-                    slot.link = None;
-                    told = false;
-                }
-            }
+        let mut told = !self.unsure.swap(false, Ordering::AcqRel);
+        for node in self.topology().nodes() {
+            told &= node.wait_for_disk(deadline)?;
         }
         Ok(told)
     }
@@ -241,8 +431,9 @@ impl Server {
         which: Which,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>,
     ) -> Result<T> {
-        let slot = self.links[which.slot].try_lock().ok_or(ErrorKind::Busy)?;
-        self.ask_in(slot, which, Deadline::after(self.timeout), work)
+        let topology = self.topology();
+        let node = topology.node(which.node).ok_or(ErrorKind::Stale)?;
+        self.ask_in(node, node.take_if_free(which)?, which, work)
     }
 
     /// Asks on the connection that something was read through.
@@ -254,157 +445,28 @@ impl Server {
         which: Which,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>,
     ) -> Result<T> {
-        let deadline = Deadline::after(self.timeout);
-        let slot = self.links[which.slot].try_lock_until(deadline.at()).ok_or(ErrorKind::TimedOut)?;
-        self.ask_in(slot, which, deadline, work)
+        let topology = self.topology();
+        let node = topology.node(which.node).ok_or(ErrorKind::Stale)?;
+        let slot = node.take_again(which, Deadline::after(self.timeout))?;
+        self.ask_in(node, slot, which, work)
     }
 
-    fn ask_in<'s, T>(
-        &'s self,
-        slot: MutexGuard<'s, Slot>,
+    fn ask_in<T>(
+        &self,
+        node: &Node,
+        slot: MutexGuard<'_, Slot>,
         which: Which,
-        deadline: Deadline,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, Lost>,
     ) -> Result<T> {
-        if slot.made != which.made || slot.link.is_none() {
-            return Err(ErrorKind::Stale.into());
-        }
-        let mut session = Session { slot, server: self, which, deadline };
+        let deadline = self.turn(Deadline::after(self.timeout));
+        let mut session = Session { slot, node, server: self, which, asking: false, deadline };
         session.give_up_if_lost(work).map_err(|lost| match lost {
             Lost::Connection(_) => Error::new(ErrorKind::Uncertain, lost.about(&self.address).to_string()),
-            Lost::Failed(_) | Lost::Here(_) => lost.about(&self.address),
+            // What was read there is the other server's now.
+            Lost::Elsewhere(_) => ErrorKind::Stale.into(),
+            lost => lost.about(&self.address),
         })
     }
-
-    /// A connection that nobody uses; a new one where there is none.
-    fn session(&self, deadline: Deadline) -> Result<Session<'_>> {
-        let free = self.links.iter().enumerate().find_map(|(index, slot)| Some((index, slot.try_lock()?)));
-        let (index, mut slot) = match free {
-            Some(free) => free,
-            None => {
-                let index = self.next.fetch_add(1, Ordering::Relaxed) % LINKS;
-                let slot = self.links[index].try_lock_until(deadline.at()).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::TimedOut,
-                        format!("{}: every connection waits for an answer (--timeout)", self.address),
-                    )
-                })?;
-                (index, slot)
-            }
-        };
-        let idle = slot.used.is_some_and(|used| used.elapsed() > IDLE);
-        slot.used = Some(env::instant());
-        // One that nobody used for a while may be gone without a word, and then nobody knows what became of a command.
-        if idle && slot.link.as_mut().is_some_and(|link| link.ask([cmd("PING")], deadline).is_err()) {
-            slot.link = None;
-        }
-        if slot.link.is_none() {
-            slot.link = Some(Link::open(&self.address, deadline)?);
-            self.reconnected.fetch_add(u64::from(slot.made > 0), Ordering::Relaxed);
-            slot.made += 1;
-        }
-        let which = Which { slot: index, made: slot.made };
-        Ok(Session { slot, server: self, which, deadline })
-    }
-}
-
-impl Session<'_> {
-    /// Which connection this is.
-    pub(super) fn which(&self) -> Which {
-        self.which
-    }
-
-    /// The connection.
-    pub(super) fn link(&mut self) -> Result<&mut Link, Lost> {
-        self.server.asked.fetch_add(1, Ordering::Relaxed);
-        self.slot.link.as_mut().ok_or_else(|| {
-            Lost::Connection(redis::RedisError::from((redis::ErrorKind::Io, "the connection is gone")))
-        })
-    }
-
-    /// Sends commands together; while the server loads its data, again until it has.
-    pub(super) fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Lost> {
-        let deadline = self.deadline;
-        loop {
-            let replies = self.link()?.ask(commands, deadline)?;
-            let loading = replies.iter().any(|reply| reply.as_ref().is_err_and(is_loading));
-            if !loading || deadline.passed() {
-                return Ok(replies);
-            }
-            pause(AGAIN.min(deadline.left()));
-        }
-    }
-
-    /// As [`Session::ask`], for commands that change something.
-    pub(super) fn change(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Lost> {
-        self.slot.changed = Some(self.slot.made);
-        self.ask(commands)
-    }
-
-    /// Watches `key` and looks at it: its type, and the replies to `questions`.
-    pub(super) fn look(
-        &mut self,
-        key: &[u8],
-        questions: impl IntoIterator<Item = Cmd>,
-    ) -> Result<(Option<Type>, std::vec::IntoIter<Reply>), Lost> {
-        let all: Vec<Cmd> = [of("WATCH", key), of("TYPE", key)].into_iter().chain(questions).collect();
-        let mut replies = self.ask(&all)?.into_iter().skip(1).collect::<Vec<_>>().into_iter();
-        let kind = replies.next().unwrap_or(Ok(Value::Nil)).map_err(Lost::Failed)?;
-        Ok((Type::of_reply(&kind), replies))
-    }
-
-    /// As [`Session::ask`], for one command whose refusal is an error.
-    pub(super) fn one(&mut self, command: Cmd) -> Result<redis::Value, Lost> {
-        let mut replies = self.ask(&[command])?;
-        replies.pop().unwrap_or(Ok(redis::Value::Nil)).map_err(Lost::Failed)
-    }
-
-    /// Carries out commands in one transaction: `None` where a key that is watched has changed, else what came of it.
-    pub(super) fn transact(
-        &mut self,
-        plan: &Plan<'_>,
-        refused: impl FnOnce(redis::RedisError) -> Error,
-    ) -> Result<Option<Result<()>>, Lost> {
-        let deadline = self.deadline;
-        self.slot.changed = Some(self.slot.made);
-        let Some(replies) = self.link()?.transact(plan, deadline)? else { return Ok(None) };
-        let first = replies.into_iter().find_map(Result::err);
-        Ok(Some(first.map_or(Ok(()), |error| Err(refused(error)))))
-    }
-
-    /// As [`Session::transact`], of commands that are made already.
-    pub(super) fn transact_all(
-        &mut self,
-        commands: &[Cmd],
-        refused: impl FnOnce(redis::RedisError) -> Error,
-    ) -> Result<Option<Result<()>>, Lost> {
-        self.transact(&Plan { count: commands.len(), command: &|index| Ok(commands[index].clone()) }, refused)
-    }
-
-    /// Gives up what is watched; an outcome that needs no transaction.
-    pub(super) fn settle_for<T>(&mut self, outcome: T) -> Result<Option<T>, Lost> {
-        self.one(cmd("UNWATCH"))?;
-        Ok(Some(outcome))
-    }
-
-    fn give_up_if_lost<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Lost>) -> Result<T, Lost> {
-        work(self).inspect_err(|lost| match lost {
-            Lost::Connection(_) | Lost::Here(_) => self.slot.link = None,
-            // Keys may be watched still.
-            Lost::Failed(_) => {
-                let deadline = self.deadline;
-                let unwatched = self.slot.link.as_mut().map(|link| link.ask([cmd("UNWATCH")], deadline));
-                if !matches!(unwatched, Some(Ok(_))) {
-                    self.slot.link = None;
-                }
-            }
-        })
-    }
-}
-
-/// The refusal of a command as the failure of `what`.
-pub(super) fn refused(what: impl std::fmt::Display) -> impl FnOnce(redis::RedisError) -> Error {
-    move |error| failure(what, &error)
 }
 
 fn pause(time: Duration) {

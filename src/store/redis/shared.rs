@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use redis::{RedisError, Value};
 
+use super::direct::Direct;
 use super::index::Index;
-use super::known::Known;
 use super::listing::Gathered;
 use super::recent::Recent;
 use super::restriction::Restriction;
-use super::server::{Server, refused};
+use super::server::Server;
+use super::session::refused;
 use super::strings::LongOnes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::flat::Separator;
@@ -18,6 +19,8 @@ use crate::store::flat::Separator;
 pub(super) struct Shared {
     pub server: Arc<Server>,
     pub index: Index,
+    /// What is answered without it.
+    pub direct: Direct,
     pub restriction: Restriction,
     pub separator: Separator,
     /// Short strings that were read lately.
@@ -33,23 +36,20 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// What is known of a key.
-    ///
-    /// # Errors
-    /// The server's.
-    pub(super) fn known(&self, key: &[u8]) -> Result<Option<Known>> {
-        Ok(self.index.look(&self.server, &self.restriction, Some(key), None)?.0)
-    }
-
-    /// Asks about a key, and forgets what was known of it: for what is about to be changed, or was.
-    pub(super) fn doubt(&self, key: &[u8]) {
-        self.index.doubt(Some(std::iter::once(key)));
-    }
-
     /// The refusal of a command about `key`.
     pub(super) fn refused(&self, key: &[u8]) -> impl FnOnce(RedisError) -> Error {
         refused(format!("{} of {}", shown(key), self.server.address()))
     }
+}
+
+/// The failure of a change that needs a key which is not there.
+pub(super) fn missing(key: &[u8]) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no {}", shown(key)))
+}
+
+/// The failure of a change that would replace a key.
+pub(super) fn exists(key: &[u8]) -> Error {
+    Error::new(ErrorKind::Exists, format!("there is {} already", shown(key)))
 }
 
 /// A key for people.

@@ -11,9 +11,12 @@ use smallvec::SmallVec;
 
 use super::known::of;
 use super::link::{Followed, Lost, Plan};
-use super::server::{Session, Which};
-use super::shared::{Shared, bytes, shown};
+use super::node::Which;
+use super::server::At;
+use super::session::Session;
+use super::shared::{Shared, bytes, exists, shown};
 use super::types::Type;
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{SharedBytes, Value, Version, When};
@@ -96,12 +99,12 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
         shared.index.note_read(key, bytes.len() as u64, version);
         return Ok(Some(Box::new(SharedBytes(bytes))));
     }
+    let deadline = Deadline::after(shared.server.timeout());
     loop {
-        let opened = shared.server.ask(|session| {
+        let opened = shared.server.ask(At::Key(key), |session| {
             let which = session.which();
-            let deadline = session.deadline;
             let questions = [get_range(key, 0, WHOLE_MOST), of("STRLEN", key), of("TYPE", key)];
-            let (replies, followed) = session.link()?.follow(key, questions, deadline)?;
+            let (replies, followed) = session.follow(key, &questions)?;
             let mut replies = replies.into_iter();
             let mut next = || replies.next().unwrap_or(Ok(Reply::Nil));
             let (range, length, kind) = (next(), next(), next().map_err(Lost::Failed)?);
@@ -124,6 +127,10 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
         })?;
         match opened {
             Opened::None => return Ok(None),
+            Opened::Changed if deadline.passed() => {
+                let sentence = format!("{} is changed all the time (--timeout)", shown(key));
+                return Err(Error::new(ErrorKind::TimedOut, sentence));
+            }
             Opened::Changed => {}
             Opened::Other => return dump(shared, key),
             Opened::Short(bytes, base) => {
@@ -146,7 +153,7 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
 
 /// What a module keeps, in the server's own form.
 fn dump(shared: &Shared, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
-    let dumped = shared.server.ask(|session| session.one(of("DUMP", key)))?;
+    let dumped = shared.server.ask(At::Key(key), |session| session.one(of("DUMP", key)))?;
     Ok(bytes(dumped).map(|bytes| Box::new(SharedBytes(bytes.into())) as Box<dyn Value>))
 }
 
@@ -293,7 +300,7 @@ fn ends_with(shared: &Shared, key: &[u8], body: &Payload, from: u64) -> Result<b
     while at < body.len() {
         let expected = piece(body, at)?;
         let range = get_range(key, at, expected.len() as u64);
-        if bytes(shared.server.ask(|session| session.one(range.clone()))?) != Some(expected) {
+        if bytes(shared.server.ask(At::Key(key), |session| session.one(range.clone()))?) != Some(expected) {
             return Ok(false);
         }
         at += PIECE;
@@ -304,7 +311,7 @@ fn ends_with(shared: &Shared, key: &[u8], body: &Payload, from: u64) -> Result<b
 /// How long the string is; `None` where there is nothing.
 fn length(shared: &Shared, key: &[u8]) -> Result<Option<u64>> {
     let questions = [of("EXISTS", key), of("STRLEN", key)];
-    let replies = shared.server.ask(|session| session.ask(&questions))?;
+    let replies = shared.server.ask(At::Key(key), |session| session.ask(&questions))?;
     Ok(match replies.as_slice() {
         [Ok(Reply::Int(1)), Ok(Reply::Int(length))] => Some(*length as u64),
         _ => None,
@@ -330,7 +337,7 @@ fn put_new(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
             _ => Ok(()),
         }))
     };
-    shared.server.carry_out(None, attempt, || match length(shared, key)? {
+    shared.server.carry_out(key, None, attempt, || match length(shared, key)? {
         None => Ok(false),
         // What is there is what was put, or somebody else's.
         Some(_) if ends_with(shared, key, body, 0)? => Ok(true),
@@ -342,7 +349,8 @@ fn put_new(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
 fn put_over(shared: &Shared, key: &[u8], body: &Payload) -> Result<()> {
     let mut set = set(key, body)?;
     set.arg("KEEPTTL").arg("GET");
-    let done = shared.server.ask(|session| Ok(session.change(std::slice::from_ref(&set))?.pop()))?;
+    let done =
+        shared.server.ask(At::Key(key), |session| Ok(session.change(std::slice::from_ref(&set))?.pop()))?;
     match done {
         Some(Err(error)) if error.code() == Some("WRONGTYPE") => Err(other_type(key)),
         Some(Err(error)) => Err(shared.refused(key)(error)),
@@ -404,7 +412,7 @@ fn guarded(
             Holds::No(outcome) => session.settle_for(outcome),
         }
     };
-    shared.server.carry_out(on, attempt, is_done)
+    shared.server.carry_out(key, on, attempt, is_done)
 }
 
 /// Whether the string, which is watched, is of this version.
@@ -453,10 +461,6 @@ pub(super) fn whole(body: &Payload) -> Result<Vec<u8>> {
     let mut all = vec![0; body.len() as usize];
     body.read(0, &mut all)?;
     Ok(all)
-}
-
-fn exists(key: &[u8]) -> Error {
-    Error::new(ErrorKind::Exists, format!("there is {} already", shown(key)))
 }
 
 /// The failure of a change that stands on a version which is gone.

@@ -1,8 +1,8 @@
 //! What the server tells of changes by anybody (`CLIENT TRACKING`, broadcasting), on a connection of its own (§6.2): the
 //! index doubts what was changed, and whoever watches is told.
 //!
-//! The connection is asked each [`BEAT`] whether it is there. When it is lost, all that was known is forgotten, and found
-//! again when it is needed.
+//! Of several servers each has one. They are asked each [`BEAT`] whether they are there. When one is lost, or there are
+//! other servers than before, all that was known is forgotten, and found again when it is needed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, cmd};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, cmd};
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::endpoint::Endpoint;
 use super::failure::failure;
 use super::index::Turned;
 use super::link::invalidated;
@@ -102,14 +104,19 @@ impl Tracking {
     fn changed(&self, keys: Option<&[&[u8]]>) {
         let Some(keys) = keys else {
             self.shared.index.doubt(None::<std::iter::Empty<&[u8]>>);
+            self.shared.direct.forget();
             self.tell(&Event::Everything);
             return;
         };
+        let known = self.shared.index.is_known();
         let before: Vec<_> = keys.iter().map(|key| self.shared.index.kind(key)).collect();
         self.shared.index.doubt(Some(keys.iter().copied()));
-        for (key, before) in keys.iter().zip(before) {
-            if self.shared.restriction.has(key) {
+        for (key, before) in keys.iter().zip(before).filter(|(key, _)| self.shared.restriction.has(key)) {
+            if known {
                 self.tell_of(key, before);
+            } else {
+                self.shared.direct.doubt(&self.shared, key);
+                Type::all().for_each(|kind| self.tell_of(key, Some(kind)));
             }
         }
     }
@@ -148,15 +155,18 @@ fn with_word(plain: &Key, kind: Type) -> Key {
     }
 }
 
-/// A connection on which the server tells of changes.
+/// The connections on which the servers tell of changes.
 struct Telling {
-    connection: MultiplexedConnection,
+    connections: Vec<MultiplexedConnection>,
     pushes: Receiver<PushInfo>,
+    /// Told when there are other servers than these.
+    turned: watch::Receiver<()>,
 }
 
 async fn connect(tracking: Arc<Tracking>) -> Result<Telling> {
-    let address = tracking.shared.server.address();
-    let about = |error: &redis::RedisError| failure(address, error);
+    // Before it is asked which servers there are: none is missed.
+    let turned = tracking.shared.server.turns();
+    let topology = tracking.shared.server.topology();
     let (sender, pushes) = channel(QUEUE);
     let overflow = Arc::downgrade(&tracking);
     let take = move |push: PushInfo| {
@@ -171,21 +181,33 @@ async fn connect(tracking: Arc<Tracking>) -> Result<Telling> {
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE))
         .set_push_sender(take);
-    let client = Client::open(address.connection()?).map_err(|error| about(&error))?;
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    let mut connections = Vec::new();
+    for node in topology.nodes() {
+        connections.push(connect_with(node.endpoint(), &config, &tracking.shared.restriction.prefix).await?);
+    }
+    Ok(Telling { connections, pushes, turned })
+}
+
+async fn connect_with(
+    endpoint: &Endpoint,
+    config: &AsyncConnectionConfig,
+    prefix: &[u8],
+) -> Result<MultiplexedConnection> {
+    let about = |error: &redis::RedisError| failure(endpoint, error);
+    let client = endpoint.client()?;
+    let connecting = client.get_multiplexed_async_connection_with_config(config);
     let mut connection = connecting.await.map_err(|error| about(&error))?;
     let mut name = cmd("CLIENT");
     name.arg("SETNAME").arg("kvfs");
     let mut tracking_on = cmd("CLIENT");
     tracking_on.arg("TRACKING").arg("ON").arg("BCAST");
-    let prefix = &tracking.shared.restriction.prefix;
     if !prefix.is_empty() {
         tracking_on.arg("PREFIX").arg(prefix);
     }
     for command in [name, tracking_on] {
         command.exec_async(&mut connection).await.map_err(|error| about(&error))?;
     }
-    Ok(Telling { connection, pushes })
+    Ok(connection)
 }
 
 /// Takes in what the server tells, for as long as somebody is there.
@@ -213,14 +235,24 @@ async fn run(tracking: Weak<Tracking>, mut first: Option<Telling>) {
                 here.tell(&Event::Everything);
                 tracing::warn!("the connection that tells of changes was lost");
             }
-            Err(error) => tracing::debug!("the connection that tells of changes: {error}"),
+            Err(error) => {
+                tracing::debug!("the connection that tells of changes: {error}");
+                // Another server may be in its place, and nobody else may be asking.
+                let Some(here) = tracking.upgrade() else { return };
+                let server = Arc::clone(&here.shared.server);
+                drop(here);
+                let found = tokio::task::spawn_blocking(move || {
+                    server.find_out_again(&server.topology(), Deadline::after(server.timeout()));
+                });
+                let _ = found.await;
+            }
         }
         told = false;
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// Takes in what the server tells on one connection, until it is lost.
+/// Takes in what the servers tell, until a connection is lost, or there are other servers.
 async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) {
     let mut beat = tokio::time::interval(BEAT);
     loop {
@@ -235,10 +267,13 @@ async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) {
                 }
                 here.take_in(&push);
             }
+            _ = telling.turned.changed() => return,
             _ = beat.tick() => {
                 let ping = cmd("PING");
-                if ping.exec_async(&mut telling.connection).await.is_err() {
-                    return;
+                for connection in &mut telling.connections {
+                    if ping.exec_async(connection).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
@@ -253,7 +288,11 @@ fn settle(tracking: &Weak<Tracking>) {
         for key in &expired {
             here.tell_of(key, here.shared.index.kind(key));
         }
-        let settled = here.shared.index.settle(&here.shared.server, &here.shared.restriction);
+        let settled = here
+            .shared
+            .index
+            .find_if_wanted(&here.shared)
+            .and_then(|()| here.shared.index.settle(&here.shared));
         for Turned { key, before, now } in here.shared.index.take_turned() {
             here.tell_of(&key, before);
             here.tell_of(&key, now);

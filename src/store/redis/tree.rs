@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::address::Set;
+use super::index::UNTOLD;
 use super::place::Place;
 use super::shared::Shared;
 use super::tracking::Tracking;
@@ -59,8 +62,7 @@ impl Store for Tree {
         match &place {
             Place::Plain(flat) => {
                 let below = shared.separator.below(key);
-                let (known, any) =
-                    shared.index.look(&shared.server, &shared.restriction, Some(flat), below.as_deref())?;
+                let (known, any) = shared.look(Some(flat), below.as_deref())?;
                 let Some(known) = known.filter(|known| !known.kind.is_collection()) else {
                     return Ok(any.then(|| Stat::plain(Kind::Branch, 0, shared.index.modified())));
                 };
@@ -102,6 +104,10 @@ impl Store for Tree {
                 Ok(bytes.map(|bytes| Box::new(SharedBytes(bytes.into())) as Box<dyn Value>))
             }
         }
+    }
+
+    fn good_for(&self, _key: &Key) -> Option<Duration> {
+        (!self.shared.index.is_known()).then_some(UNTOLD)
     }
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
@@ -166,7 +172,18 @@ impl Store for Tree {
         };
         let mut facts = vec![("server", self.shared.server.address().to_string())];
         facts.extend(self.about.iter().cloned());
+        let topology = self.shared.server.topology();
+        if self.shared.server.address().set != Set::One {
+            let nodes = topology.nodes().map(|node| {
+                let replicas = topology.replicas_of(node.number()).unwrap_or(0);
+                format!("{} ({replicas} replicas)", node.endpoint().way)
+            });
+            let name =
+                if self.shared.server.address().from_replicas { "replicas asked" } else { "primaries" };
+            facts.push((name, nodes.collect::<Vec<_>>().join(", ")));
+        }
         facts.push(("changes by others", String::from(tells)));
+        facts.push(("keys", self.shared.index.shown()));
         let same = self.shared.recent.same();
         let shown =
             format!("{asked}, {reconnected} connections made anew, {same} strings known to be the newest");

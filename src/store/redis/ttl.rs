@@ -4,7 +4,8 @@
 use redis::{Cmd, Value as Reply, cmd};
 
 use super::known::of;
-use super::shared::{Shared, bytes, number, shown};
+use super::server::At;
+use super::shared::{Shared, bytes, missing, number};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The time to live, in seconds, with up to three digits behind the point.
@@ -31,7 +32,7 @@ pub(super) fn known(shared: &Shared, key: &[u8]) -> Result<Vec<(&'static str, Ve
         about("OBJECT", "IDLETIME"),
         about("MEMORY", "USAGE"),
     ];
-    let mut replies = shared.server.ask(|session| session.ask(&questions))?.into_iter();
+    let mut replies = shared.server.ask(At::Key(key), |session| session.ask(&questions))?.into_iter();
     // What the server does not tell, by its settings or its rights, is not there.
     let mut next = || replies.next().and_then(Result::ok).unwrap_or(Reply::Nil);
     let (kind, left) = (bytes(next()), next());
@@ -66,12 +67,12 @@ pub(super) fn set(shared: &Shared, key: &[u8], ttl: Option<&[u8]>) -> Result<()>
         }
     };
     let questions = [command, of("EXISTS", key)];
-    let mut replies = shared.server.ask(|session| session.change(&questions))?.into_iter();
+    let mut replies = shared.server.ask(At::Key(key), |session| session.change(&questions))?.into_iter();
     let mut next = || replies.next().unwrap_or(Ok(Reply::Nil)).map_err(shared.refused(key));
     let (done, there) = (number(&next()?)?, number(&next()?)?);
     shared.doubt(key);
     if done == 0 && there == 0 {
-        return Err(Error::new(ErrorKind::NotFound, format!("there is no {}", shown(key))));
+        return Err(missing(key));
     }
     Ok(())
 }

@@ -68,6 +68,11 @@ impl Type {
         COLLECTIONS.iter().find(|(kind, ..)| *kind == self).map_or(Word::None, |(_, word, _)| *word)
     }
 
+    /// One type of each kind of names.
+    pub(super) fn all() -> impl Iterator<Item = Type> {
+        COLLECTIONS.iter().map(|(kind, ..)| *kind).chain([Type::String])
+    }
+
     /// Whether it shows as a directory.
     pub(super) fn is_collection(self) -> bool {
         COLLECTIONS.iter().any(|(kind, ..)| *kind == self)

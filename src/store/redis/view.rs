@@ -1,9 +1,6 @@
 //! One directory of the index as an ordered map: what is listed of plain names. Collections are not in it where they are
 //! directly in the directory: there they have a name of their own ([`super::listing`]).
 
-use super::index::Index;
-use super::restriction::Restriction;
-use super::server::Server;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::Value;
@@ -14,12 +11,6 @@ pub(super) struct View {
     pub shared: std::sync::Arc<Shared>,
     /// What the keys of all that is in the directory begin with.
     pub prefix: Vec<u8>,
-}
-
-impl View {
-    fn parts(&self) -> (&Index, &Server, &Restriction) {
-        (&self.shared.index, &self.shared.server, &self.shared.restriction)
-    }
 }
 
 impl Kv for View {
@@ -33,8 +24,7 @@ impl Kv for View {
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
-        let (index, server, restriction) = self.parts();
-        index.scan(server, restriction, from, &mut |key, known| {
+        self.shared.scan(&self.prefix, from, &mut |key, known| {
             let named = known.kind.is_collection()
                 && key
                     .strip_prefix(&*self.prefix)
@@ -44,8 +34,7 @@ impl Kv for View {
     }
 
     fn any_below(&self, prefix: &[u8]) -> Result<bool> {
-        let (index, server, restriction) = self.parts();
-        Ok(index.look(server, restriction, None, Some(prefix))?.1)
+        Ok(self.shared.look(None, Some(prefix))?.1)
     }
 
     fn write(&self, _edits: &mut [Edit<'_>]) -> Result<()> {

@@ -6,7 +6,8 @@ use serde_json::{Map, Number, Value as Json};
 
 use super::hash::nonsense;
 use super::known::of;
-use super::server::Session;
+use super::server::At;
+use super::session::Session;
 use super::shared::{Shared, number, shown};
 use super::types::Type;
 use super::{text, zset};
@@ -19,7 +20,7 @@ use crate::store::api::{Version, When};
 /// The server's.
 pub(super) fn open(shared: &Shared, key: &[u8], kind: Type) -> Result<Option<Vec<u8>>> {
     let all = all_of(key, kind);
-    match shared.server.ask(|session| Ok(session.ask(std::slice::from_ref(&all))?.pop()))? {
+    match shared.server.ask(At::Key(key), |session| Ok(session.ask(std::slice::from_ref(&all))?.pop()))? {
         Some(Ok(reply)) => file(kind, reply),
         Some(Err(error)) if error.code() == Some("WRONGTYPE") => Ok(None),
         Some(Err(error)) => Err(shared.refused(key)(error)),
@@ -124,7 +125,7 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
         }
         session.transact_all(&all, shared.refused(key))
     };
-    let outcome = shared.server.carry_out(None, attempt, || {
+    let outcome = shared.server.carry_out(key, None, attempt, || {
         let json = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).ok();
         Ok(open(shared, key, kind)?.and_then(|there| json(&there)) == json(body))
     });

@@ -6,7 +6,7 @@ use super::collection::{Page, Parts};
 use super::hash::{nonsense, plain, with};
 use super::known::of;
 use super::link::Lost;
-use super::server::Session;
+use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Segment;
 
