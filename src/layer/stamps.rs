@@ -113,7 +113,7 @@ impl Stamps {
         answers.insert(whole.clone(), answer);
         drop(answers);
         if same {
-            self.kept.write(&whole, &Stamp { era: self.kept.era, ..stamp });
+            self.kept.write(&[(whole.clone(), Some(Stamp { era: self.kept.era, ..stamp }.encode()))]);
         }
         Ok(answer)
     }
@@ -136,14 +136,11 @@ impl Kept {
         Ok(self.map.get(whole)?.and_then(|bytes| Stamp::decode(&bytes)))
     }
 
-    /// Keeps a stamp. Where that fails, a later backup reads more than it need.
-    fn write(&self, whole: &[u8], stamp: &Stamp) {
-        let written = self
-            .map
-            .make(|_| Ok(()))
-            .and_then(|()| self.map.write(&[(whole.to_vec(), Some(stamp.encode()))]));
+    /// Keeps stamps. Where that fails, a later backup reads more than it need.
+    fn write(&self, stamps: &[(Whole, Option<Vec<u8>>)]) {
+        let written = self.map.make(|_| Ok(())).and_then(|()| self.map.write(stamps));
         if let Err(error) = written {
-            tracing::debug!("{}: a stamp could not be kept: {error}", self.map.home().shown());
+            tracing::debug!("{}: stamps could not be kept: {error}", self.map.home().shown());
         }
     }
 
