@@ -3,7 +3,7 @@
 from goals import MIB, REPORTED, at_least, at_most
 import plot
 
-OURS, LOOP, CLI = "kvfs", "redis-benchmark", "redis-cli"
+OURS, LOOP, CLI, EMPTY = "kvfs", "redis-benchmark", "redis-cli", "empty"
 
 
 def beside(ours, theirs, other=LOOP):
@@ -11,22 +11,35 @@ def beside(ours, theirs, other=LOOP):
     return lambda n: n.ratio(ours, OURS, other, theirs)
 
 
-def faster(many, one):
-    return lambda n: n.ratio(many, OURS, OURS, one)
+def faster(many, one, subject=OURS):
+    return lambda n: n.ratio(many, subject, subject, one)
+
+
+def in_turn(work, question):
+    """The time of a question to the server and of the empty FUSE server's answers, one after the other, ÷ ours."""
+    return lambda n: n.in_turn(work, OURS, (question, LOOP), (work, EMPTY))
 
 
 # Section, what is measured, how, and the bound.
 GOALS = [
     ("Open, read 4 KiB, close", [
         ("cold, 1 reader: rate ÷ a GET loop's", beside("read, cold, 1 reader", "GET, 1 connection"), at_least(0.7)),
+        ("cold, 1 reader: time of a GET and of the empty FUSE server's answers, one after the other, ÷ ours",
+         in_turn("read, cold, 1 reader", "GET, 1 connection"), REPORTED),
         ("cold, 4 readers: rate ÷ that of one", faster("read, cold, 4 readers", "read, cold, 1 reader"), at_least(2)),
         ("cold: values read a file", lambda n: n.asked("read, cold, 1 reader", OURS, "getrange"), at_most(1, 0.02)),
         ("warm: rate ÷ a PING loop's", beside("read, warm, 1 reader", "PING, 1 connection"), at_least(0.7)),
+        ("warm: time of a PING and of the empty FUSE server's answers, one after the other, ÷ ours",
+         in_turn("read, warm, 1 reader", "PING, 1 connection"), REPORTED),
         ("warm: values read a file", lambda n: n.asked("read, warm, 1 reader", OURS, "getrange"), at_most(0, 0.02)),
     ]),
     ("Files of 4 KiB made", [
         ("1 writer: rate ÷ a SET loop's", beside("create, 1 writer", "SET, 1 connection"), REPORTED),
+        ("1 writer: time of a SET and of the empty FUSE server's answers, one after the other, ÷ ours",
+         in_turn("create, 1 writer", "SET, 1 connection"), REPORTED),
         ("8 writers: rate ÷ that of one", faster("create, 8 writers", "create, 1 writer"), at_least(4)),
+        ("8 writers on the empty FUSE server: rate ÷ that of one",
+         faster("create, 8 writers", "create, 1 writer", EMPTY), REPORTED),
         ("1 writer: SETs a file", lambda n: n.asked("create, 1 writer", OURS, "set"), at_most(1, 0.02)),
     ]),
     ("ls -l of many keys", [
@@ -37,6 +50,8 @@ GOALS = [
     ]),
     ("A long value, in order", [
         ("rate ÷ GETRANGE's in a loop", beside("large, in order", "GETRANGE, 1 connection"), at_least(0.7)),
+        ("time of a GETRANGE and of the empty FUSE server's answers, one after the other, ÷ ours",
+         in_turn("large, in order", "GETRANGE, 1 connection"), REPORTED),
         ("whole values read", lambda n: n.median("large, in order", OURS, lambda m: m["asked"].get("get", 0)), at_most(0)),
     ]),
 ]
@@ -49,7 +64,8 @@ PLOTS = [
 INTRODUCTION = """# Speed on Redis
 
 Made by `scripts/bench-redis`: kvfs with its defaults beside `redis-benchmark`, whose connections wait for each answer, and
-`redis-cli`, with one server on the same machine that keeps nothing on disk; all in one run, and the medians are shown.
+`redis-cli`, with one server on the same machine that keeps nothing on disk; and the *empty FUSE server*, which answers the
+kernel from a constant and asks nobody, so what FUSE itself takes here. All in one run, and the medians are shown.
 
 Measured {measured}: {files:,} values of 4 KiB, {keys:,} keys, a value of {large} MiB, {repeats} repeats.
 """

@@ -13,7 +13,7 @@ import time
 
 import redis_goals
 import run as runs
-from subjects import Mounted, Subject, Trouble
+from subjects import Empty, Mounted, Subject, Trouble
 
 WORKS = ["read", "create", "list", "large"]
 QUICK = {"files": 2_000, "keys": 20_000, "large": 32 << 20, "repeats": 3}
@@ -98,10 +98,16 @@ def counted(run, server, work, subject, repeat, deed):
     run.measurements[-1]["asked"] = {name: count for name, count in asked.items() if count}
 
 
-def each(run, kvfs, work):
+def each(run, kvfs, work, empty=None):
+    """Each repeat on a mount just made; `empty` does the same work on the empty FUSE server."""
+    shown = ["--files", run.sizes["files"], "--keys", 1, "--large", run.sizes["large"]]
+    server = Empty(run, "empty", shown)
     for repeat in range(run.sizes["repeats"]):
         with kvfs.started() as folder:
             work(repeat, folder)
+        if empty:
+            with server.started() as folder:
+                empty(server, repeat, folder)
 
 
 def read(run, server, kvfs):
@@ -126,7 +132,12 @@ def read(run, server, kvfs):
         reading = ("read", folder / "small", "--count", count, "--readers", 4)
         counted(run, server, "read, cold, 4 readers", kvfs, repeat, lambda: run.program(*reading))
 
-    each(run, kvfs, work)
+    def empty(subject, repeat, folder):
+        for name in ("cold", "warm"):
+            reading = ("read", folder / "files", "--count", count)
+            run.measure(f"read, {name}, 1 reader", subject, repeat, *reading)
+
+    each(run, kvfs, work, empty)
     each(run, kvfs, four)
 
 
@@ -144,7 +155,12 @@ def create(run, server, kvfs):
             setting = lambda: server.benchmark(count, writers, "SET", "loop", "x" * FILE)
             counted(run, server, f"SET, {writers} connection{s}", loop, repeat, setting)
 
-    each(run, kvfs, work)
+    def empty(subject, repeat, folder):
+        for writers in (1, 8):
+            creating = ("create", folder / "new", "--count", count, "--writers", writers)
+            run.measure(f"create, {writers} writer{'s' * (writers > 1)}", subject, repeat, *creating)
+
+    each(run, kvfs, work, empty)
 
 
 def list_all(run, server, kvfs):
@@ -177,7 +193,10 @@ def large(run, server, kvfs):
         counted(run, server, "large, in order", kvfs, repeat, lambda: run.program("stream", folder / "large"))
         counted(run, server, "GETRANGE, 1 connection", loop, repeat, in_a_loop)
 
-    each(run, kvfs, work)
+    def empty(subject, repeat, folder):
+        run.measure("large, in order", subject, repeat, "stream", folder / "large")
+
+    each(run, kvfs, work, empty)
 
 
 def carry_out(run, chosen):

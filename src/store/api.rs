@@ -410,6 +410,10 @@ pub enum Event {
     Below(Key),
     /// Something changed; nobody knows what.
     Everything,
+    /// From here on changes are not told, until [`Event::Told`]: what is known is good for a short time only.
+    Untold,
+    /// From here on changes are told again; nobody knows what changed before.
+    Told,
 }
 
 /// Called by a store's watch, from a thread of the store's own; it must return at once.

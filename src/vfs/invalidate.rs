@@ -115,8 +115,13 @@ impl Invalidator {
         let (sender, receiver) = mpsc::sync_channel::<Event>(QUEUE);
         let overflow = Arc::new(AtomicBool::new(false));
         let tell: Tell = {
-            let overflow = Arc::clone(&overflow);
+            let (overflow, vfs) = (Arc::clone(&overflow), Arc::downgrade(vfs));
             Arc::new(move |event| {
+                if matches!(event, Event::Untold | Event::Told)
+                    && let Some(vfs) = vfs.upgrade()
+                {
+                    vfs.trust.watched.store(event == Event::Told, Ordering::Relaxed);
+                }
                 if sender.try_send(event).is_err() {
                     overflow.store(true, Ordering::Release);
                 }
@@ -131,7 +136,9 @@ impl Invalidator {
                     let mut events: Vec<Event> = std::iter::once(event).chain(receiver.try_iter()).collect();
                     let count = events.len() as u64;
                     let lost = overflow.swap(false, Ordering::AcqRel);
-                    if lost || events.contains(&Event::Everything) {
+                    let all =
+                        |event: &Event| matches!(event, Event::Everything | Event::Untold | Event::Told);
+                    if lost || events.iter().any(all) {
                         events = vec![Event::Everything];
                     }
                     events.iter().for_each(|event| vfs.tell_kernel(&*kernel, event));
@@ -139,20 +146,16 @@ impl Invalidator {
                 }
             })
         };
-        match (vfs.store.watch(tell), thread) {
-            (Ok(watch), Ok(thread)) => {
-                vfs.trust.watched.store(true, Ordering::Relaxed);
-                Invalidator { _watch: Some(watch), thread: Some(thread) }
-            }
-            (Err(error), _) => {
-                tracing::warn!("changes by other programs show after the time of --ttl: {error}");
-                none
-            }
-            (_, Err(error)) => {
-                tracing::warn!("changes by other programs show after the time of --ttl: {error}");
-                none
-            }
-        }
+        // The store may say at once that it does not tell now.
+        vfs.trust.watched.store(true, Ordering::Relaxed);
+        let failed = match (vfs.store.watch(tell), thread) {
+            (Ok(watch), Ok(thread)) => return Invalidator { _watch: Some(watch), thread: Some(thread) },
+            (Err(error), _) => error.to_string(),
+            (_, Err(error)) => error.to_string(),
+        };
+        vfs.trust.watched.store(false, Ordering::Relaxed);
+        tracing::warn!("changes by other programs show after the time of --ttl: {failed}");
+        none
     }
 }
 
@@ -199,7 +202,7 @@ impl Vfs {
                     }
                 }
             }
-            Event::Everything => {
+            Event::Everything | Event::Untold | Event::Told => {
                 if self.trust.epochs.load(Ordering::Relaxed) {
                     if kernel.new_epoch() {
                         // It has no name that would be looked up again.

@@ -16,6 +16,7 @@ mod failing;
     reason = "shared with the mount suite, which uses all of it"
 )]
 mod harness;
+mod many;
 mod place;
 mod server;
 mod sets;

@@ -20,9 +20,11 @@ impl Index {
             let mut state = self.state.lock();
             let Phase::Wanted(since) = state.phase else { return Ok(()) };
             state.phase = Phase::Finding(since);
+            state.looking = true;
         }
         let outcome = self.find(shared);
         let mut state = self.state.lock();
+        state.looking = false;
         if let Phase::Finding(_) = state.phase {
             match &outcome {
                 Ok(()) => state.note_found(began),

@@ -17,8 +17,8 @@ use super::known::Known;
 use super::shared::Shared;
 use super::types::Type;
 use crate::budget::{Budget, Permit, Purpose};
-use crate::env;
-use crate::error::Result;
+use crate::env::{self, Deadline};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::flat::Step;
 use crate::store::version::Tag;
 
@@ -64,6 +64,8 @@ pub(super) struct State {
     room: Vec<Permit>,
     /// When all keys were found last, and how long that took.
     found: Option<(Instant, Duration)>,
+    /// Whether the thread for that looks through all keys now, though there are too many, perhaps.
+    pub(super) looking: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +103,21 @@ impl Index {
         let now = env::now();
         let (keys, doubtful, turned, expiring) = Default::default();
         let (phase, told, changes, modified) = (Phase::Unknown, false, 0, now);
-        let (bytes, room, found) = Default::default();
-        let state =
-            State { keys, phase, told, doubtful, changes, turned, expiring, modified, bytes, room, found };
+        let (bytes, room, found, looking) = Default::default();
+        let state = State {
+            keys,
+            phase,
+            told,
+            doubtful,
+            changes,
+            turned,
+            expiring,
+            modified,
+            bytes,
+            room,
+            found,
+            looking,
+        };
         Index { state: Mutex::new(state), changed: Condvar::new(), work: Condvar::new() }
     }
 
@@ -181,6 +195,23 @@ impl Index {
                 }
             }
         }
+    }
+
+    /// Waits until all keys were looked through, where that is being done; false where nobody does.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub(super) fn wait_until_found(&self, deadline: Deadline) -> Result<bool> {
+        let mut state = self.state.lock();
+        let mut waited = false;
+        while state.looking || matches!(state.phase, Phase::Wanted(_)) {
+            waited = true;
+            if self.changed.wait_until(&mut state, deadline.at()).timed_out() {
+                let sentence = "the server's keys are being looked through for the first time, and whether one is below this name is not known before the deadline (--timeout)";
+                return Err(Error::new(ErrorKind::TimedOut, sentence));
+            }
+        }
+        Ok(waited)
     }
 
     /// Whether all keys are known now, and the server tells of their changes.

@@ -5,6 +5,7 @@ use super::index::Ready;
 use super::known::Known;
 use super::shared::Shared;
 use super::types::Type;
+use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::flat::{Keys, Step};
 
@@ -28,10 +29,19 @@ impl Shared {
     /// # Errors
     /// The server's.
     pub(super) fn look(&self, key: Option<&[u8]>, below: Option<&[u8]>) -> Result<(Option<Known>, bool)> {
-        match self.index.ready() {
-            Ready::Yes => self.index.look(self, key, below),
-            Ready::No => self.direct.look(self, key, below),
+        if self.index.ready() == Ready::Yes {
+            return self.index.look(self, key, below);
         }
+        let (known, any) = self.direct.look(self, key, below)?;
+        // A directory that nobody met so far may be met yet.
+        let deadline = Deadline::after(self.server.timeout());
+        if below.is_some() && known.is_none() && !any && self.index.wait_until_found(deadline)? {
+            return match self.index.ready() {
+                Ready::Yes => self.index.look(self, key, below),
+                Ready::No => self.direct.look(self, key, below),
+            };
+        }
+        Ok((known, any))
     }
 
     /// Hands out the keys that a listing of the directory `prefix` needs, in order, from `from` on: of each directory in it

@@ -34,6 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(200);
 /// At most so many messages wait; with more, nobody knows what has changed.
 const QUEUE: usize = 4096;
+/// With more changes in a second than these, for so many seconds, the server is not asked to tell of them for a while:
+/// telling slows it down, and listening slows this down.
+const BUSY: usize = 20_000;
+const BUSY_FOR: u32 = 3;
+const BUSY_REST: Duration = Duration::from_secs(30);
 
 /// Who is told of changes.
 pub(super) struct Tracking {
@@ -41,6 +46,8 @@ pub(super) struct Tracking {
     telling: Mutex<Vec<Weak<Tell>>>,
     closing: AtomicBool,
     overflow: AtomicBool,
+    /// Whether the server has so many changes that it is not asked to tell of them now.
+    busy: AtomicBool,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -51,8 +58,8 @@ impl Tracking {
     /// # Errors
     /// The system's.
     pub(super) fn start(shared: Arc<Shared>) -> Result<Arc<Tracking>> {
-        let (telling, task, closing, overflow) = Default::default();
-        let tracking = Arc::new(Tracking { shared, telling, closing, overflow, task });
+        let (telling, task, closing, overflow, busy) = Default::default();
+        let tracking = Arc::new(Tracking { shared, telling, closing, overflow, busy, task });
         let first =
             env::wait(Deadline::after(tracking.shared.server.timeout()), connect(Arc::clone(&tracking)));
         let first = match first {
@@ -79,7 +86,21 @@ impl Tracking {
     pub(super) fn add(&self, tell: Tell) -> Watch {
         let tell = Arc::new(tell);
         self.telling.lock().push(Arc::downgrade(&tell));
+        if !self.shared.index.is_told() {
+            tell(Event::Untold);
+        }
         Watch(Box::new(tell))
+    }
+
+    /// How changes by others come to be known, in words.
+    pub(super) fn shown(&self) -> &'static str {
+        if self.shared.index.is_told() {
+            "by the server, as they happen"
+        } else if self.busy.load(Ordering::Acquire) {
+            "after a second: there are too many of them to be told of each"
+        } else {
+            "the server does not tell: after a second"
+        }
     }
 
     /// Ends.
@@ -131,13 +152,14 @@ impl Tracking {
         }
     }
 
-    fn take_in(&self, push: &PushInfo) {
-        if push.kind == PushKind::Invalidate {
-            match invalidated(push) {
-                Some(keys) => self.changed(Some(&keys.collect::<Vec<_>>())),
-                None => self.changed(None),
-            }
+    /// Takes in a message; answers of how many keys it tells.
+    fn take_in(&self, push: &PushInfo) -> usize {
+        if push.kind != PushKind::Invalidate {
+            return 0;
         }
+        let keys = invalidated(push).map(Iterator::collect::<Vec<_>>);
+        self.changed(keys.as_deref());
+        keys.map_or(0, |keys| keys.len())
     }
 }
 
@@ -226,14 +248,25 @@ async fn run(tracking: Weak<Tracking>, mut first: Option<Telling>) {
                 let Some(here) = tracking.upgrade() else { return };
                 if !told {
                     here.shared.index.set_told(true);
-                    here.tell(&Event::Everything);
+                    here.tell(&Event::Told);
                 }
+                here.busy.store(false, Ordering::Release);
                 drop(here);
-                follow(&tracking, telling).await;
+                let end = follow(&tracking, telling).await;
                 let Some(here) = tracking.upgrade() else { return };
+                here.busy.store(end == End::Busy, Ordering::Release);
                 here.shared.index.set_told(false);
-                here.tell(&Event::Everything);
-                tracing::warn!("the connection that tells of changes was lost");
+                here.tell(&Event::Untold);
+                drop(here);
+                match end {
+                    End::Lost => tracing::warn!("the connection that tells of changes was lost"),
+                    End::Busy => {
+                        tracing::info!(
+                            "more than {BUSY} changes a second: they show after a second for a while"
+                        );
+                        tokio::time::sleep(BUSY_REST).await;
+                    }
+                }
             }
             Err(error) => {
                 tracing::debug!("the connection that tells of changes: {error}");
@@ -252,27 +285,43 @@ async fn run(tracking: Weak<Tracking>, mut first: Option<Telling>) {
     }
 }
 
-/// Takes in what the servers tell, until a connection is lost, or there are other servers.
-async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) {
+/// Why nothing is told any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A connection was lost, or there are other servers.
+    Lost,
+    /// There were too many changes.
+    Busy,
+}
+
+/// Takes in what the servers tell, until that ends.
+async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) -> End {
     let mut beat = tokio::time::interval(BEAT);
+    let (mut changes, mut busy_for) = (0, 0);
     loop {
         tokio::select! {
             push = telling.pushes.recv() => {
-                let (Some(push), Some(here)) = (push, tracking.upgrade()) else { return };
+                let (Some(push), Some(here)) = (push, tracking.upgrade()) else { return End::Lost };
                 if push.kind == PushKind::Disconnection {
-                    return;
+                    return End::Lost;
                 }
                 if here.overflow.swap(false, Ordering::AcqRel) {
+                    changes += BUSY;
                     here.changed(None);
                 }
-                here.take_in(&push);
+                changes += here.take_in(&push);
             }
-            _ = telling.turned.changed() => return,
+            _ = telling.turned.changed() => return End::Lost,
             _ = beat.tick() => {
+                busy_for = if changes > BUSY { busy_for + 1 } else { 0 };
+                changes = 0;
+                if busy_for >= BUSY_FOR {
+                    return End::Busy;
+                }
                 let ping = cmd("PING");
                 for connection in &mut telling.connections {
                     if ping.exec_async(connection).await.is_err() {
-                        return;
+                        return End::Lost;
                     }
                 }
             }

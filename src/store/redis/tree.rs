@@ -165,11 +165,6 @@ impl Store for Tree {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let (asked, reconnected) = self.shared.server.counts();
-        let tells = if self.shared.index.is_told() {
-            "by the server, as they happen"
-        } else {
-            "the server does not tell: after a second"
-        };
         let mut facts = vec![("server", self.shared.server.address().to_string())];
         facts.extend(self.about.iter().cloned());
         let topology = self.shared.server.topology();
@@ -182,7 +177,7 @@ impl Store for Tree {
                 if self.shared.server.address().from_replicas { "replicas asked" } else { "primaries" };
             facts.push((name, nodes.collect::<Vec<_>>().join(", ")));
         }
-        facts.push(("changes by others", String::from(tells)));
+        facts.push(("changes by others", self.tracking.shown().to_owned()));
         facts.push(("keys", self.shared.index.shown()));
         let same = self.shared.recent.same();
         let shown =
