@@ -104,6 +104,8 @@ pub struct Invalidator {
 
 /// At most this many events wait; more are one "everything".
 const QUEUE: usize = 1_024;
+/// What is told within so long is passed on together: who tells of each change does not wake the thread for each.
+const GATHERED_FOR: Duration = Duration::from_millis(4);
 
 impl Invalidator {
     /// Starts watching. A store that does not tell is trusted for a short time only, which is no error.
@@ -131,6 +133,7 @@ impl Invalidator {
             let vfs = Arc::downgrade(vfs);
             std::thread::Builder::new().name("kvfs-invalidate".into()).spawn(move || {
                 while let Ok(event) = receiver.recv() {
+                    std::thread::park_timeout(GATHERED_FOR);
                     let Some(vfs) = vfs.upgrade() else { return };
                     // What came while the kernel was told is told at once: it may take long to tell of everything.
                     let mut events: Vec<Event> = std::iter::once(event).chain(receiver.try_iter()).collect();

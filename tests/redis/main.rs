@@ -18,6 +18,7 @@ mod failing;
 mod harness;
 mod many;
 mod place;
+mod racing;
 mod server;
 mod sets;
 mod strings;

@@ -17,7 +17,7 @@ use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 /// So many values are followed at once; the oldest are let go of then, all of them.
-const FOLLOWED_MOST: usize = 4096;
+const FOLLOWED_MOST: usize = 1 << 14;
 /// What is sent with one call of the system, in bytes; a longer command is sent by itself.
 const SENT_AT_ONCE: usize = 64 << 10;
 /// The least that a wait may be: the system takes no wait of no time.

@@ -13,8 +13,10 @@ use super::strings::Base;
 use crate::budget::{Budget, Permit, Purpose};
 use crate::store::version::Tag;
 
-/// So many are kept.
-const MOST: usize = 4096;
+/// What is left to reading ahead of its share of the memory, in bytes.
+const LEFT: u64 = 2 << 20;
+/// Room is taken in pieces of so many bytes.
+const PIECE: u64 = 1 << 20;
 
 /// Strings that were read lately.
 #[derive(Default)]
@@ -27,15 +29,18 @@ pub(super) struct Recent {
 #[derive(Default)]
 struct Kept {
     strings: HashMap<Box<[u8]>, Read>,
-    /// Their keys, the oldest first.
+    /// Their keys, the oldest first; some of them twice, and some that are not kept any more.
     order: VecDeque<Box<[u8]>>,
+    /// What they take in memory, about, in bytes.
+    bytes: u64,
+    room: Vec<Permit>,
 }
 
 struct Read {
     bytes: Arc<[u8]>,
     version: Tag,
     base: Base,
-    _permit: Permit,
+    cost: u64,
 }
 
 impl Recent {
@@ -57,30 +62,66 @@ impl Recent {
         None
     }
 
-    /// Keeps a string that was just read, where there is room.
+    /// Keeps a string that was just read, in place of the oldest ones where there is no room.
     pub(super) fn keep(&self, key: &[u8], bytes: &Arc<[u8]>, version: Tag, base: Base) {
         let mut kept = self.kept.lock();
-        kept.strings.remove(key);
-        if !base.followed.is_current() {
+        kept.remove(key);
+        let cost = (bytes.len() + 2 * key.len()) as u64 + 256;
+        let most = Budget::global().most(Purpose::ReadAhead).saturating_sub(LEFT);
+        if !base.followed.is_current() || cost > most {
             return;
         }
-        let cost = (bytes.len() + key.len()) as u64 + 256;
-        let Some(permit) = Budget::global().try_take(Purpose::Metadata, cost) else {
-            kept.strings.clear();
-            kept.order.clear();
-            return;
-        };
-        while kept.order.len() >= MOST {
-            if let Some(oldest) = kept.order.pop_front() {
-                kept.strings.remove(&oldest);
+        kept.shrink(most - cost);
+        while kept.bytes + cost > kept.room.len() as u64 * PIECE {
+            match Budget::global().try_take(Purpose::ReadAhead, PIECE) {
+                Some(permit) => kept.room.push(permit),
+                None if kept.remove_oldest() => {}
+                None => return,
             }
         }
+        kept.bytes += cost;
         kept.order.push_back(key.into());
-        kept.strings.insert(key.into(), Read { bytes: Arc::clone(bytes), version, base, _permit: permit });
+        kept.strings.insert(key.into(), Read { bytes: Arc::clone(bytes), version, base, cost });
+    }
+
+    /// Somebody opens a long one, for which is read ahead: half of the room is left to that.
+    pub(super) fn make_way(&self) {
+        self.kept.lock().shrink(Budget::global().most(Purpose::ReadAhead) / 2);
     }
 
     /// How often a string was known to be the newest.
     pub(super) fn same(&self) -> u64 {
         self.same.load(Ordering::Relaxed)
+    }
+}
+
+impl Kept {
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(read) = self.strings.remove(key) {
+            self.bytes -= read.cost;
+        }
+    }
+
+    fn remove_oldest(&mut self) -> bool {
+        let Some(oldest) = self.order.pop_front() else { return false };
+        self.remove(&oldest);
+        true
+    }
+
+    fn shrink(&mut self, most: u64) {
+        while self.bytes > most && self.remove_oldest() {}
+        self.room.truncate(self.bytes.div_ceil(PIECE) as usize + 1);
+        // Keys that were read again are here twice.
+        if self.order.len() > 2 * self.strings.len() + 64 {
+            let strings = &self.strings;
+            let mut seen = std::collections::HashSet::new();
+            let order = std::mem::take(&mut self.order);
+            let newest: Vec<_> = order
+                .into_iter()
+                .rev()
+                .filter(|key| strings.contains_key(key) && seen.insert(key.clone()))
+                .collect();
+            self.order = newest.into_iter().rev().collect();
+        }
     }
 }

@@ -143,6 +143,7 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
                 return Ok(Some(Box::new(SharedBytes(bytes))));
             }
             Opened::Long(length, base) => {
+                shared.recent.make_way();
                 let number = shared.long_ones.add(base.clone());
                 let (shared, key) = (Arc::clone(shared), key.to_vec());
                 return Ok(Some(Box::new(Long { shared, key, length, base, number })));

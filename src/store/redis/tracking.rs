@@ -32,6 +32,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long is waited before it is made again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// What is changed within so long is asked about together.
+const GATHERED_FOR: Duration = Duration::from_millis(4);
 /// At most so many messages wait; with more, nobody knows what has changed.
 const QUEUE: usize = 4096;
 /// With more changes in a second than these, for so many seconds, the server is not asked to tell of them for a while:
@@ -356,5 +358,6 @@ fn settle(tracking: &Weak<Tracking>) {
         }
         let until_next = next.and_then(|next| next.duration_since(env::now()).ok()).unwrap_or(BEAT).min(BEAT);
         here.shared.index.wait_for_work(until_next.max(Duration::from_millis(1)));
+        std::thread::park_timeout(GATHERED_FOR);
     }
 }
