@@ -17,18 +17,24 @@ children=()
 declare -A called
 patience=120
 
-# A port below those that the kernel gives to connections, so that none takes it before the server does.
+# A port below those that the kernel gives to connections, so that none takes it before the server does; with as many free
+# ones behind it as `ports` says.
+ports=1
 free_port() {
-    /usr/bin/python3 -c 'import random, socket
-while True:
-    port = random.randrange(12000, 32000)
+    /usr/bin/python3 -c 'import random, socket, sys
+def is_free(port):
     with socket.socket() as attempt:
         try:
             attempt.bind(("127.0.0.1", port))
         except OSError:
-            continue
-    print(port)
-    break'
+            return False
+    return True
+count = int(sys.argv[1])
+while True:
+    port = random.randrange(12000, 32000)
+    if all(map(is_free, range(port, port + count))):
+        print(port)
+        break' "$ports"
 }
 
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

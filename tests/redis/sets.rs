@@ -315,6 +315,31 @@ fn sentinels_tell_where_the_primary_is() {
 }
 
 #[test]
+fn sentinels_that_ask_for_no_password_lead_to_servers_that_do() {
+    watched(LIMIT, |place| {
+        let server = Server::start_of("redis-sentinel").unwrap();
+        let port = server.port;
+        let cli = crate::server::cli;
+        for sentinel in port + 3..port + 6 {
+            cli(sentinel, &[], &["SENTINEL", "SET", "main", "auth-pass", "hidden"]);
+        }
+        for server in port..port + 3 {
+            cli(server, &[], &["CONFIG", "SET", "masterauth", "hidden"]);
+            cli(server, &[], &["CONFIG", "SET", "requirepass", "hidden"]);
+        }
+        let source = format!("redis+sentinel://127.0.0.1:{}/main", port + 3);
+        let point = place.at("refused");
+        let refused = Mount::refused_mount(place, &[source.as_ref(), point.as_os_str()]).sentence(&source);
+        assert!(refused.contains("REDISCLI_AUTH"), "{refused}");
+        place.export("REDISCLI_AUTH", "hidden");
+        let mut mount = Mount::of(place, Kind::Server, source.into(), "data", &[]);
+        put(mount.at("k"), b"v").unwrap();
+        assert_eq!(mount.bash("cat k"), "v");
+        mount.unmount();
+    });
+}
+
+#[test]
 fn each_wrong_set_is_one_sentence() {
     watched(LIMIT, |place| {
         let cluster = Cluster::shared();

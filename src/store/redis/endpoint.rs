@@ -45,6 +45,12 @@ impl Endpoint {
         Endpoint { way: Way::Tcp { host: host.to_owned(), port, tls }, ..self.clone() }
     }
 
+    /// The same, asked as nobody.
+    pub(super) fn without_login(&self) -> Endpoint {
+        let login = Login { certificates: self.login.certificates.clone(), ..Login::default() };
+        Endpoint { login: Arc::new(login), ..self.clone() }
+    }
+
     /// The host, as others of its set may name it.
     pub(super) fn host(&self) -> &str {
         match &self.way {

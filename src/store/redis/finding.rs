@@ -27,7 +27,13 @@ impl Index {
         state.looking = false;
         if let Phase::Finding(_) = state.phase {
             match &outcome {
-                Ok(()) => state.note_found(began),
+                Ok(()) => {
+                    state.note_found(began);
+                    if !state.told {
+                        // They are believed for a moment only; then what they are below is what is known of directories.
+                        state.keys.keys().for_each(|key| shared.direct.note(shared, key));
+                    }
+                }
                 Err(_) => state.forget(),
             }
         }

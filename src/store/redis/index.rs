@@ -31,7 +31,7 @@ pub(super) const TOGETHER: usize = 1000;
 /// How long anybody waits for all keys to be found.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a server that does not tell of changes, the keys are found again after this many times of what that took.
-const PAUSE: u32 = 10;
+const PAUSE: u32 = 4;
 /// Room is taken in pieces of so many bytes.
 const PIECE_OF_ROOM: u64 = 1 << 20;
 
@@ -49,7 +49,7 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<Box<[u8]>, Known>,
     pub(super) phase: Phase,
     /// Whether the server tells of changes.
-    told: bool,
+    pub(super) told: bool,
     /// Keys that somebody changed since they were asked about, each with the number of the change.
     pub(super) doubtful: BTreeMap<Box<[u8]>, u64>,
     pub(super) changes: u64,

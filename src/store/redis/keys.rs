@@ -93,6 +93,8 @@ impl Shared {
     /// Asks about a key, and forgets what was known of it: for what is about to be changed, or was.
     pub(super) fn doubt(&self, key: &[u8]) {
         self.index.doubt(Some(std::iter::once(key)));
-        self.direct.doubt(self, key);
+        if !self.index.is_known() {
+            self.direct.doubt(self, key);
+        }
     }
 }

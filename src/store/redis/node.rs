@@ -198,7 +198,8 @@ impl Node {
 
     /// Whether something was changed here of which nobody knows whether it is on the server's disk.
     pub(super) fn has_changes(&self) -> bool {
-        self.links.iter().any(|slot| slot.lock().changed.is_some())
+        // One that is in use may be used for a change.
+        self.links.iter().any(|slot| slot.try_lock().is_none_or(|slot| slot.changed.is_some()))
     }
 }
 

@@ -28,6 +28,8 @@ use crate::store::api::{Event, Tell, Watch};
 
 /// How often the connection is asked whether it is there.
 const BEAT: Duration = Duration::from_secs(1);
+/// After so many of them it is looked at which servers there are, where there are several: a replica may be back.
+const LOOKED_AT_EACH: u32 = 10;
 /// How long its answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long is waited before it is made again.
@@ -273,18 +275,21 @@ async fn run(tracking: Weak<Tracking>, mut first: Option<Telling>) {
             Err(error) => {
                 tracing::debug!("the connection that tells of changes: {error}");
                 // Another server may be in its place, and nobody else may be asking.
-                let Some(here) = tracking.upgrade() else { return };
-                let server = Arc::clone(&here.shared.server);
-                drop(here);
-                let found = tokio::task::spawn_blocking(move || {
-                    server.find_out_again(&server.topology(), Deadline::after(server.timeout()));
-                });
-                let _ = found.await;
+                let Some(finding) = find_out_again(&tracking) else { return };
+                let _ = finding.await;
             }
         }
         told = false;
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Finds out in a thread which servers there are; `None` where nobody is there any more.
+fn find_out_again(tracking: &Weak<Tracking>) -> Option<JoinHandle<()>> {
+    let server = Arc::clone(&tracking.upgrade()?.shared.server);
+    Some(tokio::task::spawn_blocking(move || {
+        server.find_out_again(&server.topology(), Deadline::after(server.timeout()));
+    }))
 }
 
 /// Why nothing is told any more.
@@ -299,7 +304,7 @@ enum End {
 /// Takes in what the servers tell, until that ends.
 async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) -> End {
     let mut beat = tokio::time::interval(BEAT);
-    let (mut changes, mut busy_for) = (0, 0);
+    let (mut changes, mut busy_for, mut beats) = (0, 0, 0);
     loop {
         tokio::select! {
             push = telling.pushes.recv() => {
@@ -319,6 +324,10 @@ async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) -> End {
                 changes = 0;
                 if busy_for >= BUSY_FOR {
                     return End::Busy;
+                }
+                beats += 1;
+                if beats % LOOKED_AT_EACH == 0 && find_out_again(tracking).is_none() {
+                    return End::Lost;
                 }
                 let ping = cmd("PING");
                 for connection in &mut telling.connections {
