@@ -107,29 +107,48 @@ fn a_server_is_reached_by_tls_where_its_certificate_is_known() {
             "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
              -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE 2>/dev/null",
         );
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        place
-            .command("setpriv")
-            .args(["--pdeathsig", "KILL", "redis-server", "--port", "0", "--save", "", "--tls-port", &port])
-            .args([
-                "--tls-cert-file",
-                "cert.pem",
-                "--tls-key-file",
-                "key.pem",
-                "--tls-ca-cert-file",
-                "cert.pem",
-            ])
-            .args(["--tls-auth-clients", "no", "--bind", "127.0.0.1"])
-            .current_dir(place.folder())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        until(PATIENCE, "the server listens", || {
-            std::net::TcpStream::connect(format!("127.0.0.1:{port}")).ok()
-        });
-        let source = format!("rediss://localhost:{port}/0");
+        let serve = |clients: &str| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port().to_string();
+            drop(listener);
+            place
+                .command("setpriv")
+                .args([
+                    "--pdeathsig",
+                    "KILL",
+                    "redis-server",
+                    "--port",
+                    "0",
+                    "--save",
+                    "",
+                    "--tls-port",
+                    &port,
+                ])
+                .args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"])
+                .args(["--tls-ca-cert-file", "cert.pem", "--tls-auth-clients", clients])
+                .args(["--bind", "127.0.0.1"])
+                .current_dir(place.folder())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            until(PATIENCE, "the server listens", || {
+                std::net::TcpStream::connect(format!("127.0.0.1:{port}")).ok()
+            });
+            format!("rediss://localhost:{port}/0")
+        };
+        // By files that are named, where the server asks for a certificate, too.
+        let source = serve("yes");
+        let files = ["cert.pem", "key.pem"].map(|name| place.at(name).to_str().unwrap().to_owned());
         let point = place.at("refused");
+        let arguments = [source.as_ref(), point.as_os_str(), "--cacert".as_ref(), files[0].as_ref()];
+        let sentence = Mount::refused_mount(place, &arguments).sentence(&source);
+        assert!(sentence.contains("CertificateRequired"), "{sentence}");
+        let options = ["--cacert", &files[0], "--cert", &files[0], "--key", &files[1]];
+        let mut mount = Mount::of(place, crate::harness::Kind::Server, source.into(), "named", &options);
+        put(mount.at("k"), b"v").unwrap();
+        mount.unmount();
+        // By what this machine trusts.
+        let source = serve("no");
         let sentence = Mount::refused_mount(place, &[source.as_ref(), point.as_os_str()]).sentence(&source);
         assert!(sentence.contains("certificate"), "{sentence}");
         place.export("SSL_CERT_FILE", place.at("cert.pem").to_str().unwrap());
