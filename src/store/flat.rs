@@ -18,6 +18,7 @@ mod tests;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub(in crate::store) use kv::walk;
 pub use kv::{Edit, Found, Keys, Kv, Step, TellKey};
 pub(in crate::store) use listing::{Directory, list};
 pub use separator::Separator;

@@ -4,7 +4,6 @@
 mod file;
 mod map;
 
-use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,7 +13,7 @@ use parking_lot::RwLock;
 
 use super::api::{Atomic, Caps, Pace, Rename, SharedBytes, Store, Usage, Value, Watch};
 use super::driver::{Driver, Location, Opening};
-use super::flat::{Edit, Flat, Found, Kv, Step, TellKey};
+use super::flat::{Edit, Flat, Found, Kv, Step, TellKey, walk};
 use super::home::{Home, InMemory};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
@@ -139,17 +138,7 @@ impl Kv for Memory {
     }
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
-        let map = self.map.read();
-        let mut rest = map.values.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
-        while let Some((key, stored)) = rest.next() {
-            match each(key, stored.found()) {
-                Step::Next => {}
-                Step::Seek(to) => {
-                    rest = map.values.range::<[u8], _>((Bound::Included(&*to), Bound::Unbounded));
-                }
-                Step::Stop => break,
-            }
-        }
+        walk(&self.map.read().values, from, &mut |key, stored| each(key, stored.found()));
         Ok(())
     }
 

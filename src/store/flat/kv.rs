@@ -1,5 +1,8 @@
 //! [`Kv`]: what an ordered map of byte strings offers to [`super::Flat`].
 
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -121,6 +124,23 @@ pub enum Step {
     Seek(Vec<u8>),
     /// Nothing more.
     Stop,
+}
+
+/// Hands out the entries of an ordered map in memory from `from` on, as [`Kv::scan`] does.
+pub fn walk<K: Borrow<[u8]> + Ord, V>(
+    map: &BTreeMap<K, V>,
+    from: &[u8],
+    each: &mut dyn FnMut(&[u8], &V) -> Step,
+) {
+    let from_on = |from: &[u8]| map.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
+    let mut rest = from_on(from);
+    while let Some((key, value)) = rest.next() {
+        match each(key.borrow(), value) {
+            Step::Next => {}
+            Step::Seek(to) => rest = from_on(&to),
+            Step::Stop => break,
+        }
+    }
 }
 
 /// One change of a flat map, or a condition of one.

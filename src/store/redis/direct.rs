@@ -3,7 +3,7 @@
 //! names are kept as one walk may keep, and the next walk goes on behind them (§2.6). A look-up never walks: a directory is
 //! there where a listing has met it, or something was put into it here.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,17 @@ use parking_lot::Mutex;
 use super::known::{Known, ask_about, page_of};
 use super::server::At;
 use super::shared::Shared;
+use super::types::Type;
+use crate::budget::{Budget, Purpose};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::flat::Step;
 
-/// Names of a directory that one walk keeps.
-const NAMES_MOST: usize = 1 << 16;
 /// Walks that are remembered, for listings that go on.
 const WALKS_MOST: usize = 4;
-/// Directories that are remembered.
-const SEEN_MOST: usize = 1 << 17;
+/// The names that one walk keeps take this part of what the index may take in memory, and so do the directories that are
+/// remembered: of the index there is nothing then.
+const PARTS: u64 = WALKS_MOST as u64 * 2;
 /// Keys that are asked for, and asked about, at once.
 const TOGETHER: usize = 1000;
 /// A listing that begins takes what was found so long ago at most.
@@ -55,6 +56,8 @@ struct Seen {
     prefixes: HashSet<Arc<[u8]>>,
     /// The oldest first.
     order: VecDeque<Arc<[u8]>>,
+    /// What they take in memory, about, in bytes.
+    bytes: u64,
 }
 
 impl Direct {
@@ -95,23 +98,20 @@ impl Direct {
                 Some(walk) => walk,
                 None => self.walk(shared, prefix, &from)?,
             };
-            let from_on = |from: &[u8]| walk.keys.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
-            let mut rest = from_on(&from);
-            let mut next = None;
-            while let Some((key, known)) = rest.next() {
-                match each(key, known) {
-                    Step::Next => {}
-                    Step::Seek(to) if walk.upto.as_deref().is_some_and(|upto| *to >= *upto) => {
-                        next = Some(to.into_boxed_slice());
-                        break;
-                    }
-                    Step::Seek(to) => rest = from_on(&to),
-                    Step::Stop => return Ok(()),
+            let (mut next, mut stopped) = (walk.upto.clone(), false);
+            crate::store::flat::walk(&walk.keys, &from, &mut |key, known| match each(key, known) {
+                Step::Seek(to) if walk.upto.as_deref().is_some_and(|upto| *to >= *upto) => {
+                    next = Some(to.into_boxed_slice());
+                    Step::Stop
                 }
-            }
-            match next.or_else(|| walk.upto.clone()) {
-                Some(next) => from = next,
-                None => return Ok(()),
+                step => {
+                    stopped = step == Step::Stop;
+                    step
+                }
+            });
+            match next {
+                Some(next) if !stopped => from = next,
+                _ => return Ok(()),
             }
         }
     }
@@ -131,14 +131,27 @@ impl Direct {
 
     /// Walks over all keys.
     fn walk(&self, shared: &Shared, prefix: &[u8], from: &[u8]) -> Result<Arc<Walk>> {
-        let when = env::instant();
-        let mut gathering = Gathering { shared, prefix, from, names: BTreeMap::new(), upto: None };
+        let (when, now) = (env::instant(), env::now());
+        let most = Budget::global().most(Purpose::Index) / PARTS;
+        let mut gathering =
+            Gathering { shared, prefix, from, names: BTreeSet::new(), bytes: 0, most, upto: None };
         each_key(shared, prefix, &mut |key| gathering.take(key))?;
         let Gathering { names, upto, .. } = gathering;
-        let keys: Vec<Box<[u8]>> = names.into_keys().collect();
         let mut found = BTreeMap::new();
-        let mut seen = Vec::new();
-        for keys in keys.chunks(TOGETHER) {
+        let (mut seen, mut values) = (Vec::new(), Vec::new());
+        for key in names {
+            match group(shared, prefix, &key) {
+                // That something is below is all that is asked of it: another one may be there when it has gone.
+                Some(group) if *group != *key => {
+                    seen.push(group.to_vec());
+                    let below =
+                        Known { kind: Type::String, size: 0, modified: now, expires: None, version: None };
+                    found.insert(key, below);
+                }
+                _ => values.push(key),
+            }
+        }
+        for keys in values.chunks(TOGETHER) {
             for (key, known) in keys.iter().zip(ask_about(&shared.server, keys)?) {
                 let Some(known) = known else { continue };
                 seen.extend(group(shared, prefix, key).map(<[u8]>::to_vec));
@@ -157,7 +170,7 @@ impl Direct {
         }
         let mut known = self.seen.lock();
         if none {
-            known.prefixes.remove(&*walk.prefix);
+            known.remove(&walk.prefix);
         }
         seen.iter().for_each(|prefix| known.add(prefix));
         Ok(walk)
@@ -246,7 +259,10 @@ struct Gathering<'g> {
     shared: &'g Shared,
     prefix: &'g [u8],
     from: &'g [u8],
-    names: BTreeMap<Box<[u8]>, ()>,
+    names: BTreeSet<Box<[u8]>>,
+    /// What the names take in memory, about, and may take, in bytes.
+    bytes: u64,
+    most: u64,
     upto: Option<Box<[u8]>>,
 }
 
@@ -260,34 +276,52 @@ impl Gathering<'_> {
         {
             // The first one below stands for all of them, but for the marker.
             let below = (Bound::Excluded(group), Bound::Unbounded);
-            let other = self.names.range::<[u8], _>(below).next().map(|(other, ())| other.clone());
+            let other = self.names.range::<[u8], _>(below).next().cloned();
             if let Some(other) = other.filter(|other| other.starts_with(group)) {
                 if *other <= *key {
                     return Ok(());
                 }
                 self.names.remove(&other);
+                self.bytes -= cost(&other);
             }
         }
-        self.names.insert(key.into_boxed_slice(), ());
-        if self.names.len() > NAMES_MOST {
-            self.upto = self.names.pop_last().map(|(last, ())| last);
+        let taken = cost(&key);
+        if self.names.insert(key.into_boxed_slice()) {
+            self.bytes += taken;
+        }
+        while self.bytes > self.most && self.names.len() > 1 {
+            self.upto = self.names.pop_last();
+            self.bytes -= self.upto.as_deref().map_or(0, cost);
         }
         Ok(())
     }
 }
 
+/// What a key takes here in memory, about, in bytes: nodes of the trees are two thirds full.
+fn cost(key: &[u8]) -> u64 {
+    (size_of::<(Box<[u8]>, Known)>() * 3 / 2 + key.len() + 16) as u64
+}
+
 impl Seen {
+    fn remove(&mut self, prefix: &[u8]) {
+        // What it takes is given back with its turn.
+        self.prefixes.remove(prefix);
+    }
+
     fn add(&mut self, prefix: &[u8]) {
         if self.prefixes.contains(prefix) {
             return;
         }
+        let cost = |prefix: &[u8]| (size_of::<Arc<[u8]>>() * 4 + prefix.len() + 16) as u64;
+        let most = Budget::global().most(Purpose::Index) / PARTS;
         let prefix: Arc<[u8]> = prefix.into();
+        self.bytes += cost(&prefix);
         self.prefixes.insert(Arc::clone(&prefix));
         self.order.push_back(prefix);
-        while self.order.len() > SEEN_MOST {
-            if let Some(oldest) = self.order.pop_front() {
-                self.prefixes.remove(&oldest);
-            }
+        while self.bytes > most {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.prefixes.remove(&oldest);
+            self.bytes -= cost(&oldest);
         }
     }
 }

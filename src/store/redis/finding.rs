@@ -64,7 +64,14 @@ impl Index {
 
     /// Takes in keys that were found when so many changes had been told of.
     fn take_in(&self, shared: &Shared, keys: &[Box<[u8]>], changes: u64) -> Result<()> {
-        if self.state.lock().phase == Phase::TooMany {
+        let (phase, closed) = {
+            let state = self.state.lock();
+            (state.phase, state.closed)
+        };
+        if closed {
+            return Err(Error::new(ErrorKind::Io, "the store is closed"));
+        }
+        if phase == Phase::TooMany {
             // What they are below is remembered, so that they are found by their names.
             keys.iter().for_each(|key| shared.direct.note(shared, key));
             return Ok(());

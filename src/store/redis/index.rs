@@ -19,7 +19,7 @@ use super::types::Type;
 use crate::budget::{Budget, Permit, Purpose};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::flat::Step;
+use crate::store::flat::{Step, walk};
 use crate::store::version::Tag;
 
 /// How long keys are believed that the server does not tell of.
@@ -66,6 +66,8 @@ pub(super) struct State {
     found: Option<(Instant, Duration)>,
     /// Whether the thread for that looks through all keys now, though there are too many, perhaps.
     pub(super) looking: bool,
+    /// Whether the store is closed: nobody needs the keys any more.
+    pub(super) closed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +105,7 @@ impl Index {
         let now = env::now();
         let (keys, doubtful, turned, expiring) = Default::default();
         let (phase, told, changes, modified) = (Phase::Unknown, false, 0, now);
-        let (bytes, room, found, looking) = Default::default();
+        let (bytes, room, found, looking, closed) = Default::default();
         let state = State {
             keys,
             phase,
@@ -117,6 +119,7 @@ impl Index {
             room,
             found,
             looking,
+            closed,
         };
         Index { state: Mutex::new(state), changed: Condvar::new(), work: Condvar::new() }
     }
@@ -252,8 +255,8 @@ impl Index {
         std::mem::take(&mut self.state.lock().turned)
     }
 
-    /// Waits, for at most so long, until something is doubtful or shows otherwise; or somebody calls
-    /// [`Index::wake`].
+    /// Waits, for at most so long, until something is doubtful or shows otherwise; or the store is
+    /// closed.
     pub(super) fn wait_for_work(&self, time: Duration) {
         let mut state = self.state.lock();
         if state.doubtful.is_empty() && state.turned.is_empty() && !matches!(state.phase, Phase::Wanted(_)) {
@@ -261,8 +264,9 @@ impl Index {
         }
     }
 
-    /// Ends a wait.
-    pub(super) fn wake(&self) {
+    /// The store is closed: what is being done for it ends.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
         self.work.notify_all();
     }
 
@@ -282,15 +286,7 @@ impl Index {
         if !matches!(state.phase, Phase::Known(_)) {
             return Ok(false);
         }
-        let from_on = |from: &[u8]| state.keys.range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
-        let mut rest = from_on(from);
-        while let Some((key, known)) = rest.next() {
-            match each(key, known) {
-                Step::Next => {}
-                Step::Seek(to) => rest = from_on(&to),
-                Step::Stop => break,
-            }
-        }
+        walk(&state.keys, from, each);
         Ok(true)
     }
 

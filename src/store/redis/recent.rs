@@ -1,7 +1,7 @@
 //! Short strings that were read lately, each with the connection on which the server tells of a change before it answers
 //! anything later. One that is asked for again costs a `PING` there, and moves no value.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,8 +29,10 @@ pub(super) struct Recent {
 #[derive(Default)]
 struct Kept {
     strings: HashMap<Box<[u8]>, Read>,
-    /// Their keys, the oldest first; some of them twice, and some that are not kept any more.
-    order: VecDeque<Box<[u8]>>,
+    /// Their keys, by the number of the reading: the oldest first.
+    order: BTreeMap<u64, Box<[u8]>>,
+    /// How many were read so far.
+    count: u64,
     /// What they take in memory, about, in bytes.
     bytes: u64,
     room: Vec<Permit>,
@@ -40,6 +42,7 @@ struct Read {
     bytes: Arc<[u8]>,
     version: Tag,
     base: Base,
+    number: u64,
     cost: u64,
 }
 
@@ -80,8 +83,10 @@ impl Recent {
             }
         }
         kept.bytes += cost;
-        kept.order.push_back(key.into());
-        kept.strings.insert(key.into(), Read { bytes: Arc::clone(bytes), version, base, cost });
+        kept.count += 1;
+        let number = kept.count;
+        kept.order.insert(number, key.into());
+        kept.strings.insert(key.into(), Read { bytes: Arc::clone(bytes), version, base, number, cost });
     }
 
     /// Somebody opens a long one, for which is read ahead: half of the room is left to that.
@@ -98,12 +103,13 @@ impl Recent {
 impl Kept {
     fn remove(&mut self, key: &[u8]) {
         if let Some(read) = self.strings.remove(key) {
+            self.order.remove(&read.number);
             self.bytes -= read.cost;
         }
     }
 
     fn remove_oldest(&mut self) -> bool {
-        let Some(oldest) = self.order.pop_front() else { return false };
+        let Some((_, oldest)) = self.order.pop_first() else { return false };
         self.remove(&oldest);
         true
     }
@@ -111,17 +117,5 @@ impl Kept {
     fn shrink(&mut self, most: u64) {
         while self.bytes > most && self.remove_oldest() {}
         self.room.truncate(self.bytes.div_ceil(PIECE) as usize + 1);
-        // Keys that were read again are here twice.
-        if self.order.len() > 2 * self.strings.len() + 64 {
-            let strings = &self.strings;
-            let mut seen = std::collections::HashSet::new();
-            let order = std::mem::take(&mut self.order);
-            let newest: Vec<_> = order
-                .into_iter()
-                .rev()
-                .filter(|key| strings.contains_key(key) && seen.insert(key.clone()))
-                .collect();
-            self.order = newest.into_iter().rev().collect();
-        }
     }
 }

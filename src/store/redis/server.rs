@@ -1,6 +1,7 @@
 //! The server of a mount, or all that belong together: each question goes to the one that has the key, and to another one
 //! where that is not so any more.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use super::address::{Address, Set};
 use super::discovery::find_out;
 use super::link::{Lost, Reply};
-use super::node::{Counts, LINKS, Node, Slot, Which};
+use super::node::{Counts, LINKS, Node, Role, Slot, Which};
 use super::session::Session;
 use super::topology::Topology;
 use crate::env::Deadline;
@@ -343,25 +344,23 @@ impl Server {
         questions: &impl Fn(&[u8]) -> [Cmd; N],
     ) -> Result<Vec<Vec<Reply>>> {
         let mut answers: Vec<Vec<Reply>> = keys.iter().map(|_| Vec::new()).collect();
-        for node in topology.nodes() {
-            let here = |key: &[u8]| topology.node_of(key).is_some_and(|its| its.number() == node.number());
-            let mine: Vec<usize> = (0..keys.len()).filter(|&index| here(&keys[index])).collect();
-            if mine.is_empty() {
-                continue;
-            }
-            let commands: Vec<Cmd> = mine.iter().flat_map(|&index| questions(&keys[index])).collect();
-            let mut replies = self.ask(At::Node(node.number()), |session| session.ask_each(&commands))?;
-            for &index in mine.iter().rev() {
-                answers[index] = replies.split_off(replies.len().saturating_sub(N));
+        let mut of_nodes: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(node) = topology.node_of(key) {
+                of_nodes.entry(node.number()).or_default().push(index);
             }
         }
+        for (node, mine) in of_nodes {
+            let commands: Vec<Cmd> = mine.iter().flat_map(|&index| questions(&keys[index])).collect();
+            let mut replies = self.ask(At::Node(node), |session| session.ask_each(&commands))?.into_iter();
+            for index in mine {
+                answers[index] = replies.by_ref().take(N).collect();
+            }
+        }
+        let role = topology.nodes().next().map_or(Role::Alone, |node| node.role());
         for (key, answer) in keys.iter().zip(&mut answers) {
-            let role = topology.nodes().next().map(|node| node.role());
-            let elsewhere = |reply: &Reply| {
-                reply
-                    .as_ref()
-                    .is_err_and(|error| role.is_some_and(|role| super::failure::is_elsewhere(error, role)))
-            };
+            let elsewhere =
+                |reply: &Reply| reply.as_ref().is_err_and(|error| super::failure::is_elsewhere(error, role));
             if answer.is_empty() || answer.iter().any(elsewhere) {
                 let commands = questions(key);
                 *answer = self.ask(At::Key(key), |session| session.ask(&commands))?;

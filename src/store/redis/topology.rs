@@ -8,6 +8,8 @@ use crc::{CRC_16_XMODEM, Crc};
 use super::node::Node;
 use crate::env;
 
+/// What slots are counted by; its table is made once.
+static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 /// Slots of a cluster.
 pub(super) const SLOTS: usize = 16384;
 /// A slot that no node has.
@@ -98,8 +100,7 @@ pub(super) fn slot(key: &[u8]) -> usize {
         let close = rest.iter().position(|&byte| byte == b'}')?;
         Some(&rest[..close]).filter(|tag| !tag.is_empty())
     });
-    let crc = Crc::<u16>::new(&CRC_16_XMODEM);
-    usize::from(crc.checksum(tag.unwrap_or(key))) % SLOTS
+    usize::from(CRC.checksum(tag.unwrap_or(key))) % SLOTS
 }
 
 #[cfg(test)]
@@ -120,9 +121,6 @@ mod tests {
         ] {
             assert_eq!(slot(key.as_bytes()), expected, "{key}");
         }
-        assert_eq!(
-            slot(b"foo{}{bar}"),
-            usize::from(Crc::<u16>::new(&CRC_16_XMODEM).checksum(b"foo{}{bar}")) % SLOTS
-        );
+        assert_eq!(slot(b"foo{}{bar}"), usize::from(CRC.checksum(b"foo{}{bar}")) % SLOTS);
     }
 }

@@ -110,7 +110,7 @@ impl Tracking {
     /// Ends.
     pub(super) fn stop(&self) {
         self.closing.store(true, Ordering::Release);
-        self.shared.index.wake();
+        self.shared.index.close();
         if let Some(task) = self.task.lock().take() {
             task.abort();
         }
