@@ -57,8 +57,9 @@ pub struct Mode {
     pub synchronous: bool,
 }
 
-/// A caller that was sent back comes again within this time.
-const SENT_BACK: Duration = Duration::from_secs(1);
+/// A caller that was sent back comes again within this time: at once, unless the machine or the disk stands still. Sent back
+/// a second time its open would fail, while one who is wrongly taken for back merely reads past the pages.
+const SENT_BACK: Duration = Duration::from_secs(60);
 /// So many callers are remembered before those that did not come again are forgotten.
 const SENT_BACK_MOST: usize = 256;
 

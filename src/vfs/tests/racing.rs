@@ -292,3 +292,16 @@ fn promise_4_5_a_file_opened_while_it_is_exchanged_is_one_or_the_other() {
         assert_eq!((rig.stored("a").unwrap(), rig.stored("b").unwrap()), (b"two".to_vec(), b"on".to_vec()));
     }
 }
+
+#[test]
+fn promise_4_5_whoever_is_sent_back_may_take_long_to_come_again() {
+    let rig = Rig::new();
+    rig.put("f", b"one");
+    let ino = rig.look("f").unwrap().ino;
+    rig.foreign_put("f", b"three");
+    assert_eq!(refused(rig.vfs.open(caller(), ino, READ)), ErrorKind::Stale);
+    rig.foreign_put("f", b"eleven");
+    std::thread::sleep(Duration::from_millis(1100));
+    let opened = rig.vfs.open(caller(), ino, READ).unwrap();
+    assert_eq!(rig.read((ino, opened.handle)).unwrap(), b"eleven");
+}
