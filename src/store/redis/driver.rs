@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redis::{ClientTlsConfig, TlsCertificates, cmd};
 
+use super::abilities::Abilities;
 use super::address::{Address, Form, Set};
 use super::direct::Direct;
 use super::endpoint::Login;
@@ -147,12 +148,15 @@ fn open(kind: &'static str, form: Form, tls: bool, opening: &Opening) -> Result<
     let restriction = Restriction::of(&address)?;
     let write = !opening.read_only && !address.from_replicas;
     let server = Arc::new(Server::connect(address, opening.timeout)?);
-    let about = ask_about_itself(&server)?;
+    let mut about = ask_about_itself(&server)?;
+    let abilities = Abilities::ask(&server)?;
+    about.extend(abilities.shown().map(|lacks| ("what it lacks", lacks)));
     let separator = Separator::new(opening.separator.clone());
     let caps = if form == Form::Cluster { caps_of_cluster(kind) } else { caps(kind) };
     let caps = Caps { write, branches: separator.is_some(), ..caps };
     let shared = Arc::new(Shared {
         server,
+        abilities,
         index: Index::new(),
         direct: Direct::default(),
         restriction,
