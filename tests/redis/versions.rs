@@ -1,6 +1,6 @@
 //! The oldest and the newest servers (scripts/servers): what there is of each type, and what not all of them have.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{LIMIT, Mount, PATIENCE, noise, put, until, watched};
 use crate::server::{Database, Server};
@@ -53,7 +53,7 @@ fn every_type_is_there_in_every_version() {
         assert_eq!(database.cli(&["STRLEN", "copy"]), ((3 << 20) + 4).to_string());
         database.cli(&["SET", "s:2", "by others"]);
         assert_eq!(mount.bash("cat s/2"), "by others");
-        let started = Instant::now();
+        let started = kvfs::env::instant();
         database.cli(&["SET", "s:2", "by others again"]);
         until(PATIENCE, "the size is told", || {
             (std::fs::metadata(mount.at("s/2")).unwrap().len() == 15).then_some(())
