@@ -98,7 +98,7 @@ run() {
         input=$!
     fi
     # The first to end: the input, or a process of the server, unless one of these may.
-    if [ -n "${may_die:-}" ]; then wait "${input:-}" || true; else wait -n || true; fi
+    if [ -n "${may_die:-}" ]; then wait ${input:-} || true; else wait -n || true; fi
 }
 
 start() {

@@ -39,7 +39,7 @@ fn each_refusal_at_mount_is_one_sentence() {
         refused(&format!("redis://127.0.0.1:{port}/5000"), "DB index");
         refused(&format!("redis://:secret@127.0.0.1:{port}/0"), "--password-file");
         refused(&format!("redis://127.0.0.1:{port}/x"), "database");
-        refused(&format!("rediss://127.0.0.1:{port}/0"), "rediss://");
+        refused(&format!("rediss://127.0.0.1:{port}/0"), "does not answer in TLS");
         database.cli(&["CONFIG", "SET", "requirepass", "hidden"]);
         refused(&format!("redis://127.0.0.1:{port}/0"), "REDISCLI_AUTH");
         fs::write(place.at("password"), "hidden\n").unwrap();
