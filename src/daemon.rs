@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::MountSpec;
+use crate::config::{MountSpec, Password};
 use crate::control::{Address, Answer, Request, Server};
 use crate::device::Unmount;
 use crate::env::Folders;
@@ -39,6 +39,9 @@ pub struct Orders {
     pub level: String,
     /// Whether it ends when its standard input does: `kvfs exec` and its mount live and die together.
     pub until_hang_up: bool,
+    /// A password that was typed for it.
+    #[serde(default)]
+    pub password: Option<Password>,
 }
 
 impl Orders {
@@ -207,7 +210,7 @@ fn answer(mount: Arc<Mount>, log: Option<PathBuf>) -> Arc<Answer> {
 /// # Errors
 /// Only what can no longer be reported.
 pub fn run_in_background() -> Result<bool> {
-    let orders: Orders = {
+    let mut orders: Orders = {
         let mut line = String::new();
         BufReader::new(std::io::stdin().take(1 << 20))
             .read_line(&mut line)
@@ -216,6 +219,9 @@ pub fn run_in_background() -> Result<bool> {
             Error::new(ErrorKind::Invalid, format!("the daemon's orders: {e}; kvfs mount starts daemons"))
         })?
     };
+    if let Some(password) = orders.password.take() {
+        password.remember();
+    }
     let started = leave(&orders).and_then(|()| Daemon::start(orders.mount, orders.log));
     let daemon = match started {
         Ok(daemon) => daemon,

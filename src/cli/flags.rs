@@ -12,8 +12,8 @@ use crate::config::text::{
     parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
     parse_exclusive, parse_memory, parse_timeout, parse_ttl, parse_umask,
 };
-use crate::config::{Exclusive, Moment, MountSpec, ScratchNames, Separator, Source};
-use crate::error::Error;
+use crate::config::{Exclusive, Moment, MountSpec, Password, ScratchNames, Separator, Source};
+use crate::error::{Error, ErrorKind};
 use crate::logging;
 use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
 
@@ -139,6 +139,14 @@ pub struct MountFlags {
     #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
     password_file: Option<PathBuf>,
 
+    /// Ask for the password of a server, on the terminal
+    #[arg(long, conflicts_with = "password_file", help_heading = "How a service is reached")]
+    ask_password: bool,
+
+    /// Only keys that match this glob, of *, ? and [abc], as ?match= in the URL does
+    #[arg(long = "match", value_name = "GLOB", help_heading = "How a service is reached")]
+    matching: Option<String>,
+
     /// The certificate of this side of a TLS connection, as PEM, where a server asks for one
     #[arg(long, value_name = "FILE", help_heading = "How a service is reached")]
     cert: Option<PathBuf>,
@@ -232,6 +240,7 @@ impl MountFlags {
         service.anonymous |= self.anonymous;
         service.attrs_style = self.attrs_style.unwrap_or(service.attrs_style);
         service.password_file = self.password_file.or(service.password_file.take());
+        service.matching = self.matching.or(service.matching.take());
         service.cert = self.cert.or(service.cert.take());
         service.key = self.key.or(service.key.take());
         service.cacert = self.cacert.or(service.cacert.take());
@@ -239,8 +248,24 @@ impl MountFlags {
         service.require_aof |= self.require_aof;
         spec.scratch = self.scratch.or(spec.scratch);
         spec.exclusive = self.excl.unwrap_or(spec.exclusive);
+        if self.ask_password {
+            ask_for_password(&spec.source)?;
+        }
         Ok(spec.absolute(&working_folder()?))
     }
+}
+
+/// Has somebody type the password, which nobody sees.
+fn ask_for_password(source: &Source) -> Result<(), Failure> {
+    if !source.is_server() {
+        let sentence = format!("--ask-password is for servers; {source} is none");
+        return Err(Failure::Usage(Error::new(ErrorKind::Invalid, sentence)));
+    }
+    let prompt = format!("Password for {source}: ");
+    let password = rpassword::prompt_password(prompt)
+        .map_err(|error| Error::io("asking for the password on the terminal", &error))?;
+    Password::new(password).remember();
+    Ok(())
 }
 
 fn working_folder() -> Result<PathBuf, Error> {

@@ -5,7 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
-use crate::config::MountSpec;
+use crate::config::{MountSpec, Password};
 use crate::daemon::{Orders, Report};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mount_point::{ANSWER_TIMEOUT, Health, health};
@@ -29,7 +29,8 @@ pub struct Launched {
 pub fn launch(spec: MountSpec, level: String, until_hang_up: bool) -> Result<Launched, Failure> {
     let log = Orders::log_file(&spec.mount_point);
     let shown = spec.mount_point.clone();
-    let orders = Orders { mount: spec, log: Some(log.clone()), level, until_hang_up };
+    let password = Password::typed().cloned();
+    let orders = Orders { mount: spec, log: Some(log.clone()), level, until_hang_up, password };
     let orders = serde_json::to_string(&orders).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
     let failed = |e: std::io::Error| Error::io("starting the daemon", &e);
     let mut daemon = Command::new("/proc/self/exe")

@@ -2,6 +2,7 @@
 //! no I/O.
 
 pub mod moment;
+pub mod password;
 pub mod scratch;
 pub mod separator;
 pub mod source;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::moment::Moment;
 use self::moment::parse_moment;
+pub use self::password::Password;
 pub use self::scratch::ScratchNames;
 pub use self::separator::Separator;
 pub use self::source::Source;
@@ -186,6 +188,7 @@ const OPTIONS: &[&str] = &[
     "addressing=",
     "anonymous",
     "password-file=",
+    "match=",
     "cert=",
     "key=",
     "cacert=",
@@ -269,6 +272,7 @@ impl MountSpec {
             ("addressing", Some(value)) => self.service.addressing = Some(parse_addressing(value)?),
             ("anonymous", None) => self.service.anonymous = true,
             ("password_file", Some(value)) => self.service.password_file = Some(value.into()),
+            ("match", Some(value)) => self.service.matching = Some(value.to_owned()),
             ("cert", Some(value)) => self.service.cert = Some(value.into()),
             ("key", Some(value)) => self.service.key = Some(value.into()),
             ("cacert", Some(value)) => self.service.cacert = Some(value.into()),

@@ -88,6 +88,12 @@ impl Source {
         }
     }
 
+    /// Whether it is a server, told by its kind.
+    pub fn is_server(&self) -> bool {
+        let Source::Kind { kind, .. } = self else { return false };
+        store::driver(kind).is_some_and(|driver| matches!(driver.location, Location::Server(_)))
+    }
+
     /// SOURCE as it is written on the command line.
     pub fn to_os_string(&self) -> OsString {
         match self {
@@ -208,6 +214,7 @@ impl Place {
         } else {
             let for_servers = Service {
                 password_file: spec.service.password_file.clone(),
+                matching: spec.service.matching.clone(),
                 cert: spec.service.cert.clone(),
                 key: spec.service.key.clone(),
                 cacert: spec.service.cacert.clone(),
@@ -221,11 +228,12 @@ impl Place {
             }
         }
         let is_server = matches!(self.driver.location, Location::Server(_));
-        let Service { password_file, cert, key, cacert, markers, require_aof, .. } = &spec.service;
-        let has_files = [password_file, cert, key, cacert].iter().any(|file| file.is_some());
-        if !is_server && (has_files || *markers || *require_aof) {
+        let Service { password_file, matching, cert, key, cacert, markers, require_aof, .. } = &spec.service;
+        let has_some =
+            matching.is_some() || [password_file, cert, key, cacert].iter().any(|file| file.is_some());
+        if !is_server && (has_some || *markers || *require_aof) {
             let sentence = format!(
-                "--password-file, --cert, --key, --cacert, --markers and --require-aof are for servers; {kind} is none"
+                "--password-file, --match, --cert, --key, --cacert, --markers and --require-aof are for servers; {kind} is none"
             );
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }

@@ -168,6 +168,10 @@ impl Value for Cached {
     fn is_continued(&self) -> bool {
         self.value.is_continued()
     }
+
+    fn is_copied(&self) -> bool {
+        self.value.is_copied()
+    }
 }
 
 impl Store for BlockCache {

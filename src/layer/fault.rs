@@ -150,6 +150,10 @@ impl Value for Counted {
     fn is_continued(&self) -> bool {
         self.value.is_continued()
     }
+
+    fn is_copied(&self) -> bool {
+        self.value.is_copied()
+    }
 }
 
 impl Store for Faulty {

@@ -320,6 +320,10 @@ impl Value for Handle {
     fn is_continued(&self) -> bool {
         self.0.value.is_continued()
     }
+
+    fn is_copied(&self) -> bool {
+        self.0.value.is_copied()
+    }
 }
 
 impl Store for ReadAhead {

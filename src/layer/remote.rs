@@ -102,6 +102,10 @@ impl Value for Counted {
     fn is_continued(&self) -> bool {
         self.value.is_continued()
     }
+
+    fn is_copied(&self) -> bool {
+        self.value.is_copied()
+    }
 }
 
 /// A value that was told, and is looked for when it is first read.

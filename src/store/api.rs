@@ -279,6 +279,12 @@ pub trait Value: Send + Sync {
     fn is_continued(&self) -> bool {
         false
     }
+
+    /// Whether the store gives another key exactly this value without being sent its bytes: a copy then costs a question. It
+    /// is put under [`When::Always`] or [`When::Absent`], with all of it as the beginning of what is put.
+    fn is_copied(&self) -> bool {
+        false
+    }
 }
 
 /// A value in memory, shared by all that read it.

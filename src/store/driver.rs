@@ -93,6 +93,8 @@ pub struct Service {
     pub attrs_style: AttributeStyle,
     /// A file whose first line is the password of a server.
     pub password_file: Option<PathBuf>,
+    /// The glob of the keys of a server that are shown.
+    pub matching: Option<String>,
     /// A file with this side's certificate, as PEM.
     pub cert: Option<PathBuf>,
     /// A file with its key, as PEM.

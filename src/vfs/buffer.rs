@@ -180,6 +180,21 @@ impl State {
         Ok(())
     }
 
+    /// Takes on all bytes of a version in the store as those of an empty file, where the store copies it by itself; answers
+    /// whether it did.
+    ///
+    /// # Errors
+    /// The scratch folder's.
+    pub fn adopt(&mut self, version: &Arc<dyn Value>) -> Result<bool> {
+        if !version.is_copied() || !self.is_empty() || matches!(self.when, When::Current(_)) {
+            return Ok(false);
+        }
+        self.data = Some(Payload::beginning_with(Arc::clone(version), version.len())?);
+        self.base = None;
+        self.touch();
+        Ok(true)
+    }
+
     /// Makes the bytes of a range zeros, as far as there are bytes.
     ///
     /// # Errors

@@ -78,7 +78,16 @@ impl Vfs {
         if clears_suid && length > 0 {
             self.clear_set_id(to.ino)?;
         }
-        let (mut copied, mut piece) = (0, Vec::new());
+        let mut copied = 0;
+        if let Source::Version(value) = &source
+            && (from.offset, to.offset) == (0, 0)
+            && length == value.len()
+        {
+            let mut state = target.state.write();
+            self.stand_on_put(to.ino, &mut state)?;
+            copied = if state.adopt(value)? { length } else { 0 };
+        }
+        let mut piece = Vec::new();
         while copied < length.min(AT_ONCE) {
             let size = PIECE.min(length.min(AT_ONCE) - copied);
             let outcome = source.read(from.offset + copied, size, &mut piece).and_then(|()| {

@@ -129,7 +129,7 @@ impl Vfs {
             outcome => return outcome,
         };
         // An earlier put that failed may have been carried out all the same: then its bytes are there (§8.1).
-        if state.error.is_none() || !self.store_has(place, data)? {
+        if state.error.is_none() || !self.store_has(place, state, data)? {
             return Err(refusal);
         }
         if !self.store.keeps_attributes(&place.key, false)? {
@@ -177,11 +177,15 @@ impl Vfs {
         Ok(())
     }
 
-    /// Whether the store has these bytes. What begins with a version that is gone by then is told by what follows it.
-    fn store_has(&self, place: &Place, data: &Payload) -> Result<bool> {
+    /// Whether the store has these bytes. What begins with a version of this key that is gone by then is told by what
+    /// follows it.
+    fn store_has(&self, place: &Place, state: &State, data: &Payload) -> Result<bool> {
         let Some(value) = self.store.open(&place.key)? else { return Ok(false) };
-        let Some((_, beginning)) = data.beginning() else {
-            return Fingerprint::of_payload(data)?.is_of(&*value);
+        let beginning = match (data.beginning(), &state.when) {
+            (None, _) => return Fingerprint::of_payload(data)?.is_of(&*value),
+            (Some((_, beginning)), When::Current(_)) => beginning,
+            // Of another key, which is still there, or reading it fails.
+            (Some(_), _) => 0,
         };
         let (mut at, mut same) = (beginning, value.len() == data.len());
         let mut piece = vec![0; MEMORY_MAX as usize];

@@ -31,15 +31,15 @@ fn each_refusal_at_mount_is_one_sentence() {
         let port = server.port;
         let refused = |source: &str, says: &str| {
             let point = place.at("refused");
-            let sentence =
-                Mount::refused_mount(place, &[source.as_ref(), point.as_os_str()]).sentence(source);
+            let arguments = [source.as_ref(), point.as_os_str(), "--timeout".as_ref(), "3s".as_ref()];
+            let sentence = Mount::refused_mount(place, &arguments).sentence(source);
             assert!(sentence.contains(says), "{source}: {sentence}");
         };
         refused("redis://127.0.0.1:1/0", "refused");
         refused(&format!("redis://127.0.0.1:{port}/5000"), "DB index");
         refused(&format!("redis://:secret@127.0.0.1:{port}/0"), "--password-file");
         refused(&format!("redis://127.0.0.1:{port}/x"), "database");
-        refused(&format!("rediss://127.0.0.1:{port}/0"), "rediss://");
+        refused(&format!("rediss://127.0.0.1:{port}/0"), "does not answer in TLS");
         database.cli(&["CONFIG", "SET", "requirepass", "hidden"]);
         refused(&format!("redis://127.0.0.1:{port}/0"), "REDISCLI_AUTH");
         fs::write(place.at("password"), "hidden\n").unwrap();
@@ -51,6 +51,25 @@ fn each_refusal_at_mount_is_one_sentence() {
             Mount::of(place, crate::harness::Kind::Server, database.source().into(), "data", &options);
         put(mount.at("k"), b"v").unwrap();
         mount.unmount();
+        // Typed: `script` is the terminal.
+        let typed = |password: &str| {
+            let point = place.at("typed");
+            let source = database.source();
+            let command = format!("$KVFS mount --ask-password {source} {}", point.display());
+            let script = format!("(sleep 1; echo {password}) | script -qec '{command}' /dev/null");
+            place.command("bash").arg("-c").arg(script).output().unwrap()
+        };
+        let said = typed("wrong");
+        assert!(
+            !said.status.success() && String::from_utf8_lossy(&said.stdout).contains("Password for"),
+            "{said:?}"
+        );
+        let said = typed("hidden");
+        assert!(said.status.success(), "{said:?}");
+        assert!(!String::from_utf8_lossy(&said.stdout).contains("hidden"), "{said:?}");
+        assert_eq!(fs::read(place.at("typed/k")).unwrap(), b"v");
+        let unmounted = std::process::Command::new("umount").arg(place.at("typed")).status().unwrap();
+        assert!(unmounted.success());
     });
 }
 

@@ -1,4 +1,4 @@
-//! Redis, against Debian's server on this machine: every type both ways beside `redis-cli`.
+//! Redis, against servers on this machine: Debian's, and the oldest and the newest: every type both ways beside `redis-cli`.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ mod server;
 mod sets;
 mod strings;
 mod types;
+mod versions;
 
 // The conformance suite, which finds its stores by `place`.
 #[path = "../conformance/case.rs"]
@@ -42,7 +43,10 @@ mod values;
 
 suite::conformance! {
     redis: "redis", Commit::Auto;
+    redis_6: "redis-6", Commit::Auto;
+    redis_8: "redis-8", Commit::Auto;
     valkey: "valkey", Commit::Auto;
+    valkey_9: "valkey-9", Commit::Auto;
     cluster: "redis+cluster", Commit::Auto;
     read_ahead_redis: "read_ahead(redis)", Commit::Auto;
 }

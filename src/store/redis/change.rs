@@ -9,9 +9,9 @@ use super::place::Place;
 use super::session::Session;
 use super::shared::{Shared, exists, shown};
 use super::types::Type;
-use super::{renaming, strings, ttl, whole};
+use super::{field, renaming, strings, ttl, whole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::key::{Key, Word};
 use crate::payload::Payload;
 use crate::store::api::{Change, When, keeps_no_attributes};
 use crate::store::attributes::Setting;
@@ -173,11 +173,13 @@ fn set(shared: &Shared, key: &Key, attributes: &Setting) -> Result<()> {
         return Err(keeps_no_attributes());
     }
     let place = fitting(shared, key)?;
-    let Some(flat) = place.flat().filter(|_| !matches!(place, Place::Element(..))) else {
-        return Err(keeps_no_attributes());
-    };
-    for value in kept.xattrs.values() {
-        ttl::set(shared, flat, value.as_deref())?;
-    }
-    Ok(())
+    kept.xattrs.values().try_for_each(|ttl| match &place {
+        Place::Plain(flat) | Place::Collection(flat, _) | Place::Whole(flat, _) => {
+            ttl::set(shared, flat, ttl.as_deref())
+        }
+        Place::Element(flat, Type::Hash, part) if part.word == Word::None && shared.abilities.field_ttls => {
+            field::set(shared, flat, part.bytes, ttl.as_deref())
+        }
+        Place::Element(..) | Place::Nowhere => Err(keeps_no_attributes()),
+    })
 }

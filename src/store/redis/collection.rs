@@ -7,7 +7,7 @@ use super::server::At;
 use super::session::Session;
 use super::shared::{Shared, number, shown};
 use super::types::Type;
-use super::{hash, list, set, stream, zset};
+use super::{field, hash, list, set, stream, zset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};
 use crate::store::api::{Version, When};
@@ -128,7 +128,10 @@ pub(super) fn change(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, w
         Some(None) => return Err(Error::new(ErrorKind::Invalid, format!("{} has no such part", shown(key)))),
         None => cmd("PING"),
     };
-    let commands = |found: Option<Type>, there: Reply, count: u64| {
+    // An edit would have a field stay for good.
+    let has_times = kind == Type::Hash && shared.abilities.field_ttls;
+    let fields: Vec<&[u8]> = name.into_iter().filter(|_| has_times).collect();
+    let commands = |found: Option<Type>, there: Reply, count: u64, left: Option<Reply>| {
         let (there, count) = match found {
             None => (None, 0),
             Some(found) if found == kind => (name.map_or(Ok(None), |_| parts.file(there))?, count),
@@ -146,16 +149,23 @@ pub(super) fn change(shared: &Shared, key: &[u8], kind: Type, deed: &Deed<'_>, w
             _ => {}
         }
         match deed {
-            Deed::Put(part, body) => parts.put(key, *part, body, there.is_some(), count),
+            Deed::Put(part, body) => {
+                let mut commands = parts.put(key, *part, body, there.is_some(), count)?;
+                commands.extend(field::lasting(key, &fields, &field::times(left.as_ref())));
+                Ok(commands)
+            }
             Deed::Delete(_) if there.is_none() => Ok(Vec::new()),
             Deed::Delete(name) => Ok(vec![parts.delete(key, name, count)?]),
         }
     };
     let attempt = |session: &mut Session<'_>| {
-        let (found, mut replies) = session.look(key, [look.clone(), parts.count(key)])?;
-        let mut next = || replies.next().and_then(Result::ok).unwrap_or(Reply::Nil);
-        let (there, count) = (next(), number(&next()).unwrap_or(0) as u64);
-        match commands(found, there, count) {
+        let left = (!fields.is_empty()).then(|| field::left(key, &fields));
+        let questions = [look.clone(), parts.count(key)].into_iter().chain(left);
+        let (found, mut replies) = session.look(key, questions)?;
+        let mut next = || replies.next().and_then(Result::ok);
+        let there = next().unwrap_or(Reply::Nil);
+        let count = next().and_then(|count| number(&count).ok()).unwrap_or(0) as u64;
+        match commands(found, there, count, next()) {
             Ok(commands) if !commands.is_empty() => session.transact_all(&commands, shared.refused(key)),
             outcome => session.settle_for(outcome.map(drop)),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redis::{ClientTlsConfig, TlsCertificates, cmd};
 
+use super::abilities::Abilities;
 use super::address::{Address, Form, Set};
 use super::direct::Direct;
 use super::endpoint::Login;
@@ -17,6 +18,7 @@ use super::strings::{LONGEST, LongOnes};
 use super::tracking::Tracking;
 use super::tree::Tree;
 use super::{listing, ttl};
+use crate::config::Password;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Atomic, Caps, Pace, Rename, Store};
@@ -143,16 +145,24 @@ fn caps_of_cluster(kind: &'static str) -> Caps {
 }
 
 fn open(kind: &'static str, form: Form, tls: bool, opening: &Opening) -> Result<Arc<dyn Store>> {
-    let address = Address::parse(form, opening.location.as_deref(), tls, login(&opening.service, tls)?)?;
+    let mut address = Address::parse(form, opening.location.as_deref(), tls, login(&opening.service, tls)?)?;
+    let matching = opening.service.matching.clone();
+    if matching.is_some() && address.pattern.is_some() {
+        return Err(Error::new(ErrorKind::Invalid, "--match and ?match= are the same: write one of them"));
+    }
+    address.pattern = matching.or(address.pattern);
     let restriction = Restriction::of(&address)?;
     let write = !opening.read_only && !address.from_replicas;
     let server = Arc::new(Server::connect(address, opening.timeout)?);
-    let about = ask_about_itself(&server)?;
+    let mut about = ask_about_itself(&server)?;
+    let abilities = Abilities::ask(&server)?;
+    about.extend(abilities.shown().map(|lacks| ("what it lacks", lacks)));
     let separator = Separator::new(opening.separator.clone());
     let caps = if form == Form::Cluster { caps_of_cluster(kind) } else { caps(kind) };
     let caps = Caps { write, branches: separator.is_some(), ..caps };
     let shared = Arc::new(Shared {
         server,
+        abilities,
         index: Index::new(),
         direct: Direct::default(),
         restriction,
@@ -174,7 +184,7 @@ fn open(kind: &'static str, form: Form, tls: bool, opening: &Opening) -> Result<
 fn login(service: &Service, tls: bool) -> Result<Login> {
     let password = match &service.password_file {
         Some(file) => Some(env::secret(file)?),
-        None => env::variable(PASSWORD),
+        None => Password::typed().map(|typed| typed.text().to_owned()).or_else(|| env::variable(PASSWORD)),
     };
     let read =
         |path: &Path| std::fs::read(path).map_err(|error| Error::io(path.display().to_string(), &error));

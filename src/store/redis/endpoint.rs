@@ -41,7 +41,7 @@ pub(super) struct Login {
 impl Endpoint {
     /// Another server of the same set.
     pub(super) fn sibling(&self, host: &str, port: u16) -> Endpoint {
-        let tls = matches!(self.way, Way::Tcp { tls: true, .. });
+        let tls = self.speaks_tls();
         Endpoint { way: Way::Tcp { host: host.to_owned(), port, tls }, ..self.clone() }
     }
 
@@ -49,6 +49,11 @@ impl Endpoint {
     pub(super) fn without_login(&self) -> Endpoint {
         let login = Login { certificates: self.login.certificates.clone(), ..Login::default() };
         Endpoint { login: Arc::new(login), ..self.clone() }
+    }
+
+    /// Whether it is asked in TLS.
+    pub(super) fn speaks_tls(&self) -> bool {
+        matches!(self.way, Way::Tcp { tls: true, .. })
     }
 
     /// The host, as others of its set may name it.

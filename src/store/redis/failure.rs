@@ -26,17 +26,19 @@ fn kind_of(error: &RedisError) -> (ErrorKind, &'static str) {
         return (ErrorKind::TimedOut, " (--timeout)");
     }
     match error.kind() {
-        Kind::AuthenticationFailed => {
-            (ErrorKind::Unauthenticated, "; the password comes from REDISCLI_AUTH or --password-file")
-        }
+        Kind::AuthenticationFailed => (
+            ErrorKind::Unauthenticated,
+            "; the password comes from REDISCLI_AUTH, --password-file or --ask-password",
+        ),
         Kind::Server(ServerErrorKind::ReadOnly) => (ErrorKind::ReadOnly, "; mount the primary to write"),
         Kind::Server(ServerErrorKind::NoPerm) => {
             (ErrorKind::Denied, "; kvfs stores redis shows the rights that it needs")
         }
         _ => match error.code() {
-            Some("NOAUTH" | "WRONGPASS") => {
-                (ErrorKind::Unauthenticated, "; the password comes from REDISCLI_AUTH or --password-file")
-            }
+            Some("NOAUTH" | "WRONGPASS") => (
+                ErrorKind::Unauthenticated,
+                "; the password comes from REDISCLI_AUTH, --password-file or --ask-password",
+            ),
             Some("OOM") => (ErrorKind::NoSpace, ""),
             // It cannot write its snapshot, and takes no changes until it can.
             Some("MISCONF") => (ErrorKind::NoSpace, ""),

@@ -73,6 +73,13 @@ pub(super) struct Plan<'p> {
     pub command: &'p dyn Fn(usize) -> Result<Cmd>,
 }
 
+/// What a server without TLS does with a greeting in it: it waits for the rest.
+fn unanswered(endpoint: &Endpoint, error: &RedisError) -> Option<Error> {
+    let sentence =
+        format!("{endpoint} does not answer in TLS (--timeout): redis:// is for a server without it");
+    (error.is_timeout() && endpoint.speaks_tls()).then(|| Error::new(ErrorKind::TimedOut, sentence))
+}
+
 fn reply_of(value: Value) -> Reply {
     match value {
         Value::ServerError(refusal) => Err(refusal.into()),
@@ -92,7 +99,7 @@ impl Link {
         let mut connection = endpoint
             .client()?
             .get_connection_with_timeout(patience.max(INSTANT))
-            .map_err(|error| about(&error))?;
+            .map_err(|error| unanswered(endpoint, &error).unwrap_or_else(|| about(&error)))?;
         let (sender, pushes) = channel();
         connection.set_push_sender(sender);
         let mut link = Link { connection, pushes, tracks: false, followed: HashMap::new() };

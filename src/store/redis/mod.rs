@@ -13,15 +13,18 @@
 //! - Opening a file always asks ([`strings`]), and a long value is followed on the connection that reads it ([`link`]).
 //! - What is changed is one command, or a transaction with a look before it ([`change`]).
 
+mod abilities;
 mod address;
 mod change;
 mod collection;
+mod copying;
 mod crossing;
 mod direct;
 mod discovery;
 mod driver;
 mod endpoint;
 mod failure;
+mod field;
 mod finding;
 mod hash;
 mod index;
@@ -31,6 +34,7 @@ mod link;
 mod list;
 mod listing;
 mod node;
+mod notifications;
 mod place;
 mod recent;
 mod renaming;

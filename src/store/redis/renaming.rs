@@ -5,6 +5,7 @@ use redis::{Cmd, Value as Reply, cmd};
 
 use super::change::fitting;
 use super::crossing;
+use super::field;
 use super::known::of;
 use super::link::Lost;
 use super::place::Place;
@@ -188,19 +189,26 @@ fn move_part(shared: &Shared, key: &[u8], kind: Type, old: &[u8], new: &[u8], re
     let (Some(get_old), Some(get_new)) = (parts.get(key, old), parts.get(key, new)) else {
         return Err(ErrorKind::Invalid.into());
     };
-    let commands = |bytes: Option<Vec<u8>>, there: Option<Vec<u8>>| {
+    let has_times = kind == Type::Hash && shared.abilities.field_ttls;
+    let commands = |bytes: Option<Vec<u8>>, there: Option<Vec<u8>>, left: Option<Reply>| {
         let bytes = bytes.ok_or_else(|| missing(old))?;
         if there.is_some() && !replace {
             return Err(exists(new));
         }
         let mut commands = parts.put(key, Segment::plain(new), &bytes, there.is_some(), 0)?;
+        if let [of_old, of_new] = field::times(left.as_ref())[..] {
+            commands.extend(field::lasting(key, &[new], &[of_new.or(of_old)]));
+        }
         commands.push(parts.delete(key, old, 0)?);
         Ok(commands)
     };
     let attempt = |session: &mut Session<'_>| {
-        let (_, mut replies) = session.look(key, [get_old.clone(), get_new.clone()])?;
-        let mut file = || parts.file(replies.next().and_then(Result::ok).unwrap_or(Reply::Nil));
-        match file().and_then(|bytes| commands(bytes, file()?)) {
+        let left = has_times.then(|| field::left(key, &[old, new]));
+        let (_, replies) = session.look(key, [get_old.clone(), get_new.clone()].into_iter().chain(left))?;
+        let mut replies = replies.map(Result::ok);
+        let mut file = || parts.file(replies.next().flatten().unwrap_or(Reply::Nil));
+        let (bytes, there) = (file(), file());
+        match bytes.and_then(|bytes| commands(bytes, there?, replies.next().flatten())) {
             Ok(commands) => session.transact_all(&commands, shared.refused(key)),
             Err(error) => session.settle_for(Err(error)),
         }

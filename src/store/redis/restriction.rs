@@ -55,7 +55,7 @@ impl Restriction {
 }
 
 /// The glob of all that begins with `prefix`.
-fn escaped(prefix: &[u8]) -> Vec<u8> {
+pub(super) fn escaped(prefix: &[u8]) -> Vec<u8> {
     let mut glob = Vec::with_capacity(prefix.len() + 1);
     for &byte in prefix {
         if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redis::{RedisError, Value};
 
+use super::abilities::Abilities;
 use super::direct::Direct;
 use super::index::Index;
 use super::listing::Gathered;
@@ -18,6 +19,7 @@ use crate::store::flat::Separator;
 /// A server and what is known of it.
 pub(super) struct Shared {
     pub server: Arc<Server>,
+    pub abilities: Abilities,
     pub index: Index,
     /// What is answered without it.
     pub direct: Direct,

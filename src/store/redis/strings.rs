@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use redis::{Cmd, Value as Reply};
 use smallvec::SmallVec;
 
+use super::copying::Copied;
 use super::known::of;
 use super::link::{Followed, Lost, Plan};
 use super::node::Which;
@@ -25,7 +26,7 @@ use crate::store::version::{Content, Tag};
 /// Up to this length a string is read whole when it is opened, in bytes.
 pub(super) const WHOLE_MOST: u64 = 1 << 20;
 /// What is read of a long one with one question, and put with one command, in bytes.
-const PIECE: u64 = 1 << 20;
+pub(super) const PIECE: u64 = 1 << 20;
 /// The longest string (`proto-max-bulk-len`), in bytes.
 pub(super) const LONGEST: u64 = 512 << 20;
 
@@ -46,10 +47,10 @@ pub(super) struct Base {
     pub followed: Arc<Followed>,
 }
 
-/// Long strings that are open, by their numbers.
+/// Long strings that are open, with their keys, by their numbers.
 #[derive(Default)]
 pub(super) struct LongOnes {
-    open: Mutex<HashMap<u64, Base>>,
+    open: Mutex<HashMap<u64, (Vec<u8>, Base)>>,
     next: AtomicU64,
 }
 
@@ -57,18 +58,27 @@ pub(super) struct LongOnes {
 const FOLLOWED: &[u8] = b"followed ";
 
 impl LongOnes {
-    fn add(&self, base: Base) -> u64 {
+    fn add(&self, key: &[u8], base: Base) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.lock().insert(number, base);
+        self.open.lock().insert(number, (key.to_vec(), base));
         number
     }
 
     /// Where the version that is meant was read, where it is one of these.
     fn find(&self, version: &Version) -> Option<Option<Base>> {
-        let number = version.0.strip_prefix(FOLLOWED)?;
-        let number = u64::from_le_bytes(number.try_into().ok()?);
-        Some(self.open.lock().get(&number).cloned())
+        let number = number_of(version)?;
+        Some(self.open.lock().get(&number).map(|(_, base)| base.clone()))
     }
+
+    /// Of which key the version that is meant is, and where it was read, where it is one of these and open still.
+    pub(super) fn source(&self, version: &Version) -> Option<(Vec<u8>, Base)> {
+        self.open.lock().get(&number_of(version)?).cloned()
+    }
+}
+
+fn number_of(version: &Version) -> Option<u64> {
+    let number = version.0.strip_prefix(FOLLOWED)?;
+    Some(u64::from_le_bytes(number.try_into().ok()?))
 }
 
 impl Drop for Long {
@@ -144,7 +154,7 @@ pub(super) fn open(shared: &Arc<Shared>, key: &[u8]) -> Result<Option<Box<dyn Va
             }
             Opened::Long(length, base) => {
                 shared.recent.make_way();
-                let number = shared.long_ones.add(base.clone());
+                let number = shared.long_ones.add(key, base.clone());
                 let (shared, key) = (Arc::clone(shared), key.to_vec());
                 return Ok(Some(Box::new(Long { shared, key, length, base, number })));
             }
@@ -158,7 +168,7 @@ fn dump(shared: &Shared, key: &[u8]) -> Result<Option<Box<dyn Value>>> {
     Ok(bytes(dumped).map(|bytes| Box::new(SharedBytes(bytes.into())) as Box<dyn Value>))
 }
 
-fn get_range(key: &[u8], offset: u64, size: u64) -> Cmd {
+pub(super) fn get_range(key: &[u8], offset: u64, size: u64) -> Cmd {
     let mut command = of("GETRANGE", key);
     command.arg(offset).arg(offset + size - 1);
     command
@@ -209,6 +219,10 @@ impl Value for Long {
     fn is_continued(&self) -> bool {
         true
     }
+
+    fn is_copied(&self) -> bool {
+        true
+    }
 }
 
 /// Puts a string; what it was is gone. Its time to live stays.
@@ -223,10 +237,11 @@ pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> R
         When::Always if short && shared.index.size(key).is_some_and(|size| size <= PIECE) => {
             put_over(shared, key, body)
         }
-        _ => match continued(body, when)? {
-            Some(there) => put_rest(shared, key, body, there, when),
-            None if body.beginning().is_some() => put_whole(shared, key, &body.brought_down()?, when),
-            None => put_whole(shared, key, body, when),
+        _ => match (continued(body, when)?, Copied::of(shared, key, body, when)) {
+            (Some(there), _) => put_rest(shared, key, body, there, when),
+            (None, Some(copied)) => copied.put(shared, key, when),
+            (None, None) if body.beginning().is_some() => put_whole(shared, key, &body.brought_down()?, when),
+            (None, None) => put_whole(shared, key, body, when),
         },
     };
     shared.doubt(key);

@@ -1,5 +1,5 @@
-//! What the server tells of changes by anybody (`CLIENT TRACKING`, broadcasting), on a connection of its own (§6.2): the
-//! index doubts what was changed, and whoever watches is told.
+//! What the server tells of changes by anybody (`CLIENT TRACKING`, broadcasting; keyspace notifications where it has not that),
+//! on a connection of its own (§6.2): the index doubts what was changed, and whoever watches is told.
 //!
 //! Of several servers each has one. They are asked each [`BEAT`] whether they are there. When one is lost, or there are
 //! other servers than before, all that was known is forgotten, and found again when it is needed.
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo, PushKind, cmd};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, cmd};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::failure::failure;
 use super::index::Turned;
 use super::link::invalidated;
+use super::notifications;
 use super::shared::Shared;
 use super::types::Type;
 use crate::env::{self, Deadline};
@@ -52,6 +53,8 @@ pub(super) struct Tracking {
     overflow: AtomicBool,
     /// Whether the server has so many changes that it is not asked to tell of them now.
     busy: AtomicBool,
+    /// Whether it tells by notifications.
+    notified: AtomicBool,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -62,8 +65,8 @@ impl Tracking {
     /// # Errors
     /// The system's.
     pub(super) fn start(shared: Arc<Shared>) -> Result<Arc<Tracking>> {
-        let (telling, task, closing, overflow, busy) = Default::default();
-        let tracking = Arc::new(Tracking { shared, telling, closing, overflow, busy, task });
+        let (telling, task, closing, overflow, busy, notified) = Default::default();
+        let tracking = Arc::new(Tracking { shared, telling, closing, overflow, busy, notified, task });
         let first =
             env::wait(Deadline::after(tracking.shared.server.timeout()), connect(Arc::clone(&tracking)));
         let first = match first {
@@ -98,7 +101,9 @@ impl Tracking {
 
     /// How changes by others come to be known, in words.
     pub(super) fn shown(&self) -> &'static str {
-        if self.shared.index.is_told() {
+        if self.shared.index.is_told() && self.notified.load(Ordering::Acquire) {
+            "by keyspace notifications, as they happen; a flush after a second"
+        } else if self.shared.index.is_told() {
             "by the server, as they happen"
         } else if self.busy.load(Ordering::Acquire) {
             "after a second: there are too many of them to be told of each"
@@ -157,7 +162,11 @@ impl Tracking {
     }
 
     /// Takes in a message; answers of how many keys it tells.
-    fn take_in(&self, push: &PushInfo) -> usize {
+    fn take_in(&self, push: &PushInfo, database: i64) -> usize {
+        if let Some(key) = notifications::key_of(push, database) {
+            self.changed(Some(&[key]));
+            return 1;
+        }
         if push.kind != PushKind::Invalidate {
             return 0;
         }
@@ -183,10 +192,31 @@ fn with_word(plain: &Key, kind: Type) -> Key {
 
 /// The connections on which the servers tell of changes.
 struct Telling {
-    connections: Vec<MultiplexedConnection>,
+    connections: Vec<Told>,
+    database: i64,
     pushes: Receiver<PushInfo>,
     /// Told when there are other servers than these.
     turned: watch::Receiver<()>,
+}
+
+/// One of them.
+struct Told {
+    connection: MultiplexedConnection,
+    /// Where it tells by notifications: how often all keys became others so far.
+    flushes: Option<u64>,
+}
+
+impl Told {
+    /// Asks whether it is there; answers whether all keys are others now.
+    async fn beat(&mut self) -> Result<bool, RedisError> {
+        let Some(before) = self.flushes else {
+            return cmd("PING").exec_async(&mut self.connection).await.map(|()| false);
+        };
+        let now = notifications::flushes(&mut self.connection).await;
+        let now = now.ok_or((redis::ErrorKind::Io, "it does not tell of flushes any more"))?;
+        self.flushes = Some(now);
+        Ok(now != before)
+    }
 }
 
 async fn connect(tracking: Arc<Tracking>) -> Result<Telling> {
@@ -208,17 +238,17 @@ async fn connect(tracking: Arc<Tracking>) -> Result<Telling> {
         .set_response_timeout(Some(PATIENCE))
         .set_push_sender(take);
     let mut connections = Vec::new();
+    let mut database = 0;
     for node in topology.nodes() {
+        database = node.endpoint().database;
         connections.push(connect_with(node.endpoint(), &config, &tracking.shared.restriction.prefix).await?);
     }
-    Ok(Telling { connections, pushes, turned })
+    let notified = connections.iter().any(|told| told.flushes.is_some());
+    tracking.notified.store(notified, Ordering::Release);
+    Ok(Telling { connections, database, pushes, turned })
 }
 
-async fn connect_with(
-    endpoint: &Endpoint,
-    config: &AsyncConnectionConfig,
-    prefix: &[u8],
-) -> Result<MultiplexedConnection> {
+async fn connect_with(endpoint: &Endpoint, config: &AsyncConnectionConfig, prefix: &[u8]) -> Result<Told> {
     let about = |error: &redis::RedisError| failure(endpoint, error);
     let client = endpoint.client()?;
     let connecting = client.get_multiplexed_async_connection_with_config(config);
@@ -230,10 +260,16 @@ async fn connect_with(
     if !prefix.is_empty() {
         tracking_on.arg("PREFIX").arg(prefix);
     }
-    for command in [name, tracking_on] {
-        command.exec_async(&mut connection).await.map_err(|error| about(&error))?;
-    }
-    Ok(connection)
+    name.exec_async(&mut connection).await.map_err(|error| about(&error))?;
+    let Err(refused) = tracking_on.exec_async(&mut connection).await else {
+        return Ok(Told { connection, flushes: None });
+    };
+    let notified = notifications::subscribe(&mut connection, endpoint.database, prefix).await;
+    let flushes = match notified {
+        Ok(true) => notifications::flushes(&mut connection).await,
+        _ => None,
+    };
+    if flushes.is_some() { Ok(Told { connection, flushes }) } else { Err(about(&refused)) }
 }
 
 /// Takes in what the server tells, for as long as somebody is there.
@@ -316,7 +352,7 @@ async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) -> End {
                     changes += BUSY;
                     here.changed(None);
                 }
-                changes += here.take_in(&push);
+                changes += here.take_in(&push, telling.database);
             }
             _ = telling.turned.changed() => return End::Lost,
             _ = beat.tick() => {
@@ -329,10 +365,14 @@ async fn follow(tracking: &Weak<Tracking>, mut telling: Telling) -> End {
                 if beats % LOOKED_AT_EACH == 0 && find_out_again(tracking).is_none() {
                     return End::Lost;
                 }
-                let ping = cmd("PING");
-                for connection in &mut telling.connections {
-                    if ping.exec_async(connection).await.is_err() {
-                        return End::Lost;
+                for told in &mut telling.connections {
+                    match told.beat().await {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            let Some(here) = tracking.upgrade() else { return End::Lost };
+                            here.changed(None);
+                        }
+                        Err(_) => return End::Lost,
                     }
                 }
             }

@@ -9,10 +9,11 @@ use super::index::UNTOLD;
 use super::place::Place;
 use super::shared::Shared;
 use super::tracking::Tracking;
-use super::{change, collection, listing, strings, ttl, whole};
+use super::types::Type;
+use super::{change, collection, field, listing, strings, ttl, whole};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::key::{Key, Word};
 use crate::payload::Payload;
 use crate::store::api::{
     Caps, Change, Cursor, Entry, Kind, SharedBytes, Stat, Store, Tell, Usage, Value, Version, Watch,
@@ -137,11 +138,17 @@ impl Store for Tree {
         }
     }
 
-    fn version_of(&self, _key: &Key, body: &Payload) -> Result<Option<Version>> {
+    fn version_of(&self, key: &Key, body: &Payload) -> Result<Option<Version>> {
         match body.beginning() {
             None => Version::of_payload(body).map(Some),
-            // All of it is a version that is open.
-            Some((value, length)) if length == body.len() => value.version().map(Some),
+            // All of it is a version that is open, of this key or of that which it is a copy of.
+            Some((value, length)) if length == body.len() => {
+                let version = value.version()?;
+                let of = self.shared.long_ones.source(&version);
+                let place = Place::of(&self.shared.separator, key);
+                let is_own = of.is_none_or(|(source, _)| place.flat() == Some(&source[..]));
+                Ok(Some(version).filter(|_| is_own))
+            }
             Some(_) => Ok(None),
         }
     }
@@ -154,6 +161,9 @@ impl Store for Tree {
         match Place::of(&self.shared.separator, key) {
             Place::Plain(flat) | Place::Collection(flat, _) | Place::Whole(flat, _) => {
                 ttl::known(&self.shared, &flat)
+            }
+            Place::Element(flat, Type::Hash, part) if part.word == Word::None => {
+                field::known(&self.shared, &flat, part.bytes)
             }
             Place::Element(..) | Place::Nowhere => Ok(Vec::new()),
         }

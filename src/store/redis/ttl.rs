@@ -38,7 +38,7 @@ pub(super) fn known(shared: &Shared, key: &[u8]) -> Result<Vec<(&'static str, Ve
     let (kind, left) = (bytes(next()), next());
     let Some(kind) = kind.filter(|kind| kind != b"none") else { return Ok(Vec::new()) };
     let mut known = vec![(TYPE, kind)];
-    if let Some(left) = number(&left).ok().filter(|left| *left >= 0) {
+    if let Some(left) = number(&left).ok().and_then(|left| u64::try_from(left).ok()) {
         known.push((TTL, seconds(left).into_bytes()));
     }
     for name in [ENCODING, IDLE, MEMORY] {
@@ -48,7 +48,7 @@ pub(super) fn known(shared: &Shared, key: &[u8]) -> Result<Vec<(&'static str, Ve
 }
 
 /// Milliseconds as seconds.
-fn seconds(milliseconds: i64) -> String {
+pub(super) fn seconds(milliseconds: u64) -> String {
     let text = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -77,7 +77,11 @@ pub(super) fn set(shared: &Shared, key: &[u8], ttl: Option<&[u8]>) -> Result<()>
     Ok(())
 }
 
-fn milliseconds(text: &[u8]) -> Result<u64> {
+/// Seconds as milliseconds.
+///
+/// # Errors
+/// `Invalid` for what is no time to live.
+pub(super) fn milliseconds(text: &[u8]) -> Result<u64> {
     let wrong = || {
         let sentence = format!("\"{}\" is no time to live: that is a number of seconds", text.escape_ascii());
         Error::new(ErrorKind::Invalid, sentence)
@@ -95,7 +99,7 @@ mod tests {
     #[test]
     fn a_time_to_live_is_told_as_it_is_set() {
         for (text, shown) in [("10", "10"), ("0.5", "0.5"), ("1.2345", "1.235"), (" 60\n", "60")] {
-            assert_eq!(seconds(milliseconds(text.as_bytes()).unwrap() as i64), shown);
+            assert_eq!(seconds(milliseconds(text.as_bytes()).unwrap()), shown);
         }
         for wrong in ["", "0", "-1", "x", "nan", "inf", "1e300"] {
             assert_eq!(milliseconds(wrong.as_bytes()).unwrap_err().kind(), ErrorKind::Invalid, "{wrong}");

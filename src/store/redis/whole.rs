@@ -10,7 +10,7 @@ use super::server::At;
 use super::session::Session;
 use super::shared::{Shared, number, shown};
 use super::types::Type;
-use super::{text, zset};
+use super::{field, text, zset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Version, When};
 
@@ -98,10 +98,14 @@ fn numbers(json: Json) -> Json {
 /// `Invalid` for what is no such JSON; `Exists` where the key is of another type; `Stale`; `NotPermitted` for a stream.
 pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &When) -> Result<()> {
     let making = command(key, kind, body)?;
+    let names = if kind == Type::Hash && shared.abilities.field_ttls { names(body)? } else { Vec::new() };
+    let fields: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
     let attempt = |session: &mut Session<'_>| {
-        let (found, mut replies) = session.look(key, [of("PTTL", key), all_of(key, kind)])?;
+        let times = (!fields.is_empty()).then(|| field::left(key, &fields));
+        let questions = [of("PTTL", key), all_of(key, kind)].into_iter().chain(times);
+        let (found, mut replies) = session.look(key, questions)?;
         let mut next = || replies.next().and_then(Result::ok).unwrap_or(Reply::Nil);
-        let (left, there) = (next(), next());
+        let (left, there, times) = (next(), next(), next());
         let refused = match (found, when) {
             (Some(found), _) if found != kind => {
                 Some(Error::new(ErrorKind::Exists, format!("{} has another type", shown(key))))
@@ -123,6 +127,7 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
             expire.arg(left);
             all.push(expire);
         }
+        all.extend(field::lasting(key, &fields, &field::times(Some(&times))));
         session.transact_all(&all, shared.refused(key))
     };
     let outcome = shared.server.carry_out(key, None, attempt, || {
@@ -133,10 +138,18 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
     outcome
 }
 
+fn read(body: &[u8]) -> Result<Json> {
+    serde_json::from_slice(body).map_err(|error| Error::new(ErrorKind::Invalid, format!("no JSON: {error}")))
+}
+
+/// The fields of the hash that a file is.
+fn names(body: &[u8]) -> Result<Vec<Vec<u8>>> {
+    Ok(text::pairs(&read(body)?)?.into_iter().map(|(name, _)| name).collect())
+}
+
 /// The command that makes a collection of what a file says.
 fn command(key: &[u8], kind: Type, body: &[u8]) -> Result<Cmd> {
-    let json: Json = serde_json::from_slice(body)
-        .map_err(|error| Error::new(ErrorKind::Invalid, format!("no JSON: {error}")))?;
+    let json = read(body)?;
     let list = || {
         let list = json.as_array().filter(|list| !list.is_empty());
         list.ok_or_else(|| Error::new(ErrorKind::Invalid, "a list belongs here, with at least one element"))

@@ -301,7 +301,7 @@ fn promise_4_5_whoever_is_sent_back_may_take_long_to_come_again() {
     rig.foreign_put("f", b"three");
     assert_eq!(refused(rig.vfs.open(caller(), ino, READ)), ErrorKind::Stale);
     rig.foreign_put("f", b"eleven");
-    std::thread::sleep(Duration::from_millis(1100));
+    thread::park_timeout(Duration::from_millis(1100));
     let opened = rig.vfs.open(caller(), ino, READ).unwrap();
     assert_eq!(rig.read((ino, opened.handle)).unwrap(), b"eleven");
 }
