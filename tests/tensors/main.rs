@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod full;
 #[path = "../mount/harness/mod.rs"]
 #[allow(
     dead_code,

@@ -96,6 +96,10 @@ fn tensors_are_made_removed_and_renamed_with_ordinary_tools() {
             echo '{\"k\": \"v\"}' > %metadata.json
             cmp f32.npy copy.npy
             sync copy.npy
+            rsync copy.npy ../by_rsync.npy
+            rsync ../by_rsync.npy by_rsync.npy
+            sed -i s/x/x/ i64.npy
+            if touch copy.npy.tmp; then exit 1; fi
             ",
         );
         // fsync has written it.
@@ -103,7 +107,7 @@ fn tensors_are_made_removed_and_renamed_with_ordinary_tools() {
             place,
             "assert {'copy', 'new.deep.x', 'moved.line', 'renamed'} <= set(read('model.safetensors'))",
         );
-        mount.bash("cp copy.npy again.npy; rm copy.npy");
+        mount.bash("cp copy.npy again.npy; rm copy.npy; cmp by_rsync.npy again.npy");
         place.kvfs_ok(["sync".as_ref(), mount.point().as_os_str()]);
         python(
             place,

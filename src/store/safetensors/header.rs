@@ -23,7 +23,7 @@ pub(super) const LENGTH: u64 = 8;
 /// The longest header, in bytes: the format's.
 pub(super) const HEADER_MAX: u64 = 100_000_000;
 /// So many tensors are in a file at most: the largest models have some 100,000.
-const TENSORS_MAX: usize = 1_000_000;
+const TENSORS_MAX: usize = 500_000;
 /// So many dimensions numpy has at most.
 pub(super) const DIMENSIONS_MAX: usize = 64;
 /// The name that no tensor has.

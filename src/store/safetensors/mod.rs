@@ -330,6 +330,16 @@ impl Store for Safetensors {
         }
     }
 
+    fn check_file(&self, key: &Key) -> Result<()> {
+        let (flat, form) = match Place::of(key) {
+            Place::Npy => (self.npy.raw_key(key, false), Form::Npy),
+            Place::Raw(rest) => (self.raw.raw_key(&rest, false), Form::Raw),
+            _ => return self.check_key(key),
+        };
+        self.check_key(key)?;
+        self.model.names.name(&flat, form).map(drop)
+    }
+
     fn raw_key(&self, key: &Key, directory: bool) -> Vec<u8> {
         let (flat, form) = match Place::of(key) {
             Place::Npy => (self.npy.raw_key(key, directory), Form::Npy),

@@ -119,6 +119,9 @@ fn what_cannot_be_a_tensor_is_refused_and_changes_nothing() {
     assert_eq!(kind(put(&*store, "x", &npy("'|u1'", "False", "()", &[0]))), Some(ErrorKind::Invalid));
     assert_eq!(kind(put(&*store, "%header.json", b"{}")), Some(ErrorKind::NotPermitted));
     assert_eq!(kind(put(&*store, "%metadata.json", b"{\"a\":1}")), Some(ErrorKind::Invalid));
+    assert_eq!(kind(store.check_file(&key("x"))), Some(ErrorKind::Invalid));
+    store.check_key(&key("x")).unwrap();
+    store.check_file(&key("x.npy")).unwrap();
     assert_eq!(all(&*store, &Key::root()), before);
     store.sync().unwrap();
     assert_eq!(rows_of(&fs::read(&case.path).unwrap()).len(), ROWS.len());
