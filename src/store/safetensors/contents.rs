@@ -69,8 +69,15 @@ impl Contents {
         before
     }
 
-    /// Whether the tensors surely fit into a header.
+    /// Whether the tensors surely fit into a header, with what stands under `__metadata__`.
     pub fn fits(&self) -> bool {
-        self.header <= HEADER_MAX
+        self.fits_with(self.metadata.as_ref())
+    }
+
+    /// Whether they would with these metadata.
+    pub fn fits_with(&self, metadata: Option<&Metadata>) -> bool {
+        let texts = metadata.into_iter().flatten();
+        let longest: usize = texts.map(|(name, text)| 6 * (name.len() + text.len() + 1)).sum();
+        self.header + longest as u64 <= HEADER_MAX
     }
 }

@@ -1,9 +1,4 @@
 //! The files of a model as they are read: one, or several that an index names.
-//!
-//! ```text
-//!  model.safetensors.index.json     {"metadata": {"total_size": 16}, "weight_map": {"a": "model-1.safetensors", ...}}
-//!  model-1.safetensors              each a file like any other, and more than the index names may be in it
-//! ```
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -15,10 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::Deserializer;
-
 use super::contents::Contents;
 use super::header::{HEADER_MAX, Header, LENGTH};
+use super::index::{Index, Plain};
 use super::names::Names;
 use super::place::{Place, Stamp};
 use super::source::Source;
@@ -182,7 +176,8 @@ impl Files {
             }
             watched.push((name.to_owned(), shard.stamp));
         }
-        contents.metadata = index.metadata.and_then(|metadata| texts(&metadata));
+        let metadata = index.metadata.unwrap_or_default().into_iter();
+        contents.metadata = Some(metadata.map(|(name, Plain(text))| (name, text)).collect());
         let source = Arc::new(Source::new(file, location.shown(), Some(stamp)));
         Ok((Files { watched, header: (source, 0, stamp.size), single: None }, contents))
     }
@@ -235,15 +230,6 @@ impl Files {
     }
 }
 
-/// The members of an index that are texts; numbers as they are written.
-fn texts(metadata: &serde_json::Map<String, serde_json::Value>) -> Option<Vec<(String, String)>> {
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    (!metadata.is_empty()).then(|| metadata.iter().map(|(name, value)| (name.clone(), text(value))).collect())
-}
-
 /// One file that was read.
 struct Shard {
     source: Arc<Source>,
@@ -278,20 +264,5 @@ impl Shard {
         source.check()?;
         let header = Header::parse(&json, data).map_err(|error| error.context(&shown))?;
         Ok(Shard { source, stamp, header, data: LENGTH + length })
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Index {
-    metadata: Option<serde_json::Map<String, serde_json::Value>>,
-    weight_map: WeightMap,
-}
-
-/// Which file has which tensor, none of them twice.
-struct WeightMap(BTreeMap<String, String>);
-
-impl<'de> serde::Deserialize<'de> for WeightMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WeightMap, D::Error> {
-        super::header::Texts::deserialize(deserializer).map(|texts| WeightMap(texts.0.into_iter().collect()))
     }
 }

@@ -11,8 +11,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use ::safetensors::tensor::TensorInfo;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::dtype::ElementType;
@@ -93,9 +92,6 @@ impl Described {
     fn check(&self, next: u64, data: u64) -> Result<()> {
         let Described { name, dtype, shape, begin, end } = self;
         let wrong = |why: String| Err(invalid(format!("its tensor {name:?} {why}")));
-        if shape.len() > DIMENSIONS_MAX {
-            return wrong(format!("has {} dimensions: at most {DIMENSIONS_MAX} are shown", shape.len()));
-        }
         if end < begin {
             return wrong(format!("ends at byte {end}, before it begins at {begin}"));
         }
@@ -141,17 +137,47 @@ impl<'de> Visitor<'de> for Reader {
             if tensors.len() == TENSORS_MAX {
                 return Err(A::Error::custom(format_args!("more than {TENSORS_MAX} tensors")));
             }
-            let TensorInfo { dtype, shape, data_offsets: (begin, end) } =
+            let Info { dtype, shape: Shape(shape), data_offsets: (begin, end) } =
                 map.next_value().map_err(|error| A::Error::custom(format_args!("{name:?}: {error}")))?;
-            tensors.push(Described {
-                name,
-                dtype: ElementType(dtype),
-                shape: shape.iter().map(|extent| *extent as u64).collect(),
-                begin: begin as u64,
-                end: end as u64,
-            });
+            tensors.push(Described { name, dtype, shape: shape.into(), begin, end });
         }
         Ok((metadata, tensors))
+    }
+}
+
+/// What a header says of a tensor.
+#[derive(serde::Deserialize)]
+struct Info {
+    dtype: ElementType,
+    shape: Shape,
+    data_offsets: (u64, u64),
+}
+
+/// The extents of a tensor, no more than numpy has.
+struct Shape(Vec<u64>);
+
+impl<'de> serde::Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
+        struct Extents;
+        impl<'de> Visitor<'de> for Extents {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of extents")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
+                let mut extents = Vec::new();
+                while let Some(extent) = list.next_element()? {
+                    if extents.len() == DIMENSIONS_MAX {
+                        return Err(A::Error::custom(format_args!("more than {DIMENSIONS_MAX} dimensions")));
+                    }
+                    extents.push(extent);
+                }
+                Ok(Shape(extents))
+            }
+        }
+        deserializer.deserialize_seq(Extents)
     }
 }
 

@@ -33,6 +33,8 @@ const ALIGNMENT: u64 = 64;
 const HEAD: u64 = 64;
 /// What a head begins with.
 const MAGIC: u64 = u64::from_le_bytes(*b"kvfs-st1");
+/// The folder of journals in the state folder.
+const FOLDER: &str = "safetensors";
 /// The longest description of a record, in bytes: one that removes all of the longest header there can be.
 const TEXT_MAX: u64 = 1 << 30;
 
@@ -102,12 +104,16 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// A new journal for the file at `about`, in its version `base`.
+    /// A new journal for the file at `about`, in its version `base`, in place of one that nobody needs any more.
     ///
     /// # Errors
     /// The folder's: `NoSpace`, `Denied`.
     pub fn create(path: &Path, about: &Path, base: Stamp) -> Result<Journal> {
         let io = |error: std::io::Error| Error::io(path.display(), &error);
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         let about = About { path: about.to_owned(), base };
@@ -312,8 +318,16 @@ impl Drop for Record<'_> {
 /// # Errors
 /// The folder's.
 pub(super) fn path_of(state: &Path, path: &str) -> Result<PathBuf> {
-    let folder = state.join("safetensors");
     env::private_folder(state)?;
-    env::private_folder(&folder)?;
-    Ok(folder.join(format!("{:016x}.journal", XxHash3_64::oneshot(path.as_bytes()))))
+    env::private_folder(&state.join(FOLDER))?;
+    Ok(state.join(FOLDER).join(name_of(path)))
+}
+
+/// Whether there is a journal of the model at `path`.
+pub(super) fn exists(state: &Path, path: &str) -> bool {
+    state.join(FOLDER).join(name_of(path)).exists()
+}
+
+fn name_of(path: &str) -> String {
+    format!("{:016x}.journal", XxHash3_64::oneshot(path.as_bytes()))
 }

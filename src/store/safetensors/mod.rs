@@ -15,7 +15,7 @@
 //! | `names` | the names of tensors, and the flat keys that make a tree of them |
 //! | `place`, `source` | the folder and the open files that bytes are in |
 //! | `tensor` | one tensor, and its bytes as a file |
-//! | `files`, `contents` | a model as it was read: one file, or the files of an index |
+//! | `files`, `index`, `contents` | a model as it was read: one file, or the files of an index |
 //! | `model` | a model that is mounted: read again when it changes |
 //! | `tree` | its tensors as an ordered map |
 //! | `rights` | whether it can be written |
@@ -30,6 +30,7 @@ mod edits;
 mod files;
 mod header;
 mod incoming;
+mod index;
 mod journal;
 mod layout;
 mod model;
@@ -120,6 +121,11 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
     let model = Arc::new(Model::new(location, names, source, read, opening.timeout));
     if write {
         model.begin_writing(&Folders::get().state)?;
+    } else if journal::exists(&Folders::get().state, &model.location.shown()) {
+        let shown = model.location.shown();
+        tracing::warn!(
+            "{shown}: what its last mount could not write is not shown: a mount that can write does that"
+        );
     }
     if let Some(refusal) = &refusal {
         tracing::warn!("{refusal}");

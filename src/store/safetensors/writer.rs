@@ -219,6 +219,10 @@ impl Model {
     pub fn set_metadata(&self, metadata: Option<Metadata>) -> Result<()> {
         let mut writer = self.hold()?;
         self.look(&mut writer)?;
+        if !self.known().contents.fits_with(metadata.as_ref()) {
+            let sentence = "the header of the file would be longer than the format has it";
+            return Err(Error::new(ErrorKind::NoSpace, sentence));
+        }
         let (journal, _) = self.journal(&mut writer)?;
         let noted = NotedMetadata(metadata.clone());
         journal.note(&Note::Changes { tensors: Vec::new(), metadata: Some(noted.clone()) })?;
@@ -244,11 +248,11 @@ impl Model {
             return writer.owed.take().map_or(Ok(()), Err);
         };
         self.replace(journal)?;
+        // From here on the journal is of no use: what is put next must not come behind the note that all of it is there.
+        let synced = sync_folder(&self.location.place);
         writer.net = Net::default();
-        match writer.journal.take() {
-            Some(journal) => journal.remove(),
-            None => Ok(()),
-        }
+        writer.journal.take().map_or(Ok(()), Journal::remove)?;
+        synced
     }
 
     /// Lets go of the journal: nothing is changed any more.
@@ -291,8 +295,7 @@ impl Model {
             new,
             &self.names,
         );
-        drop(state);
-        sync_folder(place)
+        Ok(())
     }
 }
 

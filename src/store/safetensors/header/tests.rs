@@ -38,7 +38,7 @@ fn what_a_header_must_not_be_is_told_in_a_sentence() {
         (one("[2]", "[2,0]"), 3, "before it begins"),
         (one("[18446744073709551615,2]", "[0,3]"), 3, "no number of bytes"),
         (one("[-1]", "[0,1]"), 1, "\"a\": "),
-        (one(&format!("[{}1]", "1,".repeat(64)), "[0,1]"), 1, "65 dimensions"),
+        (one(&format!("[{}1]", "1,".repeat(64)), "[0,1]"), 1, "more than 64 dimensions"),
         (r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#.into(), 1, "twice"),
         (r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#.into(), 3, "inside the one before it"),
         (r#"{"a":{"dtype":"X8","shape":[1],"data_offsets":[0,1]}}"#.into(), 1, "X8"),
