@@ -56,6 +56,7 @@ fn properties(driver: &Driver) -> Vec<(&'static str, String)> {
     let location = match driver.location {
         Location::None => driver.kind.to_owned(),
         Location::Folder => format!("{}:FOLDER", driver.kind),
+        Location::File => format!("{}:FILE", driver.kind),
         Location::Bucket(form) => form.to_owned(),
         Location::Server(form) => format!("{form}; without one, that of this machine"),
         Location::FolderInPlace => format!("{0}:FOLDER, or {0} in place", driver.kind),

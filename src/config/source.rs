@@ -181,7 +181,9 @@ impl Place {
         self.location.as_deref().ok_or_else(|| {
             let why = match self.driver.location {
                 Location::None => format!("{kind} has no place, and nothing to compact"),
-                Location::FolderInPlace | Location::Folder => format!("which {kind}? Write {kind}:/path"),
+                Location::FolderInPlace | Location::Folder | Location::File => {
+                    format!("which {kind}? Write {kind}:/path")
+                }
                 Location::Bucket(form) => format!("which bucket? Write {form}"),
                 Location::Server(form) => format!("which server? Write {form}"),
             };

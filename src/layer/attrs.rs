@@ -122,6 +122,7 @@ impl Attrs {
 
 impl Store for Attrs {
     passes_on!(
+        check_file,
         check_key,
         value_max,
         raw_key,

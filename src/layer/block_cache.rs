@@ -187,6 +187,7 @@ impl Store for BlockCache {
         apply,
         sync,
         sync_key,
+        check_file,
         check_key,
         value_max,
         raw_key,

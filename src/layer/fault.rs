@@ -161,6 +161,7 @@ impl Store for Faulty {
         caps,
         keeps_attributes,
         xattrs,
+        check_file,
         check_key,
         value_max,
         raw_key,

@@ -230,6 +230,7 @@ impl Store for MetadataCache {
         open_told,
         sync,
         sync_key,
+        check_file,
         check_key,
         value_max,
         raw_key,

@@ -104,6 +104,9 @@ macro_rules! passes_on {
     (@ sync_key) => {
         fn sync_key(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.sync_key(key) }
     };
+    (@ check_file) => {
+        fn check_file(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.check_file(key) }
+    };
     (@ check_key) => {
         fn check_key(&self, key: &$crate::key::Key) -> $crate::error::Result<()> { self.store.check_key(key) }
     };

@@ -86,6 +86,11 @@ impl Store for OwnFiles {
         self.store.apply(changes)
     }
 
+    fn check_file(&self, key: &Key) -> Result<()> {
+        self.refuse_new(key)?;
+        self.store.check_file(key)
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         self.refuse_new(key)?;
         self.store.check_key(key)

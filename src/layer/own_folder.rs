@@ -187,6 +187,13 @@ impl Store for OwnFolder {
         }
     }
 
+    fn check_file(&self, key: &Key) -> Result<()> {
+        match OwnFolder::place(key) {
+            Place::Store => self.store.check_file(key),
+            _ => Err(refused()),
+        }
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         match OwnFolder::place(key) {
             Place::Store => self.store.check_key(key),

@@ -339,6 +339,7 @@ impl Store for ReadAhead {
         apply,
         sync,
         sync_key,
+        check_file,
         check_key,
         value_max,
         raw_key,

@@ -151,6 +151,7 @@ impl Store for Remote {
         apply,
         sync,
         sync_key,
+        check_file,
         check_key,
         value_max,
         raw_key,

@@ -23,8 +23,8 @@ use crate::payload::Payload;
 use crate::store::api::{Change, Cursor, Entry, Kind, Stat, Store, Value, Version, When};
 use crate::store::attributes::{FileType, Setting, Xattrs};
 
-/// The longest scratch file, in bytes. What is longer is put when it is closed, as any file, and renamed in the store: put at
-/// the rename, it would hold up all other names of the mount for as long as that takes.
+/// The longest scratch file, in bytes. What is longer is put when it is closed, as any file, and renamed in the store, where
+/// that has a place for it: put at the rename, it would hold up all other names of the mount for as long as that takes.
 const LONGEST: u64 = 8 << 20;
 /// Scratch files of a mount; a long one, or one that has no room in memory, has a file of its own. What is more is put.
 const MOST: usize = 1000;
@@ -87,7 +87,8 @@ impl Scratch {
     fn change(&self, change: &Change<'_>, behind: &[Change<'_>]) -> Result<bool> {
         match change {
             Change::Put { key, body, when } => {
-                if body.len() > LONGEST || !self.takes(key)? {
+                let long = body.len() > LONGEST && self.store.check_file(key).is_ok();
+                if long || !self.takes(key)? {
                     return Ok(false);
                 }
                 self.put(key, body, when).map(|()| true)
@@ -142,7 +143,7 @@ impl Scratch {
             files.rename(from, to);
             return Ok(true);
         }
-        self.store.check_key(to)?;
+        self.store.check_file(to)?;
         let file_type = file.attributes.file_type;
         if file_type != FileType::Regular && !self.store.keeps_attributes(to, false)? {
             // As making it there would be.
@@ -413,12 +414,19 @@ impl Store for Scratch {
         if self.file(key).is_some() { Ok(()) } else { self.store.sync_key(key) }
     }
 
+    fn check_file(&self, key: &Key) -> Result<()> {
+        if self.matches(key) { self.check_key(key) } else { self.store.check_file(key) }
+    }
+
     fn check_key(&self, key: &Key) -> Result<()> {
         match self.store.check_key(key) {
             // A name that no key of the store can have lives in the mount all the same.
             Err(error)
                 if self.matches(key)
-                    && matches!(error.kind(), ErrorKind::NameEncoding | ErrorKind::NameTooLong) =>
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::NameEncoding | ErrorKind::NameTooLong | ErrorKind::Invalid
+                    ) =>
             {
                 Ok(())
             }

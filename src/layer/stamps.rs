@@ -183,6 +183,7 @@ impl Store for Stamps {
         apply,
         sync,
         sync_key,
+        check_file,
         check_key,
         value_max,
         raw_key,

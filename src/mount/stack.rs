@@ -11,6 +11,7 @@ use crate::config::source::Place;
 use crate::config::{MountSpec, ScratchNames, Separator};
 use crate::env::{self, Folders};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 use crate::layer;
 use crate::layer::attrs::Attrs;
 use crate::layer::metadata_cache::MetadataCache;
@@ -162,11 +163,13 @@ pub(super) fn behind_network(
 
 /// A store that is written to, with scratch files in the mount alone, where names are theirs (§4.7).
 pub(super) fn with_scratch(store: Arc<dyn Store>, spec: &MountSpec, usual: Usual) -> Arc<dyn Store> {
-    let by_pace = || match store.caps().pace {
-        Pace::Network => ScratchNames::usual(),
-        Pace::Memory | Pace::Disk => ScratchNames::none(),
+    // Slow, or of types that have no place for what programs make for a moment.
+    let usual_here = || {
+        let moment = Key::of([&b".name.Ab0Cd1"[..]]);
+        store.caps().pace == Pace::Network || store.check_file(&moment).is_err()
     };
-    let names = spec.scratch.clone().unwrap_or_else(by_pace);
+    let default = || if usual_here() { ScratchNames::usual() } else { ScratchNames::none() };
+    let names = spec.scratch.clone().unwrap_or_else(default);
     let written = store.caps().write && !spec.read_only;
     if written && !names.is_none() { Arc::new(Scratch::new(store, names, usual)) } else { store }
 }

@@ -142,6 +142,14 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether a file could be made at this key, where a directory can be called what no file can (§1.9, §4.7).
+    ///
+    /// # Errors
+    /// As for [`Store::check_key`].
+    fn check_file(&self, key: &Key) -> Result<()> {
+        self.check_key(key)
+    }
+
     /// The longest value that this key can have, in bytes, where some are shorter than [`Caps::value_max`] (§4.8).
     fn value_max(&self, key: &Key) -> u64 {
         let _ = key;

@@ -49,6 +49,8 @@ pub enum Location {
     FolderInPlace,
     /// A folder, always.
     Folder,
+    /// A file, or a folder of them that belong together.
+    File,
     /// A bucket of a service and a prefix in it, as a URL of this form: `s3://bucket/prefix`.
     Bucket(&'static str),
     /// A server, as a URL of this form; without one, that of this machine.
@@ -58,7 +60,7 @@ pub enum Location {
 impl Location {
     /// Whether it is a path of this machine's file system.
     pub fn is_path(self) -> bool {
-        matches!(self, Location::FolderInPlace | Location::Folder)
+        matches!(self, Location::FolderInPlace | Location::Folder | Location::File)
     }
 
     /// Whether it is written as a URL.

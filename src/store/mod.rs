@@ -21,6 +21,8 @@ pub mod memory;
 pub mod object;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "safetensors")]
+pub mod safetensors;
 pub mod version;
 
 use std::path::Path;
@@ -58,6 +60,8 @@ pub static DRIVERS: &[&Driver] = &[
     &redis::SENTINEL,
     #[cfg(feature = "redis")]
     &redis::SENTINEL_TLS,
+    #[cfg(feature = "safetensors")]
+    &safetensors::DRIVER,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

@@ -65,7 +65,7 @@ impl Vfs {
         if target.step == Step::Value && self.caps.folders {
             return Err(Error::new(ErrorKind::Invalid, "a directory of this store has no value of its own"));
         }
-        Ok(())
+        self.store.check_file(&target.key)
     }
 
     /// What a name that is to go stands for.

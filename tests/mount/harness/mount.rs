@@ -26,6 +26,9 @@ pub enum Kind {
     /// A server, mounted by [`Mount::of`].
     #[allow(dead_code, reason = "for tests/redis")]
     Server,
+    /// A file of tensors, mounted by [`Mount::of`].
+    #[allow(dead_code, reason = "for tests/tensors")]
+    Model,
 }
 
 /// A mount, in foreground, so that its daemon is a child of this process. Unmounted at drop.
@@ -51,7 +54,7 @@ impl Mount {
                 source.push(place.at("store"));
                 source
             }
-            Kind::Bucket | Kind::Server => panic!("which one is for Mount::of to say"),
+            Kind::Bucket | Kind::Server | Kind::Model => panic!("which one is for Mount::of to say"),
         };
         Mount::of(place, kind, source, "data", options)
     }

@@ -1,0 +1,144 @@
+//! The folder that the files are in, by its descriptor: what is mounted over it later, and wherever it is moved, the same
+//! files are read and written.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::api::{Usage, Version};
+
+/// A folder.
+#[derive(Debug)]
+pub(super) struct Place {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+impl Place {
+    /// # Errors
+    /// The system's.
+    pub fn open(folder: &Path) -> Result<Place> {
+        let io = |error: std::io::Error| Error::io(folder.display(), &error);
+        let path = fs::canonicalize(folder).map_err(io)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| io(errno.into()))?;
+        Ok(Place { folder, path })
+    }
+
+    /// Its descriptor, which only names it.
+    pub fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// Where it was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in it, for people.
+    pub fn shown(&self, name: &OsStr) -> String {
+        self.path.join(name).display().to_string()
+    }
+
+    /// A failure of the system, about a file in it.
+    pub fn failure(&self, name: &OsStr, errno: Errno) -> Error {
+        Error::io(self.shown(name), &errno.into())
+    }
+
+    /// What tells the file of this name from others, and its other versions.
+    ///
+    /// # Errors
+    /// `NotFound`; the system's.
+    pub fn stamp(&self, name: &OsStr) -> Result<Stamp> {
+        let found = rustix::fs::statat(&self.folder, name, AtFlags::empty());
+        found.map(|found| Stamp::of(&found)).map_err(|errno| self.failure(name, errno))
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no file; the system's.
+    pub fn file(&self, name: &OsStr) -> Result<(File, Stamp)> {
+        // What is a FIFO must not hold anybody.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty());
+        let file = file.map_err(|errno| self.failure(name, errno))?;
+        let found = rustix::fs::fstat(&file).map_err(|errno| self.failure(name, errno))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            let sentence = format!("{} is not a file", self.shown(name));
+            return Err(Error::new(ErrorKind::Invalid, sentence));
+        }
+        Ok((file.into(), Stamp::of(&found)))
+    }
+
+    /// The room on its file system, with this number of keys.
+    pub fn usage(&self, keys: u64) -> Usage {
+        let Ok(room) = rustix::fs::fstatvfs(&self.folder) else { return Usage::default() };
+        let bytes = |blocks: u64| Some(blocks.saturating_mul(room.f_frsize));
+        Usage { total: bytes(room.f_blocks), free: bytes(room.f_bavail), keys: Some(keys) }
+    }
+}
+
+/// What tells one version of a file from another: which file it is, its size, and when its bytes were changed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, u64),
+    /// The same of the last change of any kind, which comes with every rename; no part of what tells versions apart.
+    #[serde(skip)]
+    changed: Ignored,
+}
+
+/// Equal to all of its kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ignored((i64, u64));
+
+impl PartialEq for Ignored {
+    fn eq(&self, _: &Ignored) -> bool {
+        true
+    }
+}
+
+impl Eq for Ignored {}
+
+impl Stamp {
+    pub fn of(found: &rustix::fs::Stat) -> Stamp {
+        let nanoseconds = |of: i64| u64::try_from(of).unwrap_or(0);
+        Stamp {
+            device: found.st_dev,
+            inode: found.st_ino,
+            size: u64::try_from(found.st_size).unwrap_or(0),
+            modified: (found.st_mtime, nanoseconds(found.st_mtime_nsec as i64)),
+            changed: Ignored((found.st_ctime, nanoseconds(found.st_ctime_nsec as i64))),
+        }
+    }
+
+    /// Whether it is the same version of the same file, also where its device has another number since the machine was
+    /// started again.
+    pub fn is_still(&self, other: &Stamp) -> bool {
+        Stamp { device: other.device, ..*self } == *other
+    }
+
+    /// Not older than its last change: a file that was moved here came when it was moved.
+    pub fn time(&self) -> SystemTime {
+        let (seconds, nanoseconds) = self.modified.max(self.changed.0);
+        UNIX_EPOCH + Duration::new(u64::try_from(seconds).unwrap_or(0), nanoseconds as u32)
+    }
+
+    /// The version of what lies at `at` in the file.
+    pub fn version(&self, at: u64) -> Version {
+        let (seconds, nanoseconds) = self.modified;
+        let words = [self.device, self.inode, self.size, seconds as u64, nanoseconds, at];
+        Version(words.map(u64::to_le_bytes).as_flattened().into())
+    }
+}
