@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -135,6 +137,8 @@ fn run_in(path: &Path, command: &[OsString]) -> Result<u8> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Error::new(ErrorKind::Invalid, "no command"));
     };
+    let failed = |error: std::io::Error| Error::io("signals", &error);
+    let early = Early::catch().map_err(failed)?;
     let child = match Command::new(program).args(arguments).current_dir(path).env("KVFS_MOUNT", path).spawn()
     {
         Ok(child) => child,
@@ -145,15 +149,53 @@ fn run_in(path: &Path, command: &[OsString]) -> Result<u8> {
     };
     // After the spawn, since a program starts with the signals blocked that its parent has blocked.
     let failed = |e: nix::Error| Error::io("signals", &e.into());
+    let process = Pid::from_raw(child.id().cast_signed());
     let mut mask: SigSet = PASSED_ON.into_iter().collect();
     mask.add(Signal::SIGCHLD);
     let before = SigSet::thread_get_mask().map_err(failed)?;
     mask.thread_block().map_err(failed)?;
+    early.pass_on(process);
     let code = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)
         .map_err(failed)
         .and_then(|signals| wait(child, &signals));
+    // From here on they end this program again, and with it the mount.
+    drop(early);
     before.thread_set_mask().map_err(failed)?;
     code
+}
+
+/// Signals that come before they are blocked: the command may have begun already, and waits for them. A handler does not
+/// reach the command, as a mask would.
+struct Early {
+    seen: Vec<(Signal, Arc<AtomicBool>)>,
+    over: Arc<AtomicBool>,
+}
+
+impl Early {
+    fn catch() -> std::io::Result<Early> {
+        let over = Arc::<AtomicBool>::default();
+        let mut seen = Vec::new();
+        for signal in PASSED_ON {
+            let flag = Arc::<AtomicBool>::default();
+            signal_hook::flag::register_conditional_default(signal as i32, Arc::clone(&over))?;
+            signal_hook::flag::register(signal as i32, Arc::clone(&flag))?;
+            seen.push((signal, flag));
+        }
+        Ok(Early { seen, over })
+    }
+
+    fn pass_on(&self, process: Pid) {
+        for (signal, _) in self.seen.iter().filter(|(_, seen)| seen.load(Ordering::Acquire)) {
+            // It may be gone at this moment.
+            let _ = kill(process, *signal);
+        }
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+    }
 }
 
 /// Waits for the command, and passes signals on. Those of the terminal go to the whole group: it has them already.

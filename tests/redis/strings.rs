@@ -321,7 +321,7 @@ fn the_mounts_own_files_are_not_forgotten() {
         }
         let after = mount.requests();
         let more = |name: &str| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
-        assert!(more("lookup") <= 110, "one before each is made: {}", more("lookup"));
+        assert!(more("lookup") < 150, "one before each is made: {}", more("lookup"));
         assert!(more("forget") <= 10, "{}", more("forget"));
         // What others do shows all the same.
         database.cli(&["DEL", "d:f7"]);

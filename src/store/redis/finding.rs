@@ -6,6 +6,7 @@ use super::index::{Index, Phase, TOGETHER, Turned};
 use super::known::ask_about;
 use super::server::At;
 use super::shared::Shared;
+use super::types::Type;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -127,7 +128,9 @@ impl Index {
             if matches!(state.phase, Phase::Known(_) | Phase::Finding(_)) {
                 state.settle(key, known);
             }
-            if before != now {
+            // Whoever makes it here knows.
+            let made_here = before.is_none() && now == Some(Type::String) && self.is_making(key);
+            if before != now && !made_here {
                 state.turned.push(Turned { key: key.clone(), before, now });
             }
         }

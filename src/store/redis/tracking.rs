@@ -139,10 +139,14 @@ impl Tracking {
             return;
         };
         let known = self.shared.index.is_known();
-        let before: Vec<_> = keys.iter().map(|key| self.shared.index.kind(key)).collect();
+        // Whether it is being made first: by the time that its maker is done, its type is known.
+        let index = &self.shared.index;
+        let before: Vec<_> = keys.iter().map(|key| (index.is_making(key), index.kind(key))).collect();
         self.shared.index.doubt(Some(keys.iter().copied()));
-        for (key, before) in keys.iter().zip(before).filter(|(key, _)| self.shared.restriction.has(key)) {
-            let making = before.is_none() && self.shared.index.is_making(key);
+        for (key, (making, before)) in
+            keys.iter().zip(before).filter(|(key, _)| self.shared.restriction.has(key))
+        {
+            let making = before.is_none() && making;
             if known && (making || before.is_some_and(|kind| !kind.is_collection())) {
                 self.tell(&Event::Value(self.shared.separator.split(key)));
             } else if known {

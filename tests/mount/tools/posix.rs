@@ -68,7 +68,12 @@ fn conforms(kind: Kind, store: &'static str) {
         compare(&run(&mount, false), TESTS, expected);
         if !plain() {
             // In a run of their own, since the others leave files open, with which no file system is remounted.
-            compare(&run(&mount, true), OF_READ_ONLY, BTreeMap::new());
+            let mut said = run(&mount, true);
+            // A file of the test before may still be being closed, on a machine with much to do.
+            if said.contains("mount point is busy") {
+                said = run(&mount, true);
+            }
+            compare(&said, OF_READ_ONLY, BTreeMap::new());
         }
     });
 }
