@@ -420,6 +420,9 @@ pub struct Usage {
 pub enum Event {
     /// The value of this key changed, came or went.
     Key(Key),
+    /// The value of this key is another, or will be found gone: what it shows as was there before, and is told by
+    /// [`Event::Key`] where it is not any more.
+    Value(Key),
     /// What lies below this key changed, came or went, or it itself did; nobody knows what of it.
     Below(Key),
     /// Something changed; nobody knows what.

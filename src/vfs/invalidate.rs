@@ -190,6 +190,12 @@ impl Vfs {
                     }
                 }
             }
+            Event::Value(key) => {
+                let known = known_path(&self.table.lock(), key);
+                // The file of its own name, or that in the directory of its name.
+                let own = known.into_iter().skip(key.len().saturating_sub(1));
+                own.filter_map(|(_, _, ino)| ino).for_each(|ino| kernel.forget_inode(ino));
+            }
             Event::Below(key) => {
                 let (known, inside) = {
                     let table = self.table.lock();
@@ -281,6 +287,19 @@ mod tests {
         rig.vfs.tell_kernel(&kernel, &Event::Key(key("d/a")));
         // It may hold that `a` is absent, though no inode stands for that.
         assert_eq!(*kernel.0.lock().unwrap(), ["d", "inode other", "a"]);
+    }
+
+    #[test]
+    fn promise_6_2_a_value_that_is_another_keeps_its_name() {
+        let rig = Rig::new();
+        rig.foreign_put("d/a", b"");
+        let directory = rig.look("d").unwrap();
+        let kernel = Noted::default();
+        rig.vfs.tell_kernel(&kernel, &Event::Value(key("d/a")));
+        assert!(kernel.0.lock().unwrap().is_empty(), "no inode stands for it");
+        rig.vfs.lookup(directory.ino, b"a").unwrap();
+        rig.vfs.tell_kernel(&kernel, &Event::Value(key("d/a")));
+        assert_eq!(*kernel.0.lock().unwrap(), ["inode other"]);
     }
 
     #[test]

@@ -268,6 +268,8 @@ fn promise_4_3_fsync_waits_for_the_servers_disk_where_it_tells() {
         let valkey = Server::start_of("valkey").unwrap();
         let database = Database::of(&valkey);
         let mut mount = database.mount(place, &["--require-aof"]);
+        // At mount it is asked whether it tells.
+        database.cli(&["CONFIG", "RESETSTAT"]);
         let mut file = fs::File::create(mount.at("k")).unwrap();
         file.write_all(b"v").unwrap();
         file.sync_all().unwrap();
@@ -295,6 +297,37 @@ fn promise_4_3_fsync_waits_for_the_servers_disk_where_it_tells() {
         refused(libc::EIO, "fsync", file.sync_all());
         drop(file);
         assert_eq!(database.cli(&["GET", "k"]), "v");
+        mount.unmount();
+    });
+}
+
+/// What the server tells of the mount's own puts costs the kernel no name: nothing is looked up twice.
+#[test]
+fn the_mounts_own_files_are_not_forgotten() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let mut mount = database.mount(place, &[]);
+        mount.bash("mkdir d; touch d/first; ls d");
+        let before = mount.requests();
+        for number in 0..100 {
+            put(mount.at(format!("d/f{number}")), b"some").unwrap();
+        }
+        until(PATIENCE, "each is told of", || {
+            let told = field(&mount.status(), "invalidations").and_then(serde_json::Value::as_u64);
+            (told >= Some(100)).then_some(())
+        });
+        for number in 0..100 {
+            assert_eq!(fs::metadata(mount.at(format!("d/f{number}"))).unwrap().len(), 4);
+        }
+        let after = mount.requests();
+        let more = |name: &str| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
+        assert!(more("lookup") <= 110, "one before each is made: {}", more("lookup"));
+        assert!(more("forget") <= 10, "{}", more("forget"));
+        // What others do shows all the same.
+        database.cli(&["DEL", "d:f7"]);
+        until(PATIENCE, "it goes", || fs::metadata(mount.at("d/f7")).is_err().then_some(()));
+        database.cli(&["SET", "d:f8", "longer"]);
+        until(PATIENCE, "it grows", || (fs::metadata(mount.at("d/f8")).unwrap().len() == 6).then_some(()));
         mount.unmount();
     });
 }

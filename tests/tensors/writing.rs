@@ -97,8 +97,9 @@ fn tensors_are_made_removed_and_renamed_with_ordinary_tools() {
             cmp f32.npy copy.npy
             sync copy.npy
             rsync copy.npy ../by_rsync.npy
-            rsync ../by_rsync.npy by_rsync.npy
-            sed -i s/x/x/ i64.npy
+            # One name in 200 that they draw looks like a word, which no tensor can be called and no file of a moment is.
+            rsync ../by_rsync.npy by_rsync.npy || rsync ../by_rsync.npy by_rsync.npy
+            sed -i s/x/x/ i64.npy || sed -i s/x/x/ i64.npy
             if touch copy.npy.tmp; then exit 1; fi
             ",
         );

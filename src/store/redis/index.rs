@@ -7,7 +7,7 @@
 //! - Where the server does not tell of changes (any more), nothing of it is believed for longer than [`UNTOLD`].
 //! - Where the keys are more than `--memory` has room for, or are not found yet, there is no index ([`super::direct`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +42,20 @@ pub(super) struct Index {
     pub(super) changed: Condvar,
     /// Told when something is doubtful, or shows otherwise, or the keys are to be found.
     pub(super) work: Condvar,
+    /// Keys that are being made here: what is told of them is known to whoever makes them.
+    making: Mutex<HashSet<Box<[u8]>>>,
+}
+
+/// A key is being made here, as long as this lives.
+pub(super) struct Making<'i> {
+    index: &'i Index,
+    key: Box<[u8]>,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.index.making.lock().remove(&self.key);
+    }
 }
 
 /// What is known.
@@ -121,7 +135,8 @@ impl Index {
             looking,
             closed,
         };
-        Index { state: Mutex::new(state), changed: Condvar::new(), work: Condvar::new() }
+        let (changed, work, making) = Default::default();
+        Index { state: Mutex::new(state), changed, work, making }
     }
 
     /// The server tells of changes from here on, or does not any more: what was known is forgotten.
@@ -142,6 +157,20 @@ impl Index {
         self.work.notify_all();
     }
 
+    /// A string is about to be made where none is known; `None` where one is, or nobody knows.
+    pub(super) fn making(&self, key: &[u8]) -> Option<Making<'_>> {
+        if self.size(key) != Some(0) || self.kind(key).is_some() {
+            return None;
+        }
+        self.making.lock().insert(key.into());
+        Some(Making { index: self, key: key.into() })
+    }
+
+    /// Whether a string is being made there, by whoever asked the kernel for it.
+    pub(super) fn is_making(&self, key: &[u8]) -> bool {
+        self.making.lock().contains(key)
+    }
+
     /// The keys that have expired by `now`, which are doubtful from here on; and when the next one does.
     pub(super) fn expire(&self, now: SystemTime) -> (Vec<Box<[u8]>>, Option<SystemTime>) {
         let mut state = self.state.lock();
@@ -154,6 +183,15 @@ impl Index {
             expired.push(key);
         }
         (expired, state.expiring.first().map(|(time, _)| *time))
+    }
+
+    /// A string of this length was made, as far as its maker knows: it is doubtful all the same.
+    pub(super) fn note_made(&self, key: &[u8], size: u64) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Known(_)) && !state.keys.contains_key(key) {
+            let (kind, modified) = (Type::String, env::now());
+            state.set(key, Some(Known { kind, size, modified, expires: None, version: None }));
+        }
     }
 
     /// The version of a string that was just read, with its length; a key whose version was another is as new as now.

@@ -231,6 +231,7 @@ impl Value for Long {
 /// `Exists` by [`When::Absent`], `Stale` by [`When::Current`]; where another type is there, `Exists`.
 pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> Result<()> {
     let short = body.len() <= PIECE;
+    let making = shared.index.making(key);
     let outcome = match when {
         When::Absent if short => put_new(shared, key, body),
         // The server answers the old string, which is not to be a long one.
@@ -244,6 +245,9 @@ pub(super) fn put(shared: &Shared, key: &[u8], body: &Payload, when: &When) -> R
             (None, None) => put_whole(shared, key, body, when),
         },
     };
+    if making.is_some() && outcome.is_ok() {
+        shared.index.note_made(key, body.len());
+    }
     shared.doubt(key);
     outcome
 }

@@ -142,7 +142,10 @@ impl Tracking {
         let before: Vec<_> = keys.iter().map(|key| self.shared.index.kind(key)).collect();
         self.shared.index.doubt(Some(keys.iter().copied()));
         for (key, before) in keys.iter().zip(before).filter(|(key, _)| self.shared.restriction.has(key)) {
-            if known {
+            let making = before.is_none() && self.shared.index.is_making(key);
+            if known && (making || before.is_some_and(|kind| !kind.is_collection())) {
+                self.tell(&Event::Value(self.shared.separator.split(key)));
+            } else if known {
                 self.tell_of(key, before);
             } else {
                 self.shared.direct.doubt(&self.shared, key);
@@ -395,7 +398,9 @@ fn settle(tracking: &Weak<Tracking>) {
             .and_then(|()| here.shared.index.settle(&here.shared));
         for Turned { key, before, now } in here.shared.index.take_turned() {
             here.tell_of(&key, before);
-            here.tell_of(&key, now);
+            if before.is_some_and(Type::is_collection) || now.is_some_and(Type::is_collection) {
+                here.tell_of(&key, now);
+            }
         }
         if here.closing.load(Ordering::Acquire) {
             return;
