@@ -70,6 +70,9 @@ impl<'a> Draft<'a> {
         if !shared {
             self.file.write_all_at(&layout.head, 0).map_err(|error| self.io(&error))?;
         }
+        // With the kernel's own reading ahead, which is right for a whole file.
+        let whole = File::open(format!("/proc/self/fd/{}", base.file().as_raw_fd()))
+            .map_err(|error| self.io(&error))?;
         let mut ahead = layout.tensors.iter().peekable();
         while let Some((begin, tensor)) = ahead.next() {
             if shared && std::ptr::eq(&*tensor.source, base) && tensor.at == data + begin {
@@ -84,7 +87,9 @@ impl<'a> Draft<'a> {
                 length += next.length;
                 ahead.next();
             }
-            self.copy(&tensor.source, tensor.at, data + begin, length)?;
+            let is_base = std::ptr::eq(&*tensor.source, base);
+            let file = if is_base { &whole } else { tensor.source.file() };
+            self.copy((&tensor.source, file), tensor.at, data + begin, length)?;
         }
         base.check()
     }
@@ -97,23 +102,22 @@ impl<'a> Draft<'a> {
             && rustix::fs::ioctl_ficlone(&self.file, base.file()).is_ok()
     }
 
-    fn copy(&self, source: &Source, from: u64, to: u64, length: u64) -> Result<()> {
+    fn copy(&self, (source, file): (&Source, &File), from: u64, to: u64, length: u64) -> Result<()> {
         let (mut at, end) = (from, from + length);
         while at < end {
-            let Some((begin, stop)) = next_data(source.file(), at, end) else { return Ok(()) };
-            self.copy_data(source, begin, to + (begin - from), stop - begin)?;
+            let Some((begin, stop)) = next_data(file, at, end) else { return Ok(()) };
+            self.copy_data((source, file), begin, to + (begin - from), stop - begin)?;
             at = stop;
         }
         Ok(())
     }
 
-    fn copy_data(&self, source: &Source, from: u64, to: u64, length: u64) -> Result<()> {
+    fn copy_data(&self, (source, file): (&Source, &File), from: u64, to: u64, length: u64) -> Result<()> {
         let mut done = 0;
         while done < length {
             let (mut at, mut into) = (from + done, to + done);
             let wanted = usize::try_from(length - done).unwrap_or(usize::MAX).min(1 << 30);
-            let files = (source.file(), &self.file);
-            match rustix::fs::copy_file_range(files.0, Some(&mut at), files.1, Some(&mut into), wanted) {
+            match rustix::fs::copy_file_range(file, Some(&mut at), &self.file, Some(&mut into), wanted) {
                 Ok(copied @ 1..) => done += copied as u64,
                 // Between file systems, or by one that does not: as everybody copies.
                 Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {

@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
+
+use rustix::fs::Advice;
 
 use super::place::Stamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,8 +29,19 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// A file; with a stamp, one that others could write into, of which nothing is read ahead that nobody asks for.
     pub fn new(file: File, shown: String, stamp: Option<Stamp>) -> Source {
+        if stamp.is_some() {
+            // Advice: where it is not taken, more is read from the disk.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
+        }
         Source { file, shown, stamp }
+    }
+
+    /// Has the disk begin to read what will be asked for.
+    pub fn will_need(&self, at: u64, size: u64) {
+        // Advice, as above.
+        let _ = rustix::fs::fadvise(&self.file, at, NonZeroU64::new(size), Advice::WillNeed);
     }
 
     /// The open file.

@@ -1,6 +1,7 @@
 //! Tensors: what is known of each, and their bytes as files.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::dtype::ElementType;
@@ -19,6 +20,9 @@ pub(super) const DTYPE: &str = "user.kvfs.dtype";
 pub(super) const SHAPE: &str = "user.kvfs.shape";
 /// Where its data are in the data of its file, as JSON.
 pub(super) const OFFSETS: &str = "user.kvfs.offsets";
+
+/// So far ahead the disk is asked, in bytes.
+const AHEAD: u64 = 8 << 20;
 
 /// The [order](Tensor::order) of what is new.
 pub(super) const NEW: u64 = u64::MAX;
@@ -119,7 +123,8 @@ impl Tensor {
             Form::Raw => Vec::new(),
         };
         let data = Range { source: Arc::clone(&self.source), at: self.at, length: self.length };
-        Box::new(TensorFile { head, data, version: self.version.clone() })
+        let (next, asked) = Default::default();
+        Box::new(TensorFile { head, data, version: self.version.clone(), next, asked })
     }
 
     /// What is known of it besides (§5.7).
@@ -161,6 +166,30 @@ struct TensorFile {
     head: Vec<u8>,
     data: Range,
     version: Version,
+    /// Where the next read begins, if it follows the last one.
+    next: AtomicU64,
+    /// How far the disk was asked for what comes.
+    asked: AtomicU64,
+}
+
+impl TensorFile {
+    /// Reads in order have the disk read ahead, up to the end of the tensor, and not what lies behind it. Those of several
+    /// threads come a little out of order.
+    fn read_data(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let end = offset.saturating_add(size).min(self.data.length);
+        let in_order = self.next.swap(end, Ordering::Relaxed).abs_diff(offset) <= AHEAD;
+        let asked = if in_order { self.asked.load(Ordering::Relaxed).max(end) } else { end };
+        if in_order && asked < end + AHEAD / 2 {
+            let ahead = (end + AHEAD).min(self.data.length);
+            if ahead > asked {
+                self.data.source.will_need(self.data.at + asked, ahead - asked);
+            }
+            self.asked.store(ahead, Ordering::Relaxed);
+        } else if !in_order {
+            self.asked.store(end, Ordering::Relaxed);
+        }
+        self.data.read(offset, size, sink)
+    }
 }
 
 impl Value for TensorFile {
@@ -171,14 +200,14 @@ impl Value for TensorFile {
     fn read(&self, offset: u64, size: u64, sink: &mut dyn FnMut(&[u8])) -> Result<()> {
         let head = self.head.len() as u64;
         if offset >= head {
-            return self.data.read(offset - head, size, sink);
+            return self.read_data(offset - head, size, sink);
         }
         let of_head = size.min(head - offset);
         let start = offset as usize;
         if of_head > 0 {
             sink(&self.head[start..start + of_head as usize]);
         }
-        self.data.read(0, size - of_head, sink)
+        if size > of_head { self.read_data(0, size - of_head, sink) } else { Ok(()) }
     }
 
     fn version(&self) -> Result<Version> {
