@@ -184,17 +184,7 @@ impl Vfs {
     }
 
     pub(super) fn reading(&self, ino: Ino) -> Option<Arc<dyn Value>> {
-        let (reading, opens) = {
-            let table = self.table.lock();
-            let node = table.get(ino)?;
-            (node.reading.as_ref().and_then(std::sync::Weak::upgrade), node.opens)
-        };
-        // Of two that opened at once, the node knows the value of one, who may be gone by now.
-        let of_handles = || {
-            let handles = self.handles.lock();
-            handles.values().filter(|handle| handle.ino == ino).find_map(|handle| handle.value.lock().clone())
-        };
-        reading.or_else(|| if opens > 0 { of_handles() } else { None })
+        self.table.lock().get(ino)?.reading.as_ref()?.upgrade()
     }
 
     fn tell(&self, ino: Ino, size: u64) {

@@ -157,13 +157,17 @@ impl Vfs {
         if self.send_back(caller) {
             return Err(ErrorKind::Stale.into());
         }
-        let value = match self.reading(ino) {
+        let mut value = match self.reading(ino) {
             Some(value) => value,
             None if mode.write || mode.truncate => return Err(ErrorKind::Stale.into()),
             None => Shared::from(self.store.open(&place.key)?.ok_or(ErrorKind::NotFound)?),
         };
         if let Some(node) = self.table.lock().get_mut(ino) {
-            node.reading = Some(Arc::downgrade(&value));
+            // Who came first meanwhile: all handles of an inode read one value.
+            match node.reading.as_ref().and_then(Weak::upgrade) {
+                Some(first) => value = first,
+                None => node.reading = Some(Arc::downgrade(&value)),
+            }
         }
         if mode.write {
             self.buffer_for_writing(ino, Some(Arc::clone(&value)), Attributes::default());
@@ -198,21 +202,20 @@ impl Vfs {
     /// Decides how a version may be read through this inode: whether the kernel's pages are of it, and whether it
     /// must bypass them. `Stale` sends the kernel back to look the name up, once.
     fn admit(&self, caller: Caller, ino: Ino, place: &Place, found: Shared, stat: &Stat) -> Result<Admitted> {
-        let (reading, told) = {
-            let table = self.table.lock();
-            let node = table.get(ino).ok_or(ErrorKind::Stale)?;
-            (node.reading.as_ref().and_then(Weak::upgrade), node.told)
-        };
-        let same_as_open = match &reading {
-            None => true,
-            Some(reading) => {
-                let stat = Stat { size: found.len(), ..*stat };
-                self.shows_same(ino, &place.key, &**reading, &stat)
-            }
-        };
+        let (mut reading, mut same_as_open): (Option<Shared>, bool) = (None, true);
         let mut table = self.table.lock();
+        // With the value that others read: compared without the table, during which another one may come.
+        while let Some(other) =
+            table.get(ino).ok_or(ErrorKind::Stale)?.reading.as_ref().and_then(Weak::upgrade)
+            && reading.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &other))
+        {
+            drop(table);
+            same_as_open = self.shows_same(ino, &place.key, &*other, &Stat { size: found.len(), ..*stat });
+            reading = Some(other);
+            table = self.table.lock();
+        }
         let node = table.get_mut(ino).ok_or(ErrorKind::Stale)?;
-        if !same_as_open || told != found.len() {
+        if !same_as_open || node.told != found.len() {
             drop(table);
             if self.send_back(caller) {
                 return Err(ErrorKind::Stale.into());

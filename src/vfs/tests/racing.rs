@@ -293,6 +293,39 @@ fn promise_4_5_a_file_opened_while_it_is_exchanged_is_one_or_the_other() {
     }
 }
 
+/// All who have a file open read one value, which the inode knows for as long as any of them does: by it they are told its
+/// length when the name has gone.
+#[test]
+fn promise_3_1_who_open_at_once_read_one_value() {
+    let rig = Rig::new();
+    rig.put("f", b"bytes");
+    let ino = rig.look("f").unwrap().ino;
+    let both = std::sync::Barrier::new(2);
+    let open = || {
+        both.wait();
+        rig.vfs.open(caller(), ino, READ).unwrap().handle
+    };
+    let value = |handle: u64| rig.vfs.handle(handle).unwrap().value.lock().clone().unwrap();
+    for _ in 0..3000 {
+        let (first, second) = thread::scope(|scope| {
+            let other = scope.spawn(open);
+            (open(), other.join().unwrap())
+        });
+        assert!(Arc::ptr_eq(&value(first), &value(second)));
+        rig.vfs.release(ino, first);
+        rig.vfs.release(ino, second);
+    }
+    let (first, second) = (open_alone(&rig, ino), open_alone(&rig, ino));
+    rig.unlink("f").unwrap();
+    rig.vfs.release(ino, first);
+    assert_eq!(rig.vfs.getattr(ino).unwrap().size, 5);
+    assert_eq!(rig.read((ino, second)).unwrap(), b"bytes");
+}
+
+fn open_alone(rig: &Rig, ino: Ino) -> u64 {
+    rig.vfs.open(caller(), ino, READ).unwrap().handle
+}
+
 #[test]
 fn promise_4_5_whoever_is_sent_back_may_take_long_to_come_again() {
     let rig = Rig::new();
