@@ -7,6 +7,7 @@ use super::server::At;
 use super::session::Session;
 use super::shared::{Shared, exists, number, shown};
 use super::strings::{Base, PIECE, get_range, other_type};
+use super::ttl::expire;
 use super::types::Type;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
@@ -85,12 +86,6 @@ impl Copied {
 
 /// What gives a key the time to live that it had, by the answer to `PTTL`.
 fn lasting(key: &[u8], left: Option<&Reply>) -> Cmd {
-    match left.map(number) {
-        Some(Ok(left)) if left >= 0 => {
-            let mut expire = of("PEXPIRE", key);
-            expire.arg(left.max(1));
-            expire
-        }
-        _ => of("PERSIST", key),
-    }
+    let left = left.and_then(|left| number(left).ok()).and_then(|left| u64::try_from(left).ok());
+    left.map_or_else(|| of("PERSIST", key), |left| expire(key, left))
 }

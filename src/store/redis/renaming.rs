@@ -12,6 +12,7 @@ use super::place::Place;
 use super::server::At;
 use super::session::Session;
 use super::shared::{Shared, exists, missing, number, shown};
+use super::ttl::expire;
 use super::types::Type;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
@@ -126,9 +127,7 @@ fn move_keys(
         if from.is_some() {
             commands.push(rename_command(&old, &new));
             if old_left < 0 && new_left > 0 {
-                let mut expire = of("PEXPIRE", &new);
-                expire.arg(new_left);
-                commands.push(expire);
+                commands.push(expire(&new, new_left.unsigned_abs()));
             }
         }
         let mut in_the_way = false;

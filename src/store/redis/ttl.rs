@@ -60,11 +60,7 @@ pub(super) fn seconds(milliseconds: u64) -> String {
 pub(super) fn set(shared: &Shared, key: &[u8], ttl: Option<&[u8]>) -> Result<()> {
     let command = match ttl {
         None => of("PERSIST", key),
-        Some(text) => {
-            let mut command = of("PEXPIRE", key);
-            command.arg(milliseconds(text)?);
-            command
-        }
+        Some(text) => expire(key, milliseconds(text)?),
     };
     let questions = [command, of("EXISTS", key)];
     let mut replies = shared.server.ask(At::Key(key), |session| session.change(&questions))?.into_iter();
@@ -75,6 +71,13 @@ pub(super) fn set(shared: &Shared, key: &[u8], ttl: Option<&[u8]>) -> Result<()>
         return Err(missing(key));
     }
     Ok(())
+}
+
+/// What has a key expire in so many milliseconds, at least one: none removes it.
+pub(super) fn expire(key: &[u8], milliseconds: u64) -> Cmd {
+    let mut command = of("PEXPIRE", key);
+    command.arg(milliseconds.max(1));
+    command
 }
 
 /// Seconds as milliseconds.

@@ -9,6 +9,7 @@ use super::known::of;
 use super::server::At;
 use super::session::Session;
 use super::shared::{Shared, number, shown};
+use super::ttl::expire;
 use super::types::Type;
 use super::{field, text, zset};
 use crate::error::{Error, ErrorKind, Result};
@@ -123,9 +124,7 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
         }
         let mut all = vec![of("DEL", key), making.clone()];
         if let Some(left) = number(&left).ok().filter(|left| *left > 0) {
-            let mut expire = of("PEXPIRE", key);
-            expire.arg(left);
-            all.push(expire);
+            all.push(expire(key, left.unsigned_abs()));
         }
         all.extend(field::lasting(key, &fields, &field::times(Some(&times))));
         session.transact_all(&all, shared.refused(key))
