@@ -23,6 +23,8 @@ pub mod object;
 pub mod redis;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
+#[cfg(any(feature = "folder", feature = "safetensors"))]
+mod unnamed;
 pub mod version;
 
 use std::path::Path;

@@ -1,14 +1,13 @@
 //! Attributes of files that there are, set and read through a descriptor that only names them.
 
 use std::fs::{self, Permissions};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, FileType as Native, Timespec, Timestamps, UTIME_OMIT, XattrFlags, getxattr, listxattr,
-    removexattr, setxattr, utimensat,
+    AtFlags, FileType as Native, Timespec, Timestamps, UTIME_OMIT, XattrFlags, removexattr, setxattr,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -17,15 +16,7 @@ use super::root::failure;
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::attributes::{Setting, Xattrs};
-
-/// The longest value and list of names that Linux has, in bytes.
-const XATTR_MAX: usize = 64 << 10;
-
-/// The name of an open file by its descriptor, also of one that is only named: what is done there is done to the file
-/// itself, wherever it was moved.
-pub(super) fn path(file: impl AsFd) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
-}
+use crate::store::unnamed::{all_xattrs, path};
 
 /// Sets what Linux lets one set: a `ctime` is its own, and a link has no mode.
 ///
@@ -84,27 +75,6 @@ fn timespec(time: Option<SystemTime>) -> Timespec {
 /// # Errors
 /// The system's.
 pub(super) fn xattrs(file: impl AsFd, key: &Key) -> Result<Xattrs> {
-    let all = all_xattrs(file).map_err(|errno| failure(key, errno))?;
+    let all = all_xattrs(file.as_fd()).map_err(|errno| failure(key, errno))?;
     Ok(all.into_iter().filter(|(name, _)| name.starts_with(b"user.")).collect())
-}
-
-/// All extended attributes that the daemon may see.
-pub(super) fn all_xattrs(file: impl AsFd) -> Result<Xattrs, Errno> {
-    let path = path(file);
-    let mut room = vec![0_u8; XATTR_MAX];
-    let length = match listxattr(&path, &mut room[..]) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
-        Err(errno) => return Err(errno),
-    };
-    let names: Vec<Box<[u8]>> = room[..length].split(|byte| *byte == 0).map(Box::from).collect();
-    let mut all = Xattrs::new();
-    for name in names.into_iter().filter(|name| !name.is_empty()) {
-        match getxattr(&path, &*name, &mut room[..]) {
-            Ok(length) => drop(all.insert(name, room[..length].into())),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(all)
 }
