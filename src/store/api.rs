@@ -9,6 +9,7 @@ use super::attributes::{Attributes, Xattrs};
 pub use super::caps::{Atomic, Caps, Pace, Rename};
 pub(super) use super::change::keeps_no_attributes;
 pub use super::change::{Change, When};
+use super::repeating::Repeating;
 pub use super::version::{Tag, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment};
@@ -398,6 +399,8 @@ pub struct Cursor {
     pub part: u32,
     /// Whether the end was reached.
     pub done: bool,
+    /// What was given already, where the store tells names more than once and in no order.
+    pub repeating: Option<Repeating>,
     /// How far the names have come that a layer keeps beside the store.
     pub beside: Vec<u8>,
     /// The last name given of those that live in the mount alone; they come first.

@@ -12,6 +12,7 @@ pub(crate) mod fingerprint;
 pub mod flat;
 #[cfg(feature = "folder")]
 pub mod folder;
+pub mod given;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod object;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod repeating;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 #[cfg(any(feature = "folder", feature = "safetensors"))]

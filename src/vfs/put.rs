@@ -11,6 +11,7 @@ use super::buffer::{Buffer, State};
 use super::node::{Ino, Place};
 use crate::env::{self, Deadline};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Word};
 use crate::payload::{MEMORY_MAX, Payload};
 use crate::store::api::{Change, Kind, Pace, Stat, Tag, Value, When};
 use crate::store::attributes::Setting;
@@ -121,6 +122,9 @@ impl Vfs {
     }
 
     fn apply_put(&self, place: &Place, state: &State, data: &Payload) -> Result<()> {
+        if let Some(error) = state.error.as_ref().filter(|error| is_added_perhaps(error, &place.key)) {
+            return Err(error.clone());
+        }
         let put = Change::Put { key: &place.key, body: data, when: state.when.clone() };
         let attributes =
             Setting { mtime: Some(state.modified), ctime: Some(state.changed), ..state.pending.clone() };
@@ -206,9 +210,14 @@ impl Vfs {
     pub(super) fn put_last(&self, ino: Ino, buffer: &Arc<Buffer>) {
         let Err(error) = self.put_if_dirty(ino, buffer) else { return };
         tracing::error!("the last close of a file could not put it: {error}");
-        if is_refusal(&error) {
+        if self.is_final(ino, &error) {
             self.give_up(ino, buffer);
         }
+    }
+
+    /// Whether trying again cannot help, or must not be.
+    fn is_final(&self, ino: Ino, error: &Error) -> bool {
+        is_refusal(error) || self.table.lock().key(ino).is_some_and(|key| is_added_perhaps(error, &key))
     }
 
     /// Keeps in the spool what was refused because somebody else changed the key, so that the mount shows the key as
@@ -248,7 +257,7 @@ impl Vfs {
             if self.table.lock().get(ino).is_none_or(|node| node.opens > 0) {
                 continue;
             }
-            if self.put_if_dirty(ino, &buffer).is_err_and(|error| is_refusal(&error)) {
+            if self.put_if_dirty(ino, &buffer).is_err_and(|error| self.is_final(ino, &error)) {
                 self.give_up(ino, &buffer);
             }
             self.let_go(ino);
@@ -381,6 +390,12 @@ impl Vfs {
 /// Whether a put was refused for what the key had become by somebody else: trying again cannot help.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Stale | ErrorKind::Exists)
+}
+
+/// Whether bytes may be there that were added to what is at this key: nobody can look, and added again they are there twice.
+fn is_added_perhaps(error: &Error, key: &Key) -> bool {
+    let adds = key.last().is_some_and(|last| matches!(last.word, Word::Push | Word::Add));
+    adds && error.kind() == ErrorKind::Uncertain
 }
 
 fn busy() -> Error {

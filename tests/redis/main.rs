@@ -8,6 +8,7 @@
 )]
 
 mod failing;
+mod foreign;
 #[path = "../mount/harness/mod.rs"]
 #[allow(
     dead_code,
@@ -16,6 +17,7 @@ mod failing;
     reason = "shared with the mount suite, which uses all of it"
 )]
 mod harness;
+mod losing;
 mod many;
 mod place;
 mod racing;

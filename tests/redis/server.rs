@@ -109,6 +109,16 @@ impl Database {
         format!("redis://127.0.0.1:{}/{}", self.port, self.number)
     }
 
+    /// The same database, reached by another port.
+    pub fn source_by(&self, port: u16) -> String {
+        format!("redis://127.0.0.1:{port}/{}", self.number)
+    }
+
+    /// The port of its server.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Mounts it.
     pub fn mount(&self, place: &Place, options: &[&str]) -> Mount {
         Mount::of(place, Kind::Server, self.source().into(), "data", options)

@@ -1,6 +1,8 @@
 //! Hashes, lists, sets, sorted sets and streams as directories, both ways beside `redis-cli` (§7.1).
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{LIMIT, put, refused, watched};
 use crate::server::Database;
@@ -121,6 +123,73 @@ fn a_value_of_another_type_is_never_replaced_unseen() {
         refused(libc::EEXIST, "a rename over a hash", fs::rename(mount.at("s"), mount.at("k")));
         assert_eq!(database.cli(&["HGET", "k", "f"]), "v");
         assert_eq!(database.cli(&["GET", "s"]), "string");
+        mount.unmount();
+    });
+}
+
+/// §2.6: what is there throughout is given once, however the table turns in the server: it grows and shrinks here.
+#[test]
+fn promise_2_6_a_set_that_others_change_is_listed_once_each() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let members = |from: u32, what: &str, command: &str| {
+            let (to, step) = (from + 2000, format!("redis.call('{command}', 'set', '{what}' .. i)"));
+            database.cli(&["EVAL", &format!("for i={from},{to} do {step} end return 0"), "0"]);
+        };
+        (0..30_000).step_by(2000).for_each(|from| members(from, "stays", "SADD"));
+        let all = database.cli(&["SCARD", "set"]).parse::<usize>().unwrap();
+        let mut mount = database.mount(place, &[]);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for command in ["SADD", "SREM"].iter().cycle() {
+                    for from in (0..200_000).step_by(2000) {
+                        if stop.load(Ordering::Acquire) {
+                            return;
+                        }
+                        members(from, "comes", command);
+                    }
+                }
+            });
+            for _ in 0..2 {
+                let mut stays = BTreeSet::new();
+                let mut others = BTreeSet::new();
+                for entry in fs::read_dir(mount.at("set%set")).unwrap() {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    let names = if name.starts_with("stays") { &mut stays } else { &mut others };
+                    assert!(names.insert(name.clone()), "{name} is given twice");
+                }
+                assert_eq!(stays.len(), all);
+            }
+            stop.store(true, Ordering::Release);
+        });
+        mount.unmount();
+    });
+}
+
+/// §2.6: the first names arrive before the last are read, in few round trips.
+#[test]
+fn promise_2_6_the_first_names_of_a_long_collection_come_first() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        let fill = "for i=1,100000 do redis.call('HSET', 'h', 'field' .. i, i) end return 0";
+        database.cli(&["EVAL", fill, "0"]);
+        let mut mount = database.mount(place, &[]);
+        let calls = || {
+            let stats = database.cli(&["INFO", "commandstats"]);
+            let line =
+                stats.lines().find_map(|line| line.strip_prefix("cmdstat_hscan:calls=")).unwrap_or("0");
+            line.split(',').next().unwrap().parse::<u32>().unwrap()
+        };
+        let before = calls();
+        let mut names = fs::read_dir(mount.at("h%hash")).unwrap();
+        names.next().unwrap().unwrap();
+        let first = calls() - before;
+        assert!(first <= 20, "{first} pages before the first name");
+        assert_eq!(names.count(), 99_999);
+        // 500 fields a page, and what the listing asks for once more.
+        let all = calls() - before;
+        assert!(all <= 250, "{all} pages");
         mount.unmount();
     });
 }

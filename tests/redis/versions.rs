@@ -1,8 +1,11 @@
 //! The oldest and the newest servers (scripts/servers): what there is of each type, and what not all of them have.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use crate::harness::{LIMIT, Mount, PATIENCE, noise, put, until, watched};
+use crate::harness::{LIMIT, Mount, PATIENCE, close, noise, put, refused, until, watched};
 use crate::server::{Database, Server};
 
 /// Each with whether the fields of a hash have times to live.
@@ -62,12 +65,65 @@ fn every_type_is_there_in_every_version() {
     });
 }
 
+/// §7.2: a document is one file, checked at close.
+#[test]
+fn promise_7_2_a_document_is_a_file_where_the_server_has_them() {
+    on_each(|database, mount, _| {
+        if !database.cli(&["MODULE", "LIST"]).contains("ReJSON") {
+            assert!(mount.status().to_string().contains("JSON documents"), "it is told");
+            let _ = put(mount.at("doc%json"), b"{}");
+            assert_eq!(database.cli(&["DBSIZE"]), "0");
+            let _ = std::fs::remove_file(mount.at("doc%json"));
+            return;
+        }
+        database.cli(&[
+            "JSON.SET",
+            "user:1",
+            "$",
+            r#"{"name": "Ann", "big": 12345678901234567890.5, "list": [1, 2]}"#,
+        ]);
+        database.cli(&["EXPIRE", "user:1", "900"]);
+        database.cli(&["SET", "user:2", "a string"]);
+        assert_eq!(mount.bash("ls user"), "1%json\n2\n");
+        let shown = "{\n  \"name\": \"Ann\",\n  \"big\": 12345678901234567890.5,\n  \"list\": [\n    1,\n    2\n  ]\n}\n";
+        assert_eq!(mount.bash("cat 'user/1%json'"), shown);
+        assert_eq!(mount.bash("stat -c %s 'user/1%json'").trim(), shown.len().to_string());
+        assert!(!mount.at("user/1").exists(), "it has no name without the word");
+        mount.bash("sed -i s/Ann/Berta/ 'user/1%json'; cp 'user/1%json' 'user/3%json'; mv 'user/3%json' 'user/4%json'");
+        let compact = r#"{"name":"Berta","big":12345678901234567890.5,"list":[1,2]}"#;
+        for key in ["user:1", "user:4"] {
+            assert_eq!(database.cli(&["JSON.GET", key]), compact, "{key}");
+        }
+        assert!(ttl(mount, "user/1%json").is_some_and(|left| left > 800.0), "an edit keeps it");
+        refused(libc::EINVAL, "no JSON", put(mount.at("user/4%json"), b"{\"name\": }"));
+        assert_eq!(database.cli(&["JSON.GET", "user:4"]), compact);
+        // What is written in other words is the same document: the next write stands on it.
+        let mut file = OpenOptions::new().write(true).truncate(true).open(mount.at("user/1%json")).unwrap();
+        for text in [&b"[1,     2"[..], b", 3]"] {
+            file.write_all(text).unwrap();
+            if text.ends_with(b"]") {
+                file.sync_all().unwrap();
+            }
+        }
+        file.set_len(0).unwrap();
+        file.write_all_at(b"[7]", 0).unwrap();
+        close(file).unwrap();
+        assert_eq!(database.cli(&["JSON.GET", "user:1"]), "[7]");
+        database.cli(&["JSON.SET", "user:1", "$", "8"]);
+        assert_eq!(mount.bash("cat 'user/1%json'"), "8\n");
+        mount.bash("rm 'user/1%json'");
+        assert_eq!(database.cli(&["EXISTS", "user:1"]), "0");
+        mount.bash("rm 'user/4%json'; test ! -e 'user/4%json'; echo '{\"new\": true}' >'new%json'");
+        assert_eq!(database.cli(&["JSON.GET", "new"]), r#"{"new":true}"#);
+        refused(libc::EEXIST, "a key of another type", put(mount.at("user/2%json"), b"{}"));
+    });
+}
+
 #[test]
 fn what_a_server_lacks_is_told() {
     on_each(|_, mount, field_ttls| {
         let status = mount.status().to_string();
-        for lacking in ["what it lacks", "times to live of hash fields", "looking that does not count as use"]
-        {
+        for lacking in ["times to live of hash fields", "looking that does not count as use"] {
             assert_eq!(status.contains(lacking), !field_ttls, "{lacking}: {status}");
         }
     });

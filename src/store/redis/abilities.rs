@@ -12,13 +12,16 @@ use crate::error::Result;
 pub(super) struct Abilities {
     /// Whether the fields of a hash have times to live of their own.
     pub field_ttls: bool,
+    /// Whether it has JSON documents.
+    pub json: bool,
     /// What it cannot do, in words.
     lacks: Vec<&'static str>,
 }
 
 /// What is asked, and what is missing where the server does not know the command.
-const QUESTIONS: [(&[&str], &str); 4] = [
+const QUESTIONS: [(&[&str], &str); 5] = [
     (&["HPTTL", "kvfs", "FIELDS", "1", "kvfs"], "times to live of hash fields (Redis 7.4, Valkey 9)"),
+    (&["JSON.GET", "kvfs"], "JSON documents (the modules RedisJSON and valkey-json)"),
     (&["WAITAOF", "0", "0", "0"], "fsync that waits for its disk (Redis 7.2)"),
     (&["CLIENT", "NO-TOUCH", "ON"], "looking that does not count as use (Redis 7.2)"),
     (&["CLIENT", "TRACKING", "ON", "OPTIN"], "telling of changes"),
@@ -35,7 +38,8 @@ impl Abilities {
         let has: Vec<bool> = replies.iter().map(is_known).collect();
         let lacking = QUESTIONS.iter().zip(&has).filter(|(_, has)| !**has);
         let lacks = lacking.map(|((_, what), _)| *what).collect();
-        Ok(Abilities { field_ttls: has.first().copied().unwrap_or(false), lacks })
+        let has = |number: usize| has.get(number).copied().unwrap_or(false);
+        Ok(Abilities { field_ttls: has(0), json: has(1), lacks })
     }
 
     /// What the status says.

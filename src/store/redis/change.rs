@@ -45,6 +45,10 @@ pub(super) fn fitting<'k>(shared: &Shared, key: &'k Key) -> Result<Place<'k>> {
     if flat.len() > super::listing::KEY_MAX {
         return Err(Error::new(ErrorKind::NameTooLong, format!("a key of {} bytes", flat.len())));
     }
+    if matches!(place, Place::Whole(_, Type::Json)) && !shared.abilities.json {
+        let sentence = format!("{} has no JSON documents: that takes a module", shared.server.address());
+        return Err(Error::new(ErrorKind::Unsupported, sentence));
+    }
     if !shared.restriction.has(flat) {
         let sentence =
             format!("{} is none of the keys that this mount shows (?prefix=, ?match=)", shown(flat));
@@ -119,7 +123,7 @@ fn make_branch(shared: &Shared, key: &Key) -> Result<()> {
                 .below(key)
                 .ok_or_else(|| Error::new(ErrorKind::Invalid, "nothing can lie below this name"))?;
             let (known, any) = shared.look(Some(&flat), Some(&below))?;
-            if any || known.is_some_and(|known| !known.kind.is_collection()) {
+            if any || known.is_some_and(|known| !known.kind.has_word()) {
                 return Err(exists(&flat));
             }
             if !shared.markers {
@@ -147,7 +151,7 @@ fn remove_branch(shared: &Shared, key: &Key) -> Result<()> {
             let inside = Keys::Prefix(below.clone());
             let inside = shared.starting_with(&inside)?;
             let marker = |(name, _): &Typed| **name == *below;
-            if known.is_some_and(|known| !known.kind.is_collection()) || !inside.iter().all(marker) {
+            if known.is_some_and(|known| !known.kind.has_word()) || !inside.iter().all(marker) {
                 return not_empty();
             }
             if inside.is_empty() {

@@ -11,12 +11,7 @@ use super::{field, hash, list, set, stream, zset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};
 use crate::store::api::{Version, When};
-
-/// A page of the parts of a collection: names and lengths, and where the next one begins; `None` at the end.
-pub(super) struct Page {
-    pub parts: Vec<(Vec<u8>, u64)>,
-    pub next: Option<Vec<u8>>,
-}
+use crate::store::repeating::Page;
 
 /// What a type does in its own way. `key` is the server's, `name` a part's.
 pub(super) trait Parts: Sync {
@@ -66,7 +61,7 @@ pub(super) fn parts(kind: Type) -> &'static dyn Parts {
         Type::Set => &set::Sets,
         Type::Zset => &zset::Zsets,
         Type::Stream => &stream::Streams,
-        Type::Hash | Type::String | Type::Other => &hash::Hashes,
+        Type::Hash | Type::String | Type::Json | Type::Other => &hash::Hashes,
     }
 }
 
@@ -89,6 +84,14 @@ pub(super) fn open(shared: &Shared, key: &[u8], kind: Type, part: Segment<'_>) -
         Some(Err(error)) => Err(shared.refused(key)(error)),
         None => Ok(None),
     }
+}
+
+/// Whether a part's file that is there says what was put as `body`.
+///
+/// # Errors
+/// As for putting.
+pub(super) fn is_same(kind: Type, there: &[u8], body: &[u8]) -> Result<bool> {
+    parts(kind).is_same(there, body)
 }
 
 /// A page of the parts.

@@ -169,7 +169,6 @@ fn open(kind: &'static str, form: Form, tls: bool, opening: &Opening) -> Result<
         separator,
         recent: Recent::default(),
         long_ones: LongOnes::default(),
-        gathered: listing::Gathered::default(),
         markers: opening.service.markers,
         require_aof: opening.service.require_aof,
     });

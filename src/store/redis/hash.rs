@@ -2,13 +2,14 @@
 
 use redis::{Cmd, Value as Reply};
 
-use super::collection::{Page, Parts};
+use super::collection::Parts;
 use super::known::of;
 use super::link::Lost;
 use super::session::Session;
 use super::shared::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};
+use crate::store::repeating::Page;
 
 /// Fields that are asked for at once.
 const TOGETHER: usize = 500;

@@ -3,7 +3,7 @@
 
 use redis::{Cmd, Value as Reply};
 
-use super::collection::{Page, Parts};
+use super::collection::Parts;
 use super::hash::{nonsense, with};
 use super::known::of;
 use super::link::Lost;
@@ -11,6 +11,7 @@ use super::session::Session;
 use super::shared::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};
+use crate::store::repeating::Page;
 
 /// Elements that are asked for at once.
 const TOGETHER: u64 = 200;

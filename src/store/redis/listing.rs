@@ -1,17 +1,15 @@
-//! What is listed: plain names and directories first, from the index, then the collections that are directly in the
-//! directory; of a collection, its parts.
+//! What is listed: plain names and directories first, from the index, then the collections and documents that are directly in
+//! the directory; of a collection, its parts.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use super::collection;
 use super::place::Place;
 use super::shared::Shared;
 use super::types::Type;
 use super::view::View;
+use super::{collection, whole};
 use crate::error::Result;
 use crate::key::{Key, Segment};
 use crate::store::api::{Cursor, Entry, Kind, Stat};
@@ -24,11 +22,8 @@ type Each<'e> = dyn FnMut(Entry<'_>) -> ControlFlow<()> + 'e;
 pub(super) const KEY_MAX: usize = 1 << 16;
 /// Collections that are collected before they are given.
 const TOGETHER: usize = 512;
-/// So many collections are remembered whose parts are being listed, and so many names of them: the one that is listed
-/// last has all of its own.
-const GATHERED_MOST: usize = 8;
-const NAMES_MOST: usize = 1 << 18;
-
+/// So many documents are read at once for their lengths.
+const MEASURED: usize = 16;
 /// See [`crate::store::api::Store::list`].
 pub(super) fn list(shared: &Arc<Shared>, dir: &Key, from: &mut Cursor, each: &mut Each<'_>) -> Result<()> {
     if from.done {
@@ -63,7 +58,7 @@ pub(super) fn list(shared: &Arc<Shared>, dir: &Key, from: &mut Cursor, each: &mu
 /// The collections that are directly in a directory.
 fn list_collections(shared: &Shared, prefix: &[u8], from: &mut Cursor, each: &mut Each<'_>) -> Result<()> {
     loop {
-        let mut found: Vec<(Vec<u8>, Type, std::time::SystemTime)> = Vec::new();
+        let mut found: Vec<(Box<[u8]>, Type, std::time::SystemTime)> = Vec::new();
         let mut next = None;
         shared.scan(prefix, &from.position, &mut |key, known| {
             let Some(rest) = key.strip_prefix(prefix) else { return Step::Stop };
@@ -71,19 +66,28 @@ fn list_collections(shared: &Shared, prefix: &[u8], from: &mut Cursor, each: &mu
                 let below = [prefix, &rest[..cut], shared.separator.as_bytes()].concat();
                 return after_all_with(&below).map_or(Step::Stop, Step::Seek);
             }
-            if known.kind.is_collection() {
+            if known.kind.has_word() {
                 if found.len() == TOGETHER {
                     next = Some(key.to_vec());
                     return Step::Stop;
                 }
-                found.push((key.to_vec(), known.kind, known.modified));
+                found.push((key.into(), known.kind, known.modified));
             }
             Step::Next
         })?;
-        for (key, kind, modified) in found {
+        let mut lengths = HashMap::new();
+        for (key, kind, modified) in &found {
+            let stat = if kind.is_collection() {
+                Stat::plain(Kind::Branch, 0, *modified)
+            } else {
+                if !lengths.contains_key(key) {
+                    lengths = lengths_from(shared, &found, key)?;
+                }
+                Stat::plain(Kind::Leaf, lengths.get(key).copied().unwrap_or(0), *modified)
+            };
             let segment = Segment { bytes: &key[prefix.len()..], word: kind.word() };
-            if each(Entry { segment, stat: Stat::plain(Kind::Branch, 0, modified) }).is_break() {
-                from.position = key;
+            if each(Entry { segment, stat }).is_break() {
+                from.position = key.to_vec();
                 return Ok(());
             }
         }
@@ -97,45 +101,16 @@ fn list_collections(shared: &Shared, prefix: &[u8], from: &mut Cursor, each: &mu
     }
 }
 
-/// The parts of collections that are being listed whose server may tell a name twice: all names, in order.
-#[derive(Default)]
-pub(super) struct Gathered(Mutex<VecDeque<(Vec<u8>, Parts)>>);
-
-type Parts = Arc<Vec<(Vec<u8>, u64)>>;
-
-impl Gathered {
-    /// All parts of a collection: those that were found when its listing began, where that is remembered.
-    fn of(&self, shared: &Shared, key: &[u8], kind: Type, begins: bool) -> Result<Parts> {
-        let known = {
-            let gathered = self.0.lock();
-            gathered.iter().find(|(of, _)| of == key).map(|(_, parts)| Arc::clone(parts))
-        };
-        if let Some(parts) = known.filter(|_| !begins) {
-            return Ok(parts);
-        }
-        let (mut all, mut from) = (Vec::new(), Some(Vec::new()));
-        while let Some(at) = from {
-            let page = collection::page(shared, key, kind, &at)?;
-            all.extend(page.parts);
-            from = page.next;
-        }
-        all.sort();
-        all.dedup_by(|second, first| second.0 == first.0);
-        let parts = Arc::new(all);
-        let mut gathered = self.0.lock();
-        gathered.retain(|(of, _)| of != key);
-        gathered.push_back((key.to_vec(), Arc::clone(&parts)));
-        let names =
-            |gathered: &VecDeque<(_, Parts)>| gathered.iter().map(|(_, parts)| parts.len()).sum::<usize>();
-        while gathered.len() > 1 && (gathered.len() > GATHERED_MOST || names(&gathered) > NAMES_MOST) {
-            gathered.pop_front();
-        }
-        Ok(parts)
-    }
-
-    fn forget(&self, key: &[u8]) {
-        self.0.lock().retain(|(of, _)| of != key);
-    }
+/// The lengths of files that are JSON in the server, which tells none: of some of these keys, from one on.
+fn lengths_from(
+    shared: &Shared,
+    found: &[(Box<[u8]>, Type, std::time::SystemTime)],
+    first: &[u8],
+) -> Result<HashMap<Box<[u8]>, u64>> {
+    let files = found.iter().filter(|(key, kind, _)| **key >= *first && !kind.is_collection());
+    let keys: Vec<Box<[u8]>> = files.take(MEASURED).map(|(key, ..)| key.clone()).collect();
+    let lengths = whole::lengths(shared, &keys)?;
+    Ok(keys.into_iter().zip(lengths).collect())
 }
 
 fn list_parts(shared: &Shared, key: &[u8], kind: Type, from: &mut Cursor, each: &mut Each<'_>) -> Result<()> {
@@ -149,20 +124,18 @@ fn list_parts(shared: &Shared, key: &[u8], kind: Type, from: &mut Cursor, each: 
     if matches!(kind, Type::List | Type::Stream) {
         return list_in_order(shared, key, kind, from, &mut |name, size| entry(name, size, each));
     }
-    // The position is the last name given, behind one byte that says that there is one.
-    let parts = shared.gathered.of(shared, key, kind, from.position.is_empty())?;
-    let first = match from.position.split_first() {
-        Some((_, last)) => parts.partition_point(|(name, _)| name.as_slice() <= last),
-        None => 0,
-    };
-    for (name, size) in &parts[first..] {
-        if entry(name, *size, each).is_break() {
-            return Ok(());
-        }
-        from.position = [&[1], name.as_slice()].concat();
-    }
-    from.done = true;
-    shared.gathered.forget(key);
+    // The position is how many were given.
+    let number = from.position.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+    let listing = from.repeating.get_or_insert_default().clone();
+    let server = || shared.server.answering(key);
+    let (number, done) = listing.list(
+        number,
+        &server,
+        &mut |at| collection::page(shared, key, kind, at),
+        &mut |name, size| entry(name, size, each),
+    )?;
+    from.position = number.to_le_bytes().to_vec();
+    from.done = done;
     Ok(())
 }
 

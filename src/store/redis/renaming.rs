@@ -44,9 +44,12 @@ pub(super) fn rename(shared: &Shared, from: &Key, to: &Key, tree: bool, replace:
                     (key.into_vec(), renamed)
                 }));
             }
-            move_keys(shared, moves, replace, |kind| !kind.is_collection())
+            move_keys(shared, moves, replace, |kind| !kind.has_word())
         }
-        (Place::Collection(old, kind), Place::Collection(new, other)) if kind == other => {
+        (Place::Collection(old, kind), Place::Collection(new, other))
+        | (Place::Whole(old, kind), Place::Whole(new, other))
+            if kind == other =>
+        {
             move_keys(shared, vec![(old, new)], replace, |found| found == kind)
         }
         (Place::Element(old, kind, part), Place::Element(new, other, target))

@@ -18,6 +18,7 @@ use super::session::Session;
 use super::topology::Topology;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::repeating::Answering;
 
 /// How long is waited before something is tried once more.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -105,6 +106,12 @@ impl Server {
     /// Round trips, and connections made anew.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.counts.asked.load(Ordering::Relaxed), self.counts.reconnected.load(Ordering::Relaxed))
+    }
+
+    /// Tells who answers for a key from whoever did before: another server, or the same one begun again.
+    pub(super) fn answering(&self, key: &[u8]) -> Answering {
+        let node = self.topology().node_of(key).map_or(0, |node| node.number());
+        (node, self.counts.reconnected.load(Ordering::Relaxed))
     }
 
     /// Held by who brings a key from one slot to another.

@@ -7,7 +7,6 @@ use redis::{RedisError, Value};
 use super::abilities::Abilities;
 use super::direct::Direct;
 use super::index::Index;
-use super::listing::Gathered;
 use super::recent::Recent;
 use super::restriction::Restriction;
 use super::server::Server;
@@ -29,8 +28,6 @@ pub(super) struct Shared {
     pub recent: Recent,
     /// Long strings that are open.
     pub long_ones: LongOnes,
-    /// Collections whose parts are being listed.
-    pub gathered: Gathered,
     /// Whether `mkdir` adds a key that lasts (`--markers`).
     pub markers: bool,
     /// Whether `fsync` fails where the server does not tell that it is on disk (`--require-aof`).

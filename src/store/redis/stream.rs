@@ -4,7 +4,7 @@
 use redis::{Cmd, Value as Reply};
 use serde_json::Value as Json;
 
-use super::collection::{Page, Parts};
+use super::collection::Parts;
 use super::hash::{nonsense, with};
 use super::known::of;
 use super::link::Lost;
@@ -12,6 +12,7 @@ use super::session::Session;
 use super::text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Segment, Word};
+use crate::store::repeating::Page;
 
 /// Entries that are asked for at once.
 const TOGETHER: usize = 200;

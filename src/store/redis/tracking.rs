@@ -147,7 +147,7 @@ impl Tracking {
             keys.iter().zip(before).filter(|(key, _)| self.shared.restriction.has(key))
         {
             let making = before.is_none() && making;
-            if known && (making || before.is_some_and(|kind| !kind.is_collection())) {
+            if known && (making || before.is_some_and(|kind| !kind.has_word())) {
                 self.tell(&Event::Value(self.shared.separator.split(key)));
             } else if known {
                 self.tell_of(key, before);
@@ -161,11 +161,12 @@ impl Tracking {
     /// Tells of the files that a key of this type shows as.
     fn tell_of(&self, key: &[u8], kind: Option<Type>) {
         let plain = self.shared.separator.split(key);
-        if let Some(kind) = kind.filter(|kind| kind.is_collection()) {
-            self.tell(&Event::Below(with_word(&plain, kind)));
-        } else {
-            self.tell(&Event::Key(plain));
-        }
+        let named = kind.filter(|kind| kind.has_word()).map(|kind| (kind, with_word(&plain, kind)));
+        self.tell(&match named {
+            Some((kind, named)) if kind.is_collection() => Event::Below(named),
+            Some((_, named)) => Event::Key(named),
+            None => Event::Key(plain),
+        });
     }
 
     /// Takes in a message; answers of how many keys it tells.
@@ -402,7 +403,7 @@ fn settle(tracking: &Weak<Tracking>) {
             .and_then(|()| here.shared.index.settle(&here.shared));
         for Turned { key, before, now } in here.shared.index.take_turned() {
             here.tell_of(&key, before);
-            if before.is_some_and(Type::is_collection) || now.is_some_and(Type::is_collection) {
+            if before.is_some_and(Type::has_word) || now.is_some_and(Type::has_word) {
                 here.tell_of(&key, now);
             }
         }

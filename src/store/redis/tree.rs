@@ -49,6 +49,24 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// The version of what was put with all of these bytes. What is made anew for each question may be written otherwise
+    /// than it was put, and still be the same.
+    fn version_of_whole(&self, place: &Place<'_>, body: &Payload) -> Result<Version> {
+        let is_same = |there: &[u8]| -> Result<bool> {
+            let body = strings::whole(body)?;
+            match place {
+                Place::Element(_, kind, _) => collection::is_same(*kind, there, &body),
+                _ => Ok(whole::is_same(there, &body)),
+            }
+        };
+        match self.made(place)? {
+            Some(there) if is_same(&there)? => Ok(Version::of_content(&there)),
+            _ => Version::of_payload(body),
+        }
+    }
+}
+
 impl Store for Tree {
     fn caps(&self) -> &Caps {
         &self.caps
@@ -64,7 +82,7 @@ impl Store for Tree {
             Place::Plain(flat) => {
                 let below = shared.separator.below(key);
                 let (known, any) = shared.look(Some(flat), below.as_deref())?;
-                let Some(known) = known.filter(|known| !known.kind.is_collection()) else {
+                let Some(known) = known.filter(|known| !known.kind.has_word()) else {
                     return Ok(any.then(|| Stat::plain(Kind::Branch, 0, shared.index.modified())));
                 };
                 let kind = if any { Kind::Both } else { Kind::Leaf };
@@ -139,13 +157,13 @@ impl Store for Tree {
     }
 
     fn version_of(&self, key: &Key, body: &Payload) -> Result<Option<Version>> {
+        let place = Place::of(&self.shared.separator, key);
         match body.beginning() {
-            None => Version::of_payload(body).map(Some),
+            None => self.version_of_whole(&place, body).map(Some),
             // All of it is a version that is open, of this key or of that which it is a copy of.
             Some((value, length)) if length == body.len() => {
                 let version = value.version()?;
                 let of = self.shared.long_ones.source(&version);
-                let place = Place::of(&self.shared.separator, key);
                 let is_own = of.is_none_or(|(source, _)| place.flat() == Some(&source[..]));
                 Ok(Some(version).filter(|_| is_own))
             }

@@ -19,18 +19,21 @@ pub(super) enum Type {
     Zset,
     /// `key%stream/`: a file for each entry, by its id.
     Stream,
-    /// Of a module: one file, its `DUMP`, that cannot be written.
+    /// Of the JSON modules of Redis and Valkey: one file, `key%json`.
+    Json,
+    /// Of another module: one file, its `DUMP`, that cannot be written.
     Other,
 }
 
-/// The types that show as directories, each with the word that ends the name, and the word of the one file that has all
-/// of it.
-const COLLECTIONS: &[(Type, Word, Word)] = &[
+/// The types whose names have a word behind them: that which is listed, and that of the one file that has all of it. Where
+/// these are the same, there is only the file.
+const NAMED: &[(Type, Word, Word)] = &[
     (Type::Hash, Word::Hash, Word::HashJson),
     (Type::List, Word::List, Word::ListJson),
     (Type::Set, Word::Set, Word::SetJson),
     (Type::Zset, Word::Zset, Word::ZsetJson),
     (Type::Stream, Word::Stream, Word::StreamJson),
+    (Type::Json, Word::Json, Word::Json),
 ];
 
 impl Type {
@@ -49,32 +52,42 @@ impl Type {
             b"set" => Type::Set,
             b"zset" => Type::Zset,
             b"stream" => Type::Stream,
+            b"ReJSON-RL" => Type::Json,
             _ => Type::Other,
         })
     }
 
     /// The type whose directories end in this word.
     pub(super) fn of_directory(word: Word) -> Option<Type> {
-        COLLECTIONS.iter().find(|(_, directory, _)| *directory == word).map(|(kind, ..)| *kind)
+        NAMED.iter().find(|(_, listed, whole)| *listed == word && listed != whole).map(|(kind, ..)| *kind)
     }
 
     /// The type that shows as one file with this word.
     pub(super) fn of_whole(word: Word) -> Option<Type> {
-        COLLECTIONS.iter().find(|(_, _, whole)| *whole == word).map(|(kind, ..)| *kind)
+        NAMED.iter().find(|(_, _, whole)| *whole == word).map(|(kind, ..)| *kind)
     }
 
-    /// The word that ends the name of its directory; none where it shows as a file.
+    fn named(self) -> Option<(Word, Word)> {
+        NAMED.iter().find(|(kind, ..)| *kind == self).map(|(_, listed, whole)| (*listed, *whole))
+    }
+
+    /// The word that ends the name that is listed; none where that is the key's.
     pub(super) fn word(self) -> Word {
-        COLLECTIONS.iter().find(|(kind, ..)| *kind == self).map_or(Word::None, |(_, word, _)| *word)
+        self.named().map_or(Word::None, |(listed, _)| listed)
     }
 
     /// One type of each kind of names.
     pub(super) fn all() -> impl Iterator<Item = Type> {
-        COLLECTIONS.iter().map(|(kind, ..)| *kind).chain([Type::String])
+        NAMED.iter().map(|(kind, ..)| *kind).chain([Type::String])
+    }
+
+    /// Whether its name has a word, so that another key's file can have the name without.
+    pub(super) fn has_word(self) -> bool {
+        self.named().is_some()
     }
 
     /// Whether it shows as a directory.
     pub(super) fn is_collection(self) -> bool {
-        COLLECTIONS.iter().any(|(kind, ..)| *kind == self)
+        self.named().is_some_and(|(listed, whole)| listed != whole)
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct View {
 
 impl Kv for View {
     fn get(&self, key: &[u8]) -> Result<Option<Found>> {
-        let known = self.shared.known(key)?.filter(|known| !known.kind.is_collection());
+        let known = self.shared.known(key)?.filter(|known| !known.kind.has_word());
         Ok(known.map(|known| Found { size: known.size, modified: known.modified }))
     }
 
@@ -25,7 +25,7 @@ impl Kv for View {
 
     fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Found) -> Step) -> Result<()> {
         self.shared.scan(&self.prefix, from, &mut |key, known| {
-            let named = known.kind.is_collection()
+            let named = known.kind.has_word()
                 && key
                     .strip_prefix(&*self.prefix)
                     .is_some_and(|rest| self.shared.separator.find(rest).is_none());

@@ -1,14 +1,16 @@
 //! A collection as one file of JSON, for programs that want all of it (`key%hash.json`): an object of a hash's fields or of
-//! a sorted set's scores, a list of elements or members, an object of a stream's entries.
+//! a sorted set's scores, a list of elements or members, an object of a stream's entries. And what is JSON in the server
+//! itself (`key%json`), which keeps what it means, not how it was written.
 
 use redis::{Cmd, Value as Reply};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Number, Value as Json};
 
 use super::hash::nonsense;
 use super::known::of;
 use super::server::At;
 use super::session::Session;
-use super::shared::{Shared, number, shown};
+use super::shared::{Shared, bytes, number, shown};
 use super::ttl::expire;
 use super::types::Type;
 use super::{field, text, zset};
@@ -20,6 +22,9 @@ use crate::store::api::{Version, When};
 /// # Errors
 /// The server's.
 pub(super) fn open(shared: &Shared, key: &[u8], kind: Type) -> Result<Option<Vec<u8>>> {
+    if kind == Type::Json && !shared.abilities.json {
+        return Ok(None);
+    }
     let all = all_of(key, kind);
     match shared.server.ask(At::Key(key), |session| Ok(session.ask(std::slice::from_ref(&all))?.pop()))? {
         Some(Ok(reply)) => file(kind, reply),
@@ -35,6 +40,7 @@ fn all_of(key: &[u8], kind: Type) -> Cmd {
         Type::Set => ("SMEMBERS", &[]),
         Type::Zset => ("ZRANGE", &["0", "-1", "WITHSCORES"]),
         Type::Stream => ("XRANGE", &["-", "+"]),
+        Type::Json => ("JSON.GET", &["INDENT", "  ", "SPACE", " ", "NEWLINE", "\n"]),
         Type::Hash | Type::String | Type::Other => ("HGETALL", &[]),
     };
     let mut command = of(name, key);
@@ -46,6 +52,9 @@ fn all_of(key: &[u8], kind: Type) -> Cmd {
 
 /// The file of all that there is; `None` of nothing.
 fn file(kind: Type, reply: Reply) -> Result<Option<Vec<u8>>> {
+    if kind == Type::Json {
+        return Ok(bytes(reply).map(|text| [&*text, b"\n"].concat()));
+    }
     let read = || -> Result<Json, redis::ParsingError> {
         Ok(match kind {
             Type::List => redis::from_redis_value::<Vec<Vec<u8>>>(reply)?
@@ -68,7 +77,7 @@ fn file(kind: Type, reply: Reply) -> Result<Option<Vec<u8>>> {
                 let entries: Vec<Entry> = redis::from_redis_value(reply)?;
                 Json::Object(entries.into_iter().map(|(id, fields)| (id, text::of_pairs(&fields))).collect())
             }
-            Type::Hash | Type::String | Type::Other => {
+            Type::Hash | Type::String | Type::Json | Type::Other => {
                 text::of_pairs(&redis::from_redis_value::<Vec<_>>(reply)?)
             }
         })
@@ -122,7 +131,10 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
         if let Some(error) = refused {
             return session.settle_for(Err(error));
         }
-        let mut all = vec![of("DEL", key), making.clone()];
+        let mut all = vec![making.clone()];
+        if kind != Type::Json {
+            all.insert(0, of("DEL", key));
+        }
         if let Some(left) = number(&left).ok().filter(|left| *left > 0) {
             all.push(expire(key, left.unsigned_abs()));
         }
@@ -130,15 +142,37 @@ pub(super) fn put(shared: &Shared, key: &[u8], kind: Type, body: &[u8], when: &W
         session.transact_all(&all, shared.refused(key))
     };
     let outcome = shared.server.carry_out(key, None, attempt, || {
-        let json = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).ok();
-        Ok(open(shared, key, kind)?.and_then(|there| json(&there)) == json(body))
+        Ok(open(shared, key, kind)?.is_some_and(|there| is_same(&there, body)))
     });
     shared.doubt(key);
     outcome
 }
 
+/// Whether a file that is there says what was put as `body`.
+pub(super) fn is_same(there: &[u8], body: &[u8]) -> bool {
+    let json = |bytes: &[u8]| serde_json::from_slice::<Json>(bytes).ok();
+    there == body || json(there).is_some_and(|there| Some(there) == json(body))
+}
+
+/// The lengths of the files of these keys, which are JSON in the server; 0 where one is gone.
+///
+/// # Errors
+/// The servers'.
+pub(super) fn lengths(shared: &Shared, keys: &[Box<[u8]>]) -> Result<Vec<u64>> {
+    let replies = shared.server.ask_about(keys, |key| [all_of(key, Type::Json)])?;
+    let length = |replies: Vec<super::link::Reply>| match replies.into_iter().next() {
+        Some(Ok(reply)) => file(Type::Json, reply).ok().flatten().map_or(0, |file| file.len() as u64),
+        _ => 0,
+    };
+    Ok(replies.into_iter().map(length).collect())
+}
+
 fn read(body: &[u8]) -> Result<Json> {
-    serde_json::from_slice(body).map_err(|error| Error::new(ErrorKind::Invalid, format!("no JSON: {error}")))
+    serde_json::from_slice(body).map_err(|error| no_json(&error))
+}
+
+fn no_json(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::Invalid, format!("no JSON: {error}"))
 }
 
 /// The fields of the hash that a file is.
@@ -148,6 +182,12 @@ fn names(body: &[u8]) -> Result<Vec<Vec<u8>>> {
 
 /// The command that makes a collection of what a file says.
 fn command(key: &[u8], kind: Type, body: &[u8]) -> Result<Cmd> {
+    if kind == Type::Json {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| no_json(&error))?;
+        let mut command = of("JSON.SET", key);
+        command.arg("$").arg(body);
+        return Ok(command);
+    }
     let json = read(body)?;
     let list = || {
         let list = json.as_array().filter(|list| !list.is_empty());
@@ -161,7 +201,7 @@ fn command(key: &[u8], kind: Type, body: &[u8]) -> Result<Cmd> {
             let sentence = "the entries of a stream cannot be replaced: write new ones to %add";
             return Err(Error::new(ErrorKind::NotPermitted, sentence));
         }
-        Type::Hash | Type::String | Type::Other => "HSET",
+        Type::Hash | Type::String | Type::Json | Type::Other => "HSET",
     };
     let mut command = of(name, key);
     match kind {
