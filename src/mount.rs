@@ -233,7 +233,8 @@ impl Mount {
     /// # Errors
     /// The first put that failed; `TimedOut`.
     pub fn sync(&self, time: Option<Duration>) -> Result<()> {
-        self.vfs.flush(Deadline::after(time.unwrap_or(self.spec.timeout)))
+        self.vfs.flush(Deadline::after(time.unwrap_or(self.spec.timeout)))?;
+        self.vfs.check_rejected()
     }
 
     /// Puts everything pending, then unmounts, and waits for the end (§8.5). With `time` it waits no longer than

@@ -20,5 +20,8 @@ mod harness;
 mod killed;
 mod large;
 mod place;
+mod promises;
 mod reading;
+mod rejected;
+mod sharded;
 mod writing;

@@ -1,10 +1,12 @@
 //! The folder that the files are in, by its descriptor: what is mounted over it later, and wherever it is moved, the same
 //! files are read and written.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -12,6 +14,27 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Usage, Version};
+
+/// How often a file is looked for that another one replaces meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// An open file, and where it really is: links are followed.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    /// What it is called in the model's folder, where it may be a link.
+    pub link: OsString,
+    pub place: Arc<Place>,
+    /// What it is called there.
+    pub name: OsString,
+    pub stamp: Stamp,
+}
+
+impl Resolved {
+    /// Its path, which it has in no other spelling.
+    pub fn shown(&self) -> String {
+        self.place.shown(&self.name)
+    }
+}
 
 /// A folder.
 #[derive(Debug)]
@@ -77,6 +100,29 @@ impl Place {
         Ok((file.into(), Stamp::of(&found)))
     }
 
+    /// Opens a file for reading, and finds where it really is.
+    ///
+    /// # Errors
+    /// `Stale` for one that is replaced again and again, or lies below another mount by now; as for [`Place::file`].
+    pub fn resolve(self: &Arc<Place>, link: &OsStr) -> Result<(File, Resolved)> {
+        for _ in 0..ATTEMPTS {
+            let (file, stamp) = self.file(link)?;
+            let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let path = path.map_err(|error| Error::io(self.shown(link), &error))?;
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let place =
+                if folder == self.path { Ok(Arc::clone(self)) } else { Place::open(folder).map(Arc::new) };
+            let Ok(place) = place else { continue };
+            let there = rustix::fs::statat(&place.folder, name, AtFlags::SYMLINK_NOFOLLOW);
+            if there.is_ok_and(|there| Stamp::of(&there).is_same_file(&stamp)) {
+                let (link, name) = (link.to_owned(), name.to_owned());
+                return Ok((file, Resolved { link, place, name, stamp }));
+            }
+        }
+        let sentence = format!("{}: another program replaces it right now", self.shown(link));
+        Err(Error::new(ErrorKind::Stale, sentence))
+    }
+
     /// The room on its file system, with this number of keys.
     pub fn usage(&self, keys: u64) -> Usage {
         let Ok(room) = rustix::fs::fstatvfs(&self.folder) else { return Usage::default() };
@@ -86,7 +132,7 @@ impl Place {
 }
 
 /// What tells one version of a file from another: which file it is, its size, and when its bytes were changed last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
@@ -127,6 +173,11 @@ impl Stamp {
     /// started again.
     pub fn is_still(&self, other: &Stamp) -> bool {
         Stamp { device: other.device, ..*self } == *other
+    }
+
+    /// Whether both are versions of one file.
+    pub fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
 
     /// Not older than its last change: a file that was moved here came when it was moved.

@@ -74,6 +74,14 @@ impl<'a> Draft<'a> {
         base.check()
     }
 
+    /// Writes this text.
+    ///
+    /// # Errors
+    /// `NoSpace`; the system's.
+    pub fn write(&self, text: &[u8]) -> Result<()> {
+        self.file.file().write_all_at(text, 0).map_err(|error| self.io(&error))
+    }
+
     /// Has the file share all blocks of the one that it replaces, where it is laid out like that.
     fn shares_blocks(&self, layout: &Layout, base: &Source) -> bool {
         let mut head = vec![0; layout.head.len()];

@@ -105,7 +105,7 @@ fn a_kill_at_any_step_of_the_replacement_leaves_the_old_file_or_the_new_one() {
     let new = case.folder.path().join("new");
     fs::write(&new, b"what the new file would have been").unwrap();
     let mut leftover = Journal::read(&journal_of(&case)).unwrap().unwrap();
-    leftover.journal.note(&Note::Replaced(stamp(&new))).unwrap();
+    leftover.journal.note(&Note::Replaced { file: 0, version: stamp(&new) }).unwrap();
     let journal = fs::read(journal_of(&case)).unwrap();
     let store = case.open();
     store.close().unwrap();
@@ -115,7 +115,7 @@ fn a_kill_at_any_step_of_the_replacement_leaves_the_old_file_or_the_new_one() {
         fs::write(journal_of(&case), journal).unwrap();
         Journal::read(&journal_of(&case)).unwrap().unwrap()
     };
-    leftover.journal.note(&Note::Replaced(stamp(&case.path))).unwrap();
+    leftover.journal.note(&Note::Replaced { file: 0, version: stamp(&case.path) }).unwrap();
     let store = case.open();
     assert!(!journal_of(&case).exists());
     store.close().unwrap();
