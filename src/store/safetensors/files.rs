@@ -14,11 +14,11 @@ use super::contents::Contents;
 use super::header::{HEADER_MAX, Header, LENGTH};
 use super::index::{Index, Plain};
 use super::names::Names;
-use super::place::{Place, Stamp};
 use super::source::Source;
 use super::tensor::{Range, RangeFile, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::Value;
+use crate::store::local_file::place::{Place, Stamp};
 
 /// What the name of a file ends in.
 const SUFFIX: &[u8] = b".safetensors";
@@ -55,10 +55,7 @@ impl Location {
         }
         let sharded = path.as_os_str().as_bytes().ends_with(INDEX_SUFFIX);
         // The files that an index names lie beside the name that it has, wherever that leads.
-        let path = if sharded { path.to_owned() } else { fs::canonicalize(path).map_err(io)? };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let place = Place::open(folder.unwrap_or(Path::new(".")))?;
-        let name = path.file_name().unwrap_or_default().to_owned();
+        let (place, name) = if sharded { Place::beside(path)? } else { Place::of_file(path)? };
         Ok(Location { place, name, sharded })
     }
 

@@ -10,11 +10,11 @@ use super::contents::Contents;
 use super::files::{Files, Location};
 use super::layout::Layout;
 use super::names::{Form, Names};
-use super::place::Stamp;
 use super::writer::Writer;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{SharedBytes, Value};
+use crate::store::local_file::place::Stamp;
 
 /// A model.
 pub(super) struct Model {

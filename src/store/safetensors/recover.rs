@@ -39,7 +39,9 @@ impl Model {
             tracing::warn!("{shown}: {unreadable} bytes of its journal make no whole change");
         }
         let stamp = self.known().files.watched.first().map(|(_, stamp)| *stamp);
-        let is_now = |version: &super::place::Stamp| stamp.is_some_and(|stamp| stamp.is_still(version));
+        let is_now = |version: &crate::store::local_file::place::Stamp| {
+            stamp.is_some_and(|stamp| stamp.is_still(version))
+        };
         if notes.iter().any(|note| matches!(note, Note::Replaced(version) if is_now(version))) {
             return journal.remove();
         }

@@ -1,8 +1,7 @@
-//! Whether a model can be written: a replacement must be what everybody sees, and be allowed.
-
-use rustix::fs::{Access, AtFlags};
+//! Whether a model can be written.
 
 use super::files::{Files, Location};
+use crate::store::local_file::rights;
 
 /// The folder of the Hugging Face cache in which files are called by their hashes, and shared by links.
 const BLOBS: &str = "blobs";
@@ -16,23 +15,10 @@ pub(super) fn refusal(location: &Location, files: &Files) -> Option<String> {
             "{shown} is mounted read-only: mount one file of a sharded model to write to it"
         ));
     };
-    let found = rustix::fs::fstat(source.file()).ok()?;
-    let may = |name: &std::ffi::OsStr| {
-        rustix::fs::accessat(place.folder(), name, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
-    };
-    let user = nix::unistd::geteuid();
-    let why = if found.st_nlink > 1 {
-        "it has another hard link, which a new file would leave behind: copy it first"
-    } else if place.path().file_name().is_some_and(|folder| folder == BLOBS) {
+    let why = if place.path().file_name().is_some_and(|folder| folder == BLOBS) {
         "it is in a cache of Hugging Face, where files are called by their content: copy it first"
-    } else if !may(std::ffi::OsStr::new(".")) {
-        "no new file can be made in its folder: copy it to one that can be written"
-    } else if !may(&location.name) {
-        "it may not be written: chmod it, or copy it"
-    } else if found.st_uid != user.as_raw() && !user.is_root() {
-        "it belongs to another user, and a new file would not: copy it first"
     } else {
-        return None;
+        rights::refusal(place, &location.name, source.file())?
     };
     Some(format!("{shown} is mounted read-only: {why}"))
 }

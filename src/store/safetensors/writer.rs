@@ -2,12 +2,8 @@
 //! replacement (§4.2).
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use nix::fcntl::{Flock, FlockArg};
 
 use super::edits::Transaction;
 use super::header::Metadata;
@@ -16,7 +12,7 @@ use super::journal::{Data, Journal, Note, Noted, NotedMetadata, Record};
 use super::layout::Layout;
 use super::model::{Failed, Model, State};
 use super::names::Form;
-use super::replace::{Draft, sync_folder};
+use super::replace::Filling;
 use super::source::Source;
 use super::tensor::{NEW, Tensor};
 use crate::env;
@@ -24,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::store::api::{Version, When};
 use crate::store::flat::Edit;
+use crate::store::local_file::draft::Draft;
+use crate::store::local_file::lock::Lock;
+use crate::store::local_file::place::Stamp;
 
 /// What whoever changes a model holds.
 #[derive(Default)]
@@ -52,7 +51,7 @@ pub(super) struct Net {
 pub(super) struct Home {
     pub path: PathBuf,
     #[allow(dead_code, reason = "its drop lets another daemon have it")]
-    lock: Flock<File>,
+    lock: Lock,
 }
 
 impl Home {
@@ -61,23 +60,7 @@ impl Home {
     /// # Errors
     /// `Busy` while another daemon has it; the folder's.
     pub fn take(path: PathBuf, shown: &str) -> Result<Home> {
-        let beside = path.with_extension("lock");
-        let io = |error: std::io::Error| Error::io(beside.display(), &error);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(io)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => {
-                let sentence =
-                    format!("{shown} is mounted already: unmount it there, or mount it with --read-only");
-                Error::new(ErrorKind::Busy, sentence)
-            }
-            errno => io(errno.into()),
-        })?;
+        let lock = Lock::take(&path.with_extension("lock"), shown)?;
         Ok(Home { path, lock })
     }
 }
@@ -249,7 +232,7 @@ impl Model {
         };
         self.replace(journal)?;
         // From here on the journal is of no use: what is put next must not come behind the note that all of it is there.
-        let synced = sync_folder(&self.location.place);
+        let synced = self.location.place.sync();
         writer.net = Net::default();
         writer.journal.take().map_or(Ok(()), Journal::remove)?;
         synced
@@ -277,8 +260,8 @@ impl Model {
             (Layout::of(&state.contents)?, Arc::clone(base), *stamp)
         };
         let draft = Draft::new(place, name)?;
-        draft.fill(&layout, &base)?;
-        draft.dress(&base)?;
+        Filling(&draft).fill(&layout, &base)?;
+        draft.dress(base.file())?;
         let new = draft.sync()?;
         journal.note(&Note::Replaced(new))?;
         let mut state = self.state.write();
@@ -310,7 +293,7 @@ impl State {
         &mut self,
         layout: &Layout,
         source: Arc<Source>,
-        stamp: super::place::Stamp,
+        stamp: Stamp,
         names: &super::names::Names,
     ) {
         let data = layout.head.len() as u64;

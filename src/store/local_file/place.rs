@@ -1,7 +1,7 @@
 //! The folder that the files are in, by its descriptor: what is mounted over it later, and wherever it is moved, the same
 //! files are read and written.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::store::api::{Usage, Version};
 
 /// A folder.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::store) struct Place {
     folder: OwnedFd,
     path: PathBuf,
 }
@@ -29,6 +29,26 @@ impl Place {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| io(errno.into()))?;
         Ok(Place { folder, path })
+    }
+
+    /// The folder of a file, and the name that it has there. Links are followed: what is replaced is what they lead to, and
+    /// they stay.
+    ///
+    /// # Errors
+    /// `NotFound`; the system's.
+    pub fn of_file(path: &Path) -> Result<(Place, OsString)> {
+        let path = fs::canonicalize(path).map_err(|error| Error::io(path.display(), &error))?;
+        Place::beside(&path)
+    }
+
+    /// The folder that a path is in, and its last name, whatever that leads to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn beside(path: &Path) -> Result<(Place, OsString)> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let place = Place::open(folder.unwrap_or(Path::new(".")))?;
+        Ok((place, path.file_name().unwrap_or_default().to_owned()))
     }
 
     /// Its descriptor, which only names it.
@@ -77,6 +97,16 @@ impl Place {
         Ok((file.into(), Stamp::of(&found)))
     }
 
+    /// Waits until the names in it are on the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&self) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let synced = rustix::fs::openat(&self.folder, c".", flags, Mode::empty()).and_then(rustix::fs::fsync);
+        synced.map_err(|errno| Error::io(self.path.display(), &errno.into()))
+    }
+
     /// The room on its file system, with this number of keys.
     pub fn usage(&self, keys: u64) -> Usage {
         let Ok(room) = rustix::fs::fstatvfs(&self.folder) else { return Usage::default() };
@@ -87,7 +117,7 @@ impl Place {
 
 /// What tells one version of a file from another: which file it is, its size, and when its bytes were changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Stamp {
+pub(in crate::store) struct Stamp {
     device: u64,
     inode: u64,
     /// Length in bytes.
