@@ -11,12 +11,13 @@ use super::journal::{Journal, Note};
 use super::layout::Layout;
 use super::model::{Model, State};
 use super::names::Names;
-use super::place::{Place, Resolved, Stamp};
-use super::replace::{Draft, sync_folder};
+use super::replace::Filling;
 use super::source::Source;
 use super::tensor::Tensor;
 use super::writer::{Net, Writer, read_only};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::local_file::draft::Draft;
+use crate::store::local_file::place::{Place, Resolved, Stamp};
 
 /// What one file becomes.
 enum What {
@@ -71,10 +72,10 @@ impl Model {
         for target in &targets {
             let draft = Draft::new(&target.file.place, &target.file.name)?;
             match &target.what {
-                What::Tensors(_, layout) => draft.fill(layout, &target.base)?,
-                What::Index(_, text) => draft.write(text)?,
+                What::Tensors(_, layout) => Filling(&draft).fill(layout, &target.base)?,
+                What::Index(_, text) => Filling(&draft).write(text)?,
             }
-            draft.dress(&target.base)?;
+            draft.dress(target.base.file())?;
             let version = draft.sync()?;
             drafts.push((target, draft, version));
         }
@@ -115,7 +116,7 @@ impl Model {
         let mut synced: Vec<&Arc<Place>> = Vec::new();
         for Target { file, .. } in targets {
             if !synced.iter().any(|place| Arc::ptr_eq(place, &file.place)) {
-                sync_folder(&file.place)?;
+                file.place.sync()?;
                 synced.push(&file.place);
             }
         }

@@ -14,12 +14,12 @@ use super::contents::Contents;
 use super::header::{Described, HEADER_MAX, Header, LENGTH, Metadata};
 use super::index::Index;
 use super::names::Names;
-use super::place::{Place, Resolved, Stamp};
 use super::recover::Unfinished;
 use super::source::Source;
 use super::tensor::{Range, RangeFile, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{SharedBytes, Value};
+use crate::store::local_file::place::{Place, Resolved, Stamp};
 
 /// What the name of a file ends in.
 const SUFFIX: &[u8] = b".safetensors";
@@ -56,10 +56,8 @@ impl Location {
         }
         let sharded = path.as_os_str().as_bytes().ends_with(INDEX_SUFFIX);
         // The files that an index names lie beside the name that it has, wherever that leads.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let place = Arc::new(Place::open(folder.unwrap_or(Path::new(".")))?);
-        let name = path.file_name().unwrap_or_default().to_owned();
-        Ok(Location { place, name, sharded })
+        let (place, name) = Place::beside(path)?;
+        Ok(Location { place: Arc::new(place), name, sharded })
     }
 
     /// For people.

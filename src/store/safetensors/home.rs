@@ -1,15 +1,12 @@
 //! The place of a journal in the state folder, and the locks beside it: one daemon at a time writes to a file, also where it is
 //! one of a sharded model's.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{Flock, FlockArg};
 
 use super::files::Files;
 use super::journal;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::local_file::lock::Lock;
 
 /// The place of a journal, which one daemon at a time has.
 pub(super) struct Home {
@@ -20,9 +17,6 @@ pub(super) struct Home {
     locks: Vec<(String, Lock)>,
 }
 
-/// Held until it drops.
-struct Lock(#[allow(dead_code, reason = "its drop lets another daemon have it")] Flock<File>);
-
 impl Home {
     /// Takes the place of the journal of the model that is at `path`.
     ///
@@ -30,7 +24,7 @@ impl Home {
     /// `Busy` while another daemon has it; the folder's.
     pub fn take(state: &Path, path: &str) -> Result<Home> {
         let journal = journal::path_of(state, path)?;
-        let lock = lock(&journal, path)?;
+        let lock = Lock::take(&journal.with_extension("lock"), path)?;
         Ok(Home { state: state.to_owned(), path: journal, locks: vec![(path.to_owned(), lock)] })
     }
 
@@ -48,7 +42,7 @@ impl Home {
                 continue;
             }
             let journal = journal::path_of(&self.state, &path)?;
-            let lock = lock(&journal, &path)?;
+            let lock = Lock::take(&journal.with_extension("lock"), &path)?;
             if journal.exists() {
                 let sentence = format!(
                     "what the last mount of {path} could not write waits for the next one: mount it alone first"
@@ -63,21 +57,4 @@ impl Home {
         self.locks = locks;
         Ok(())
     }
-}
-
-fn lock(journal: &Path, shown: &str) -> Result<Lock> {
-    let beside = journal.with_extension("lock");
-    let io = |error: std::io::Error| Error::io(beside.display(), &error);
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&beside).map_err(io)?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => {
-            let sentence = format!(
-                "{shown} is mounted already, alone or with its model: unmount it there, or mount it with --read-only"
-            );
-            Error::new(ErrorKind::Busy, sentence)
-        }
-        errno => io(errno.into()),
-    })?;
-    Ok(Lock(lock))
 }

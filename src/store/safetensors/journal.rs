@@ -22,10 +22,10 @@ use twox_hash::XxHash3_64;
 
 use super::dtype::ElementType;
 use super::header::Metadata;
-use super::place::{Resolved, Stamp};
 use super::source::Source;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::local_file::place::{Resolved, Stamp};
 
 /// Records, and the data in them, begin at multiples of this, in bytes.
 const ALIGNMENT: u64 = 64;

@@ -13,7 +13,7 @@
 //! | `header`, `dtype` | what a safetensors file says of its tensors |
 //! | `npy` | what numpy's files say of theirs |
 //! | `names` | the names of tensors, and the flat keys that make a tree of them |
-//! | `place`, `source` | the folder and the open files that bytes are in |
+//! | `source` | the open files that bytes are in |
 //! | `tensor` | one tensor, and its bytes as a file |
 //! | `files`, `index`, `contents` | a model as it was read: one file, or the files of an index |
 //! | `model` | a model that is mounted: read again when it changes |
@@ -40,7 +40,6 @@ mod layout;
 mod model;
 mod names;
 mod npy;
-mod place;
 mod recover;
 mod replace;
 mod rights;

@@ -9,13 +9,13 @@ use super::contents::Contents;
 use super::files::{Files, Location};
 use super::home::Home;
 use super::names::{Form, Names};
-use super::place::Stamp;
 use super::recover::Unfinished;
 use super::rights;
 use super::writer::Writer;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{SharedBytes, Value};
+use crate::store::local_file::place::Stamp;
 
 /// A model.
 pub(super) struct Model {

@@ -12,7 +12,6 @@ use super::journal::{Base, Data, Journal, Leftover, Note, Noted};
 use super::model::{Model, State};
 use super::names::Form;
 use super::npy;
-use super::place::{Resolved, Stamp};
 use super::source::Source;
 use super::tensor::{Range, Tensor};
 use super::writer::{Net, Writer};
@@ -23,6 +22,7 @@ use crate::payload::Payload;
 use crate::spool::Spool;
 use crate::store::api::When;
 use crate::store::flat::Separator;
+use crate::store::local_file::place::{Resolved, Stamp};
 
 /// Why changes are in the spool.
 const WHY: &str = "another program replaced the file before this was written to it";

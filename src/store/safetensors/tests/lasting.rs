@@ -9,8 +9,8 @@ use super::*;
 use crate::env::Folders;
 use crate::error::ErrorKind;
 use crate::spool::Spool;
+use crate::store::local_file::place::Stamp;
 use crate::store::safetensors::journal::{Journal, Note, path_of};
-use crate::store::safetensors::place::Stamp;
 
 const ROWS: &[Row<'_>] =
     &[("a", Dtype::U8, &[3], b"aaa"), ("b", Dtype::U8, &[2], b"bb"), ("c", Dtype::U8, &[1], b"c")];

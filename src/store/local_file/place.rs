@@ -3,8 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,8 +19,8 @@ const ATTEMPTS: usize = 5;
 
 /// An open file, and where it really is: links are followed.
 #[derive(Clone, Debug)]
-pub(super) struct Resolved {
-    /// What it is called in the model's folder, where it may be a link.
+pub(in crate::store) struct Resolved {
+    /// What it is called where it was looked for: it may be a link.
     pub link: OsString,
     pub place: Arc<Place>,
     /// What it is called there.
@@ -38,7 +37,7 @@ impl Resolved {
 
 /// A folder.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::store) struct Place {
     folder: OwnedFd,
     path: PathBuf,
 }
@@ -52,6 +51,27 @@ impl Place {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| io(errno.into()))?;
         Ok(Place { folder, path })
+    }
+
+    /// The folder of a file, and the name that it has there. Links are followed: what is replaced is what they lead to, and
+    /// they stay.
+    ///
+    /// # Errors
+    /// `NotFound`; the system's.
+    #[allow(dead_code, reason = "for stores whose link is followed once")]
+    pub fn of_file(path: &Path) -> Result<(Place, OsString)> {
+        let path = fs::canonicalize(path).map_err(|error| Error::io(path.display(), &error))?;
+        Place::beside(&path)
+    }
+
+    /// The folder that a path is in, and its last name, whatever that leads to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn beside(path: &Path) -> Result<(Place, OsString)> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let place = Place::open(folder.unwrap_or(Path::new(".")))?;
+        Ok((place, path.file_name().unwrap_or_default().to_owned()))
     }
 
     /// Its descriptor, which only names it.
@@ -100,6 +120,16 @@ impl Place {
         Ok((file.into(), Stamp::of(&found)))
     }
 
+    /// Waits until the names in it are on the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&self) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let synced = rustix::fs::openat(&self.folder, c".", flags, Mode::empty()).and_then(rustix::fs::fsync);
+        synced.map_err(|errno| Error::io(self.path.display(), &errno.into()))
+    }
+
     /// Opens a file for reading, and finds where it really is.
     ///
     /// # Errors
@@ -133,7 +163,7 @@ impl Place {
 
 /// What tells one version of a file from another: which file it is, its size, and when its bytes were changed last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Stamp {
+pub(in crate::store) struct Stamp {
     device: u64,
     inode: u64,
     /// Length in bytes.
