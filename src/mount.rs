@@ -27,6 +27,7 @@ use crate::spool::Spool;
 use crate::store::api::{Pace, Store};
 use crate::store::driver::Opening;
 use crate::vfs::{self, Vfs};
+use crate::view;
 
 pub use stack::{cost_of_attributes, drop_attributes, open_store, opening};
 
@@ -408,7 +409,11 @@ impl Parts {
         let uid = spec.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let gid = spec.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw());
         let usual = Usual { mode: file_mode, uid, gid };
-        shown = stack::with_scratch(stack::behind_network(shown, &spec, &source)?, &spec, usual);
+        shown = stack::behind_network(shown, &spec, &source)?;
+        if let Some(view) = spec.view {
+            shown = view::over(view, shown)?;
+        }
+        shown = stack::with_scratch(shown, &spec, usual);
         // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
         let store = if is_snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {

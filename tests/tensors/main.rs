@@ -24,4 +24,5 @@ mod promises;
 mod reading;
 mod rejected;
 mod sharded;
+mod view;
 mod writing;

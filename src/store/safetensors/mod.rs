@@ -22,6 +22,7 @@
 //! | `incoming`, `transpose` | files of numpy that become tensors |
 //! | `edits`, `journal`, `writer` | changes: seen at once, lost by nothing |
 //! | `layout`, `replace`, `commit` | the files that are written with all of them |
+//! | `within` | a file that is a value of another store |
 //! | `recover` | what a journal becomes that nobody could write to the file |
 
 mod commit;
@@ -49,6 +50,7 @@ mod tensor;
 mod tests;
 mod transpose;
 mod tree;
+pub(crate) mod within;
 mod writer;
 
 use std::ops::ControlFlow;
