@@ -352,6 +352,7 @@ impl Store for Safetensors {
     }
 
     fn check_key(&self, key: &Key) -> Result<()> {
+        self.model.names.check_text(key)?;
         match Place::of(key) {
             Place::Npy => self.npy.check_key(key),
             Place::Raw(rest) => self.raw.check_key(&rest),
