@@ -15,7 +15,7 @@ from pathlib import Path
 
 import run as runs
 import tensor_goals
-from subjects import Empty, Mounted, Subject, Trouble
+from subjects import Empty, Mounted, Subject, find
 
 WORKS = ["one", "all", "list", "replace"]
 QUICK = {"tensors": 16, "mib": 64, "names": 10_000, "repeats": 3}
@@ -90,9 +90,8 @@ class Kvfs(Mounted):
         return int(next(line for line in lines if line.startswith("read_bytes")).split()[1])
 
     def requests(self):
-        """Requests of the kernel so far."""
-        said = subprocess.run(self.command("status", "--json"), check=True, capture_output=True, text=True).stdout
-        return sum(json.loads(said)[0]["report"]["requests"].values())
+        said = subprocess.run(self.command("status", self.mountpoint, "--json"), check=True, capture_output=True, text=True)
+        return find(json.loads(said.stdout), "requests")
 
 
 class Plain(Subject):
@@ -109,14 +108,14 @@ def one(run, kvfs, model):
         number = run.sizes["tensors"] // 2 + repeat
         with kvfs.started() as folder:
             drop_caches()
-            before = kvfs.disk()
+            usage, before = kvfs.daemon_usage(), kvfs.disk()
             numbers = python(BY_MOUNT.format(path=str(folder / f"t{number}.npy")))
             numbers |= {"operations": length, "share": (kvfs.disk() - before + numbers["disk"]) / length}
-            run.note("one tensor, cold", kvfs, repeat, numbers, kvfs.daemon_usage())
+            run.note("one tensor, cold", kvfs, repeat, numbers, usage)
         drop_caches()
         numbers = python(BY_LIBRARY.format(path=str(model), name=f"t{number}"))
         numbers |= {"operations": length, "share": numbers["disk"] / length}
-        run.note("one tensor, cold", library, repeat, numbers, library.daemon_usage())
+        run.note("one tensor, cold", library, repeat, numbers, None)
 
 
 def everything(run, kvfs, model):
@@ -130,13 +129,12 @@ def everything(run, kvfs, model):
                 if work.endswith("warm"):
                     subprocess.run(["cat", model], check=True, stdout=subprocess.DEVNULL)
                 paths = [str(folder / f"t{n}.npy") for n in range(run.sizes["tensors"])]
-                run.note(work, kvfs, repeat, python(IN_ORDER.format(paths=paths)) | {"operations": total}, kvfs.daemon_usage())
+                usage = kvfs.daemon_usage()
+                run.note(work, kvfs, repeat, python(IN_ORDER.format(paths=paths)) | {"operations": total}, usage)
         with empty.started() as folder:
-            paths = [str(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size == total]
-            if not paths:
-                raise Trouble("the empty server shows no large file")
-            numbers = python(IN_ORDER.format(paths=paths[:1])) | {"operations": total}
-            run.note("all tensors, warm", empty, repeat, numbers, empty.daemon_usage())
+            usage = empty.daemon_usage()
+            numbers = python(IN_ORDER.format(paths=[str(folder / "large")])) | {"operations": total}
+            run.note("all tensors, warm", empty, repeat, numbers, usage)
 
 
 def listing(run, _kvfs, _model):
@@ -146,10 +144,10 @@ def listing(run, _kvfs, _model):
     kvfs = Kvfs(run, model)
     for repeat in range(run.sizes["repeats"]):
         with kvfs.started() as folder:
-            before, start = kvfs.requests(), time.monotonic()
+            usage, start = kvfs.daemon_usage(), time.monotonic()
             subprocess.run(["ls", "-l", folder], check=True, stdout=subprocess.DEVNULL)
             numbers = {"operations": run.sizes["names"], "seconds": time.monotonic() - start}
-            run.note("ls -l", kvfs, repeat, numbers | {"asked": kvfs.requests() - before}, kvfs.daemon_usage())
+            run.note("ls -l", kvfs, repeat, numbers, usage)
 
 
 def replace(run, kvfs, model):
@@ -159,20 +157,21 @@ def replace(run, kvfs, model):
     for repeat in range(run.sizes["repeats"]):
         with kvfs.started() as folder:
             drop_caches()
+            usage = kvfs.daemon_usage()
             with kvfs.memory_watch() as memory:
                 numbers = python(f"numpy.save({str(folder / 't3.npy')!r}, numpy.full(({shape},), {repeat}, 'f4'))")
                 start = time.monotonic()
                 subprocess.run(kvfs.command("sync", kvfs.mountpoint), check=True)
                 numbers["seconds"] += time.monotonic() - start
             numbers |= {"operations": size, "memory_peak": memory.peak}
-            run.note("one tensor replaced", kvfs, repeat, numbers, kvfs.daemon_usage())
+            run.note("one tensor replaced", kvfs, repeat, numbers, usage)
         beside.unlink(missing_ok=True)
         drop_caches()
         start = time.monotonic()
         subprocess.run(["cp", "--reflink=never", model, beside], check=True)
         subprocess.run(["sync", beside], check=True)
         numbers = {"operations": size, "seconds": time.monotonic() - start}
-        run.note("one tensor replaced", copy, repeat, numbers, copy.daemon_usage())
+        run.note("one tensor replaced", copy, repeat, numbers, None)
         beside.unlink()
 
 
