@@ -27,8 +27,11 @@ pub struct TensorView {
     caps: Caps,
     /// The headers read last, the newest at the end; `None` where a value has none. Held for a moment, and never across a
     /// call of the store.
-    kept: Mutex<Vec<(Key, Stat, Option<Arc<Tree>>)>>,
+    kept: Mutex<Vec<Kept>>,
 }
+
+/// What a value was found to be: in this version of it, a tree or none.
+type Kept = (Key, Stat, Option<Arc<Tree>>);
 
 /// An entry of the store below.
 struct Listed {

@@ -26,6 +26,8 @@ pub(in crate::store) struct Resolved {
     /// What it is called there.
     pub name: OsString,
     pub stamp: Stamp,
+    /// Not older than the last change of what is called so: of the file, or of the link to it.
+    pub changed: SystemTime,
 }
 
 impl Resolved {
@@ -145,8 +147,10 @@ impl Place {
             let Ok(place) = place else { continue };
             let there = rustix::fs::statat(&place.folder, name, AtFlags::SYMLINK_NOFOLLOW);
             if there.is_ok_and(|there| Stamp::of(&there).is_same_file(&stamp)) {
+                let own = rustix::fs::statat(&self.folder, link, AtFlags::SYMLINK_NOFOLLOW);
+                let changed = own.map_or(stamp.time(), |own| Stamp::of(&own).time().max(stamp.time()));
                 let (link, name) = (link.to_owned(), name.to_owned());
-                return Ok((file, Resolved { link, place, name, stamp }));
+                return Ok((file, Resolved { link, place, name, stamp, changed }));
             }
         }
         let sentence = format!("{}: another program replaces it right now", self.shown(link));

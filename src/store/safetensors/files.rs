@@ -149,7 +149,7 @@ impl Files {
 
     fn read_one(location: &Location, names: &Names) -> Result<(Files, Contents)> {
         let (mut part, header) = Part::read(&location.place, &location.name)?;
-        let time = part.file.stamp.time();
+        let time = part.file.changed;
         let mut contents = Contents::new(header.metadata.clone(), time);
         for described in header.tensors {
             let tensor = part.tensor(described, 0);
@@ -172,7 +172,7 @@ impl Files {
         for (tensor, file) in &index.index.weight_map {
             files.entry(file).or_default().insert(tensor);
         }
-        let mut contents = Contents::new(Some(index.index.metadata()), index.file.stamp.time());
+        let mut contents = Contents::new(Some(index.index.metadata()), index.file.changed);
         let mut parts = Vec::with_capacity(files.len());
         for (number, (file, mut wanted)) in files.into_iter().enumerate() {
             let name = OsStr::new(file);
@@ -180,7 +180,7 @@ impl Files {
                 return Err(invalid(&format_args!("{file:?} is no name of a file beside it")));
             }
             let (mut part, header) = Part::read(place, name)?;
-            contents.changed = contents.changed.max(part.file.stamp.time());
+            contents.changed = contents.changed.max(part.file.changed);
             let named = wanted.clone();
             unfinished.adjust(&index.file, &part.file, number, &mut wanted);
             for described in header.tensors {
@@ -294,7 +294,7 @@ impl Part {
     fn tensor(&self, described: Described, number: usize) -> Tensor {
         let (at, stamp) = (self.data + described.begin, self.file.stamp);
         let source = (Arc::clone(&self.source), at);
-        Tensor { file: number, ..Tensor::new(described, source, stamp.version(at), stamp.time()) }
+        Tensor { file: number, ..Tensor::new(described, source, stamp.version(at), self.file.changed) }
     }
 }
 

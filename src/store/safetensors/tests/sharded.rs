@@ -256,7 +256,13 @@ fn a_link_that_leads_elsewhere_is_followed_and_who_reads_keeps_the_old_file() {
     };
     let store = open(&link, None).unwrap();
     let held = store.open(&key("a.npy")).unwrap().unwrap();
+    let before = store.stat(&key("a.npy")).unwrap().unwrap().modified;
+    // Of the time of the first, to a tick of the clock: the link tells that something changed.
+    let modified = fs::metadata(&case.path).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&two).unwrap().set_modified(modified).unwrap();
+    std::thread::park_timeout(std::time::Duration::from_millis(20));
     point_to("two");
+    assert!(store.stat(&key("a.npy")).unwrap().unwrap().modified > before);
     assert!(value(&*store, "a.npy").unwrap().ends_with(b"two"));
     assert!(bytes_of(&*held).unwrap().ends_with(b"one"));
     // What is written goes to the file that it leads to, whose lock is this mount's now.
