@@ -143,7 +143,7 @@ impl Model {
             }
         }
         if let Some(IndexFile { file, source, index }) = index {
-            let new = state.index(index);
+            let new = state.index(index, file)?;
             if !new.is(index) {
                 let text = text_of(&new, file)?;
                 let (file, base) = (file.clone(), Arc::clone(source));
@@ -175,7 +175,7 @@ impl Model {
     /// `NoSpace` where it would be too long.
     pub fn next_header(&self, state: &State) -> Result<Vec<u8>> {
         match (&state.files.index, state.files.parts.first()) {
-            (Some(IndexFile { file, index, .. }), _) => text_of(&state.index(index), file),
+            (Some(IndexFile { file, index, .. }), _) => text_of(&state.index(index, file)?, file),
             (None, Some(part)) => Ok(state.layout(0, part)?.text().to_vec()),
             (None, None) => Ok(Vec::new()),
         }
@@ -203,14 +203,15 @@ impl State {
     }
 
     /// The index of what is there now.
-    fn index(&self, before: &Index) -> Index {
+    fn index(&self, before: &Index, shown: &Resolved) -> Result<Index> {
         let file = |tensor: &Tensor| {
             let part = self.files.parts.get(tensor.file)?;
             Some((tensor.name.clone(), part.file.link.to_string_lossy().into_owned()))
         };
         let weight_map: BTreeMap<_, _> = self.contents.tensors().filter_map(|tensor| file(tensor)).collect();
         let total = self.contents.tensors().map(|tensor| tensor.length).sum();
-        before.with(weight_map, self.contents.metadata.as_ref(), total)
+        let index = before.with(weight_map, self.contents.metadata.as_ref(), total);
+        index.map_err(|error| Error::new(ErrorKind::Io, format!("{}: {error}", shown.shown())))
     }
 
     /// From now on, these tensors are in this new file.

@@ -52,7 +52,7 @@ pub fn journal(bytes: &[u8]) {
 /// The index of a sharded model.
 pub fn index(bytes: &[u8]) {
     let Ok(index) = Index::parse(bytes) else { return };
-    let same = index.with(index.weight_map.clone(), Some(&index.metadata()), 0);
+    let same = index.with(index.weight_map.clone(), Some(&index.metadata()), 0).expect("it is made");
     let again = Index::parse(&same.text().expect("it is written")).expect("it is read");
     assert!(again.is(&same));
     assert_eq!(again.weight_map, index.weight_map);

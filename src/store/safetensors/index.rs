@@ -6,9 +6,12 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use serde::de::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde::de::Error as _;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::header::{Metadata, Texts};
 
@@ -19,24 +22,36 @@ const METADATA: &str = "metadata";
 /// The bytes of all tensors, a member of the metadata.
 const TOTAL_SIZE: &str = "total_size";
 
-/// An index as it was read.
+/// An index as it was read. What nobody knows of it stays as it is written there, to the digit.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
-    /// Which file has which tensor.
+    metadata: Option<BTreeMap<String, Box<RawValue>>>,
+    /// Which file has which tensor; no name comes twice.
     pub weight_map: BTreeMap<String, String>,
-    /// All of it; members that nobody knows stay when it is written.
-    members: Map<String, Value>,
+    others: BTreeMap<String, Box<RawValue>>,
 }
 
-/// What an index must have; no name comes twice in it.
-#[derive(serde::Deserialize)]
-struct Checked {
-    #[serde(deserialize_with = "texts")]
-    weight_map: BTreeMap<String, String>,
-}
-
-fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    Texts::deserialize(deserializer).map(|texts| texts.0.into_iter().collect())
+impl Serialize for Index {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let before = (Bound::Unbounded, Bound::Excluded(METADATA));
+        let between = (Bound::Excluded(METADATA), Bound::Excluded(WEIGHT_MAP));
+        let behind = (Bound::Excluded(WEIGHT_MAP), Bound::Unbounded);
+        for (name, value) in self.others.range::<str, _>(before) {
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(metadata) = &self.metadata {
+            map.serialize_entry(METADATA, metadata)?;
+        }
+        for (name, value) in self.others.range::<str, _>(between) {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry(WEIGHT_MAP, &self.weight_map)?;
+        for (name, value) in self.others.range::<str, _>(behind) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
 }
 
 impl Index {
@@ -45,41 +60,52 @@ impl Index {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &[u8]) -> serde_json::Result<Index> {
-        let Checked { weight_map } = serde_json::from_slice(text)?;
-        Ok(Index { weight_map, members: serde_json::from_slice(text)? })
+        let mut others: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(text)?;
+        let metadata = others.remove(METADATA).map_or(Ok(None), |value| serde_json::from_str(value.get()))?;
+        let weight_map =
+            others.remove(WEIGHT_MAP).ok_or_else(|| serde_json::Error::custom("it has no weight_map"))?;
+        let Texts(weight_map) = serde_json::from_str(weight_map.get())?;
+        Ok(Index { metadata, weight_map: weight_map.into_iter().collect(), others })
     }
 
     /// Its metadata as texts; of what has parts, nothing.
     pub fn metadata(&self) -> Metadata {
-        let members = self.members.get(METADATA).and_then(Value::as_object);
-        members.into_iter().flatten().map(|(name, value)| (name.clone(), plain(value))).collect()
+        let members = self.metadata.iter().flatten();
+        members.map(|(name, value)| (name.clone(), plain(value))).collect()
     }
 
     /// The same index of other tensors, of so many bytes, with these metadata; what has the same text as before keeps its
     /// type.
+    ///
+    /// # Errors
+    /// None that is known: texts and numbers can be written.
     pub fn with(
         &self,
         weight_map: BTreeMap<String, String>,
         metadata: Option<&Metadata>,
         total_size: u64,
-    ) -> Index {
-        let before = self.members.get(METADATA).and_then(Value::as_object);
-        let mut own = Map::new();
+    ) -> serde_json::Result<Index> {
+        let before = |name: &str| self.metadata.as_ref().and_then(|before| before.get(name));
+        let mut own = BTreeMap::new();
         for (name, text) in metadata.into_iter().flatten() {
-            let same = before.and_then(|before| before.get(name)).filter(|value| plain(value) == *text);
-            own.insert(name.clone(), same.cloned().unwrap_or_else(|| text.clone().into()));
+            let value = match before(name).filter(|value| plain(value) == *text) {
+                Some(same) => same.clone(),
+                None => to_raw_value(text)?,
+            };
+            own.insert(name.clone(), value);
         }
-        own.insert(TOTAL_SIZE.to_owned(), total_size.into());
-        let mut members = self.members.clone();
-        members.insert(METADATA.to_owned(), own.into());
-        let files = weight_map.iter().map(|(tensor, file)| (tensor.clone(), file.clone().into()));
-        members.insert(WEIGHT_MAP.to_owned(), Value::Object(files.collect()));
-        Index { weight_map, members }
+        own.insert(TOTAL_SIZE.to_owned(), to_raw_value(&total_size)?);
+        Ok(Index { metadata: Some(own), weight_map, others: self.others.clone() })
     }
 
     /// Whether both say the same.
     pub fn is(&self, other: &Index) -> bool {
-        self.members == other.members
+        let texts = |members: &BTreeMap<String, Box<RawValue>>| -> Vec<(String, String)> {
+            members.iter().map(|(name, value)| (name.clone(), value.get().to_owned())).collect()
+        };
+        self.weight_map == other.weight_map
+            && self.metadata.as_ref().map(texts) == other.metadata.as_ref().map(texts)
+            && texts(&self.others) == texts(&other.others)
     }
 
     /// Its text, as Hugging Face's libraries write it: indented by two, sorted, with a line end.
@@ -87,17 +113,17 @@ impl Index {
     /// # Errors
     /// None that is known: what was read can be written.
     pub fn text(&self) -> serde_json::Result<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(&self.members)?;
+        let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         Ok(text)
     }
 }
 
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(_) | Value::Bool(_) => value.to_string(),
-        Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
+fn plain(value: &RawValue) -> String {
+    match serde_json::from_str(value.get()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Number(_) | Value::Bool(_)) => value.get().to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -107,15 +133,18 @@ mod tests {
 
     #[test]
     fn what_nobody_knows_stays_in_an_index() {
-        let text = br#"{"weight_map": {"a": "1"}, "metadata": {"total_size": 4.0, "n": 7, "s": "x", "l": [1]}, "more": {"b": 1}}"#;
+        let text = br#"{"weight_map": {"a": "1"}, "metadata": {"total_size": 4.0, "n": 7, "s": "x", "l": [1]}, "more": {"b": 123456789012345678901234567890.50}}"#;
         let index = Index::parse(text).unwrap();
         let metadata = index.metadata();
-        let new = index.with([("b".to_owned(), "2".to_owned())].into(), Some(&metadata), 9);
+        let new = index.with([("b".to_owned(), "2".to_owned())].into(), Some(&metadata), 9).unwrap();
         let expected: Value = serde_json::from_str(
-            r#"{"weight_map": {"b": "2"}, "metadata": {"total_size": 9, "n": 7, "s": "x", "l": [1]}, "more": {"b": 1}}"#,
+            r#"{"weight_map": {"b": "2"}, "metadata": {"total_size": 9, "n": 7, "s": "x", "l": [1]}, "more": {"b": 123456789012345678901234567890.50}}"#,
         )
         .unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&new.text().unwrap()).unwrap(), expected);
+        assert!(
+            String::from_utf8(new.text().unwrap()).unwrap().contains("123456789012345678901234567890.50")
+        );
         assert!(new.is(&Index::parse(&new.text().unwrap()).unwrap()) && !new.is(&index));
         for wrong in [&b"{}"[..], br#"{"weight_map": {"a": "1", "a": "2"}}"#, br#"{"weight_map": []}"#] {
             Index::parse(wrong).unwrap_err();
