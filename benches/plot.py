@@ -68,7 +68,7 @@ def introduced(result, text):
         f"{result['date']} on {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
         f"Linux {machine['kernel']}, {machine['disk']}"
     )
-    return text.format(**sizes | {"measured": measured, "large": sizes["large"] >> 20})
+    return text.format(**sizes | {"measured": measured, "large": sizes.get("large", 0) >> 20})
 
 
 def page(result, plots, introduction, sections, reason):

@@ -22,6 +22,7 @@ pub mod error;
 pub mod fresh;
 pub mod fuse;
 pub mod key;
+#[macro_use]
 pub mod layer;
 pub mod logging;
 pub mod mount;
@@ -33,3 +34,4 @@ pub mod payload;
 pub mod spool;
 pub mod store;
 pub mod vfs;
+pub mod view;

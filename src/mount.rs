@@ -27,6 +27,7 @@ use crate::spool::Spool;
 use crate::store::api::{Pace, Store};
 use crate::store::driver::Opening;
 use crate::vfs::{self, Vfs};
+use crate::view;
 
 pub use stack::{cost_of_attributes, drop_attributes, open_store, opening};
 
@@ -233,7 +234,8 @@ impl Mount {
     /// # Errors
     /// The first put that failed; `TimedOut`.
     pub fn sync(&self, time: Option<Duration>) -> Result<()> {
-        self.vfs.flush(Deadline::after(time.unwrap_or(self.spec.timeout)))
+        self.vfs.flush(Deadline::after(time.unwrap_or(self.spec.timeout)))?;
+        self.vfs.check_rejected()
     }
 
     /// Puts everything pending, then unmounts, and waits for the end (§8.5). With `time` it waits no longer than
@@ -407,7 +409,11 @@ impl Parts {
         let uid = spec.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let gid = spec.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw());
         let usual = Usual { mode: file_mode, uid, gid };
-        shown = stack::with_scratch(stack::behind_network(shown, &spec, &source)?, &spec, usual);
+        shown = stack::behind_network(shown, &spec, &source)?;
+        if let Some(view) = spec.view {
+            shown = view::over(view, shown)?;
+        }
+        shown = stack::with_scratch(shown, &spec, usual);
         // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.
         let store = if is_snapshot { store } else { shown.clone() };
         if !own_files.is_empty() {

@@ -10,9 +10,9 @@ use super::Failure;
 use crate::config::moment::parse_moment;
 use crate::config::text::{
     parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
-    parse_exclusive, parse_memory, parse_timeout, parse_ttl, parse_umask,
+    parse_exclusive, parse_memory, parse_timeout, parse_ttl, parse_umask, parse_view,
 };
-use crate::config::{Exclusive, Moment, MountSpec, Password, ScratchNames, Separator, Source};
+use crate::config::{Exclusive, Moment, MountSpec, Password, ScratchNames, Separator, Source, View};
 use crate::error::{Error, ErrorKind};
 use crate::logging;
 use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
@@ -44,6 +44,12 @@ pub struct MountFlags {
     /// For LMDB: at every page. Without it a small file is looked at whole, of a larger one the first pages.
     #[arg(long, help_heading = "What is shown")]
     check: bool,
+
+    /// Show values of a kind as directories: tensor (safetensors files as .npy files); the mount is read-only
+    ///
+    /// Values whose names end in .safetensors, of any store. Reads are ranges of the value.
+    #[arg(long, value_name = "KIND", value_parser = parse_view, help_heading = "What is shown")]
+    view: Option<View>,
 
     /// What splits keys into directories; `none`: each key is one file
     ///
@@ -218,6 +224,7 @@ impl MountFlags {
         spec.read_only |= self.read_only;
         spec.snapshot = self.snapshot.or(spec.snapshot);
         spec.check |= self.check;
+        spec.view = self.view.or(spec.view);
         spec.allow_other |= self.allow_other;
         spec.separator = self.separator.or(spec.separator);
         spec.commit = self.commit.unwrap_or(spec.commit);

@@ -21,7 +21,7 @@ pub use self::separator::Separator;
 pub use self::source::Source;
 use self::text::{
     parse_addressing, parse_attrs, parse_attrs_style, parse_cache_size, parse_commit, parse_endpoint,
-    parse_exclusive, parse_memory, parse_number, parse_timeout, parse_ttl, parse_umask,
+    parse_exclusive, parse_memory, parse_number, parse_timeout, parse_ttl, parse_umask, parse_view,
 };
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +46,14 @@ pub enum Exclusive {
     Open,
 }
 
+/// Values of a store that are shown as trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// Those that are safetensors files, as directories of tensors.
+    Tensor,
+}
+
 /// One mount, complete: nothing below this reads the command line or the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -64,6 +72,9 @@ pub struct MountSpec {
     /// Whether all of the store is looked at before it is mounted, and refused where it is damaged (§8.8).
     #[serde(default)]
     pub check: bool,
+    /// Which values are shown as trees.
+    #[serde(default)]
+    pub view: Option<View>,
     /// What splits keys into directories; `None`: what the kind of store usually has.
     #[serde(default)]
     pub separator: Option<Separator>,
@@ -164,6 +175,7 @@ const OPTIONS: &[&str] = &[
     "ro",
     "snapshot",
     "check",
+    "view=",
     "separator=",
     "commit=",
     "attrs=",
@@ -205,6 +217,7 @@ impl MountSpec {
             read_only: false,
             snapshot: None,
             check: false,
+            view: None,
             separator: None,
             commit: Commit::default(),
             attrs: KeepAttributes::default(),
@@ -248,6 +261,7 @@ impl MountSpec {
             ("snapshot", None) => self.snapshot = Some(Moment::Now),
             ("snapshot", Some(value)) => self.snapshot = Some(parse_moment(value)?),
             ("check", None) => self.check = true,
+            ("view", Some(value)) => self.view = Some(parse_view(value)?),
             ("allow_other", None) => self.allow_other = true,
             ("noexec", None) => self.no_exec = true,
             ("separator", Some(value)) => self.separator = Some(value.parse()?),
@@ -379,6 +393,7 @@ mod tests {
             "ttl=2d",
             "memory=1M",
             "memory=lots",
+            "view=pictures",
             "cache-size=1k",
             "suid",
         ] {

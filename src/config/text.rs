@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Exclusive;
+use super::{Exclusive, View};
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::driver::{Addressing, AttributeStyle, Commit, KeepAttributes};
@@ -97,6 +97,17 @@ pub fn parse_exclusive(text: &str) -> Result<Exclusive> {
         "close" => Ok(Exclusive::Close),
         "open" => Ok(Exclusive::Open),
         _ => Err(Error::new(ErrorKind::Invalid, format!("excl {text:?}: there are close and open"))),
+    }
+}
+
+/// Reads which values are shown as trees.
+///
+/// # Errors
+/// `Invalid`.
+pub fn parse_view(text: &str) -> Result<View> {
+    match text {
+        "tensor" => Ok(View::Tensor),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("view {text:?}: there is tensor"))),
     }
 }
 

@@ -16,6 +16,8 @@ pub mod given;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
+#[cfg(feature = "safetensors")]
+mod local_file;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
 #[cfg(feature = "object")]

@@ -40,6 +40,8 @@ pub struct State {
     pub dirty: bool,
     /// Why the last put failed (§4.2).
     pub error: Option<Error>,
+    /// Whether it is a new file without bytes, which the store cannot hold before it has some.
+    pub begun: bool,
     /// When the bytes changed last, or the time that was set since.
     pub modified: SystemTime,
     /// When the bytes or the attributes changed last.
@@ -87,6 +89,7 @@ impl Buffer {
                 settled: false,
                 dirty,
                 error: None,
+                begun: false,
                 modified: now,
                 changed: now,
                 attributes,
@@ -218,6 +221,7 @@ impl State {
         self.pending = Setting::default();
         self.foreign_changes = foreign_changes;
         self.error = None;
+        self.begun = false;
         self.when = When::Always;
         self.dirty = false;
         self.settled = true;

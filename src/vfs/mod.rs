@@ -12,6 +12,7 @@
 //! | `copy` | copies between open files |
 //! | `put` | how written bytes reach the store |
 //! | `buffer` | the bytes of a file being written |
+//! | `rejected` | bytes that the store can never hold |
 //! | `kept` | bytes that an earlier mount could not put |
 //! | `mutate`, `rename`, `exchange` | making, removing, renaming and exchanging names |
 //! | `attr`, `setattr`, `xattr`, `touched` | attributes |
@@ -39,6 +40,7 @@ pub mod open;
 pub mod overlay;
 mod pages;
 pub mod put;
+mod rejected;
 mod rename;
 pub mod report;
 pub mod setattr;

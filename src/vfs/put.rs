@@ -58,7 +58,11 @@ impl Vfs {
 
     /// Puts what was written; returns an earlier put's error as long as it stands (§4.2).
     pub(super) fn put_and_answer(&self, ino: Ino, buffer: &Arc<Buffer>) -> Result<()> {
-        self.put_if_dirty(ino, buffer)?;
+        let outcome = self.put_if_dirty(ino, buffer);
+        if self.is_placeholder(ino, &buffer.state.read()) {
+            return Ok(());
+        }
+        outcome?;
         match &buffer.state.read().error {
             Some(error) => Err(error.clone()),
             None => Ok(()),
@@ -104,7 +108,10 @@ impl Vfs {
             Err(error) => {
                 self.counters.errors.fetch_add(1, Ordering::Relaxed);
                 // What is tried again every few seconds is said once.
-                if state.error.as_ref().is_none_or(|before| before.to_string() != error.to_string()) {
+                let said = state.error.as_ref().is_some_and(|before| before.to_string() == error.to_string());
+                let is_new = self.overlay.read().get(&place.key).is_some_and(|record| record.new);
+                state.begun = is_new && state.is_empty() && is_rejection(&error);
+                if !said && !state.begun {
                     tracing::error!("{error}; its bytes are kept");
                 }
                 state.error = Some(error.clone());
@@ -209,6 +216,9 @@ impl Vfs {
     /// The put of the last close, whose error nobody hears.
     pub(super) fn put_last(&self, ino: Ino, buffer: &Arc<Buffer>) {
         let Err(error) = self.put_if_dirty(ino, buffer) else { return };
+        if buffer.state.read().rejection().is_some() {
+            return;
+        }
         tracing::error!("the last close of a file could not put it: {error}");
         if self.is_final(ino, &error) {
             self.give_up(ino, buffer);
@@ -254,7 +264,8 @@ impl Vfs {
     /// Tries again what could not be put, of files that are closed (§8.4).
     pub fn retry(&self) {
         for (ino, buffer) in self.dirty() {
-            if self.table.lock().get(ino).is_none_or(|node| node.opens > 0) {
+            let rejected = buffer.state.try_read().is_some_and(|state| state.rejection().is_some());
+            if rejected || self.table.lock().get(ino).is_none_or(|node| node.opens > 0) {
                 continue;
             }
             if self.put_if_dirty(ino, &buffer).is_err_and(|error| self.is_final(ino, &error)) {
@@ -296,7 +307,8 @@ impl Vfs {
         table.collect(ino);
     }
 
-    /// Puts every file that has bytes to put, and waits until the store has them for good.
+    /// Puts every file that has bytes to put, and waits until the store has them for good. What it rejected before is no
+    /// matter of waiting: see [`Vfs::rejected`].
     ///
     /// # Errors
     /// The first put's that failed, after all were tried; the store's.
@@ -311,7 +323,9 @@ impl Vfs {
             }
             let put = self.put_if_dirty(ino, &buffer);
             self.let_go(ino);
-            outcome = outcome.and(put);
+            if buffer.state.try_read().is_none_or(|state| state.rejection().is_none()) {
+                outcome = outcome.and(put);
+            }
         }
         outcome.and(self.record_touched()).and(self.store.sync())
     }
@@ -351,6 +365,12 @@ impl Vfs {
             return Some(format!("{:?} is still being written", place.key));
         };
         let (true, Some(data)) = (state.dirty, state.data()) else { return None };
+        if state.begun && state.is_empty() {
+            return Some(format!(
+                "gone with the mount, in which alone it lived: {:?}, which is empty",
+                place.key
+            ));
+        }
         Some(self.keep_in_spool(&place, &state, data).unwrap_or_else(|sentence| sentence))
     }
 
@@ -385,6 +405,11 @@ impl Vfs {
             })
             .collect()
     }
+}
+
+/// Whether the store has no place for such bytes at all (§7.2): trying again cannot help.
+pub(super) fn is_rejection(error: &Error) -> bool {
+    error.kind() == ErrorKind::Invalid
 }
 
 /// Whether a put was refused for what the key had become by somebody else: trying again cannot help.

@@ -150,7 +150,9 @@ impl Vfs {
                 continue;
             };
             dirty += usize::from(state.dirty);
-            failing.extend(state.error.as_ref().map(|error| format!("{key:?}: {error}")));
+            failing.extend(
+                state.error.as_ref().filter(|_| !state.begun).map(|error| format!("{key:?}: {error}")),
+            );
         }
         Report {
             requests: self.counters.requests(),

@@ -14,6 +14,8 @@ const OWN: &str = "user.kvfs.";
 const KEY: &str = "user.kvfs.key";
 /// The version of the value, in hexadecimal.
 const VERSION: &str = "user.kvfs.version";
+/// Why the last put of the file failed (§7.2).
+const ERROR: &str = "user.kvfs.error";
 /// The kind of store.
 const TYPE: &str = "user.kvfs.type";
 
@@ -84,6 +86,10 @@ impl Vfs {
         match std::str::from_utf8(name) {
             Ok(KEY) => Ok(self.store.raw_key(&place.key, place.what == What::Directory)),
             Ok(TYPE) if place.what == What::File => Ok(self.caps.kind.as_bytes().to_vec()),
+            Ok(ERROR) if place.what == What::File => {
+                let told = self.buffer_of(ino).and_then(|buffer| buffer.state.read().error.clone());
+                told.map(|error| error.to_string().into_bytes()).ok_or_else(|| ErrorKind::NoAttribute.into())
+            }
             Ok(VERSION) if place.what == What::File => {
                 let value = self.store.open(&place.key)?.ok_or(ErrorKind::NoAttribute)?;
                 Ok(format!("{:?}", value.version()?).into_bytes())

@@ -62,3 +62,43 @@ open('disk/filler', 'wb').write(bytes(20 << 20))
         drop(disk);
     });
 }
+
+#[test]
+fn promise_8_4_a_full_disk_leaves_a_sharded_model_as_it_was() {
+    with_model(|place, _| {
+        let disk = Disk::new(place);
+        let write = "
+def weights():
+    return json.load(open('disk/model.safetensors.index.json'))['weight_map']
+def whole():
+    return {name: read(f'disk/{file}')[name] for name, file in weights().items()}
+";
+        let run = |script: &str| python(place, &format!("{write}\n{script}"));
+        run("
+for n in range(3):
+    write(f'disk/{n}.safetensors', {f't{n}': ('U8', np.full((6 << 20,), n, np.uint8))})
+index = {'metadata': {}, 'weight_map': {f't{n}': f'{n}.safetensors' for n in range(3)}}
+json.dump(index, open('disk/model.safetensors.index.json', 'w'))
+open('disk/filler', 'wb').write(bytes(15 << 20))
+");
+        let mut mounted = mount(place, &place.at("disk"), &[]);
+        // There is room for one of the new files, and for two, and not for three.
+        run("
+for n in range(3):
+    np.save(f'data/t{n}.npy', np.full((6 << 20,), 10 + n, np.uint8))
+os.rename('data/t1.npy', 'data/moved.npy')
+");
+        let point = mounted.point().to_owned();
+        let told = place.kvfs(["sync".as_ref(), point.as_os_str()]).sentence("kvfs sync");
+        assert!(told.contains("No space"), "{told}");
+        run("assert {name: row[2][0] for name, row in whole().items()} == {'t0': 0, 't1': 1, 't2': 2}");
+        mounted.kill();
+        mounted.start();
+        run("assert np.load('data/moved.npy')[0] == 11");
+        fs::remove_file(place.at("disk/filler")).unwrap();
+        mounted.unmount();
+        run("assert {name: row[2][0] for name, row in whole().items()} == {'t0': 10, 'moved': 11, 't2': 12}");
+        drop(mounted);
+        drop(disk);
+    });
+}

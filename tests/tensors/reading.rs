@@ -107,8 +107,6 @@ json.dump({'metadata': {'total_size': 1}, 'weight_map': weights}, open('sharded/
         for path in ["sharded", "sharded/model.safetensors.index.json"] {
             let mut mount = mount(place, &place.at(path), &[]);
             python(place, "check('data', everything(5))");
-            let refused = fs::write(mount.at("x.npy"), b"x").unwrap_err();
-            assert_eq!(refused.raw_os_error(), Some(30), "EROFS");
             mount.unmount();
         }
     });

@@ -41,6 +41,42 @@ with safetensors.safe_open('model.safetensors', framework='np') as f:
 }
 
 #[test]
+fn types_of_several_elements_in_a_byte_are_written_as_their_bytes() {
+    with_model(|place, model| {
+        python(
+            place,
+            "write_raw('model.safetensors', {name: (name, (4, 4), bytes(range(2 * bits))) for name, bits in PACKED.items()})",
+        );
+        let mut mount = mount(place, model, &[]);
+        python(
+            place,
+            "
+for name, bits in PACKED.items():
+    # Over itself, by the bytes alone, and as a new one that is told its type and shape.
+    np.save(f'data/{name}.npy', np.arange(50, 50 + 2 * bits, dtype=np.uint8).view('V1'))
+    assert told(f'data/{name}.npy') == (name, (4, 4))
+    with open(f'data/%raw/{name}', 'r+b') as raw:
+        raw.write(b'raw')
+    np.save(f'data/new.{name}.npy', np.arange(70, 70 + bits, dtype=np.uint8))
+    os.setxattr(f'data/new.{name}.npy', 'user.kvfs.dtype', name.encode())
+    assert told(f'data/new.{name}.npy') == (name, (8,))
+    os.setxattr(f'data/new.{name}.npy', 'user.kvfs.shape', b'[2, 4]')
+",
+        );
+        mount.unmount();
+        python(
+            place,
+            "
+found = read('model.safetensors')
+for name, bits in PACKED.items():
+    assert found[name] == (name, (4, 4), b'raw' + bytes(range(53, 50 + 2 * bits))), found[name]
+    assert found[f'new.{name}'] == (name, (2, 4), bytes(range(70, 70 + bits))), found[f'new.{name}']
+",
+        );
+    });
+}
+
+#[test]
 fn arrays_of_other_orders_are_turned() {
     with_model(|place, model| {
         python(place, "write('model.safetensors', {'old': ('U8', values('U8', (3,), 1))})");

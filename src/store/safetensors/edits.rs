@@ -1,12 +1,12 @@
 //! Edits of a model's contents: carried out one by one, undone together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::contents::Contents;
+use super::files::Files;
 use super::journal::{Data, Noted};
 use super::names::{Form, Names};
-use super::source::Source;
 use super::tensor::{NEW, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::When;
@@ -15,6 +15,7 @@ use crate::store::flat::Keys;
 /// Edits under the lock of the contents, and what there was before them.
 pub(super) struct Transaction<'a> {
     contents: &'a mut Contents,
+    files: &'a Files,
     names: &'a Names,
     form: Form,
     before: Vec<(String, Option<Arc<Tensor>>)>,
@@ -23,8 +24,12 @@ pub(super) struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     /// Edits by the flat keys of `form`. What is not [kept](Transaction::keep) is undone.
-    pub fn begin(contents: &'a mut Contents, names: &'a Names, form: Form) -> Transaction<'a> {
-        Transaction { contents, names, form, before: Vec::new(), done: false }
+    pub fn begin(
+        (contents, files): (&'a mut Contents, &'a Files),
+        names: &'a Names,
+        form: Form,
+    ) -> Transaction<'a> {
+        Transaction { contents, files, names, form, before: Vec::new(), done: false }
     }
 
     fn set(&mut self, name: &str, tensor: Option<Arc<Tensor>>) {
@@ -82,7 +87,8 @@ impl<'a> Transaction<'a> {
     /// Gives tensors other names: see [`crate::store::flat::Edit::Move`].
     ///
     /// # Errors
-    /// `NotFound`, `Exists`; `Invalid` where no tensor can have one of the new names.
+    /// `NotFound`; `Exists`, also for a name that a file has besides what the index names; `Invalid` where no tensor can have
+    /// one of the new names.
     pub fn rename(
         &mut self,
         from: &[u8],
@@ -108,6 +114,10 @@ impl<'a> Transaction<'a> {
         }
         for (tensor, to) in moves {
             let name = self.names.name(&to, self.form)?;
+            if self.files.has_unlisted(tensor.file, &name) {
+                let sentence = format!("its file has a {name:?} already, which the index does not name");
+                return Err(Error::new(ErrorKind::Exists, sentence));
+            }
             let replaced = self.at(&to).map_or(NEW, |replaced| replaced.order);
             // What is new takes the place of what it replaces.
             let order = if tensor.order == NEW { replaced } else { tensor.order };
@@ -136,18 +146,24 @@ impl<'a> Transaction<'a> {
         Err(Error::new(otherwise, format!("there are tensors at \"{}\"", none.bytes().escape_ascii())))
     }
 
-    /// What it all comes to, for the journal; `base` is the file, other data are in the journal.
-    pub fn notes(&self, base: &Arc<Source>) -> Vec<(String, Option<Noted>)> {
+    /// The files that have to be written for it.
+    pub fn touched(&self) -> BTreeSet<usize> {
+        let before = self.before.iter().filter_map(|(_, tensor)| Some(tensor.as_ref()?.file));
+        let names = self.before.iter().map(|(name, _)| name);
+        before.chain(names.filter_map(|name| Some(self.contents.get(self.names, name)?.file))).collect()
+    }
+
+    /// What it all comes to, for the journal; data that are not in a file of the model are there.
+    pub fn notes(&self) -> Vec<(String, Option<Noted>)> {
         let touched: BTreeMap<&str, ()> = self.before.iter().map(|(name, _)| (&**name, ())).collect();
         let note = |name: &str| {
             let tensor = self.contents.get(self.names, name)?;
-            let data = if Arc::ptr_eq(&tensor.source, base) {
-                Data::File(tensor.at)
-            } else {
-                Data::Journal(tensor.at)
-            };
+            let part = self.files.parts.get(tensor.file);
+            let in_file = part.is_some_and(|part| Arc::ptr_eq(&tensor.source, &part.source));
+            let data = if in_file { Data::File(tensor.at) } else { Data::Journal(tensor.at) };
             let (dtype, shape) = (tensor.dtype, tensor.shape.to_vec());
-            Some(Noted { dtype, shape, length: tensor.length, data, order: tensor.order })
+            let (length, part, order) = (tensor.length, tensor.file, tensor.order);
+            Some(Noted { dtype, shape, length, data, part, order })
         };
         touched.into_keys().map(|name| (name.to_owned(), note(name))).collect()
     }

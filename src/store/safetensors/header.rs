@@ -58,7 +58,10 @@ impl Header {
     /// # Errors
     /// `Invalid`, with a sentence.
     pub fn parse(json: &[u8], data: u64) -> Result<Header> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // What is passed over is not looked at by the parser, and the library wants text there, too.
+        let text =
+            std::str::from_utf8(json).map_err(|error| invalid(format!("its header is no text: {error}")))?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let read = deserializer.deserialize_map(Reader).and_then(|read| deserializer.end().map(|()| read));
         let (metadata, mut tensors) = read.map_err(|error| invalid(format!("its header: {error}")))?;
         tensors.sort_by(|a, b| (a.begin, a.end, &a.name).cmp(&(b.begin, b.end, &b.name)));

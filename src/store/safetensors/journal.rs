@@ -4,9 +4,9 @@
 //! is promised about power cuts.
 //!
 //! ```text
-//!  length | {"path":"/srv/model.safetensors","base":{...}}   which version of which file it is about
+//!  length | {"files":[{"path":"/srv/model.safetensors", ...}]}      which versions of which files it is about
 //!  head   | data of the tensors that were put | {"Changes":{...}}   a record: all of one request, at a multiple of 64
-//!  head   | | {"Replaced":{...}}                                    the file is about to become this version
+//!  head   | | {"Replaced":{"file":0, ...}}                          a file is about to become this version
 //! ```
 //!
 //! A record's head, with lengths and hashes, is written last: one that is torn is none.
@@ -22,10 +22,10 @@ use twox_hash::XxHash3_64;
 
 use super::dtype::ElementType;
 use super::header::Metadata;
-use super::place::Stamp;
 use super::source::Source;
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::local_file::place::{Resolved, Stamp};
 
 /// Records, and the data in them, begin at multiples of this, in bytes.
 const ALIGNMENT: u64 = 64;
@@ -48,8 +48,12 @@ pub(super) enum Note {
         /// What stands under `__metadata__` from then on.
         metadata: Option<NotedMetadata>,
     },
-    /// The file is about to become this version, in which all that comes before is.
-    Replaced(Stamp),
+    /// A file is about to become this version, in which all that comes before is as far as it goes into that file.
+    Replaced {
+        /// Its number among those that the journal is about.
+        file: usize,
+        version: Stamp,
+    },
 }
 
 /// A tensor in a record.
@@ -60,6 +64,9 @@ pub(super) struct Noted {
     /// Length of the data, in bytes.
     pub length: u64,
     pub data: Data,
+    /// Which of the files with tensors has it, or will have it.
+    #[serde(default)]
+    pub part: usize,
     /// Its place among the others, see [`super::tensor::Tensor::order`].
     pub order: u64,
 }
@@ -77,17 +84,33 @@ pub(super) enum Data {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct NotedMetadata(pub Option<Metadata>);
 
-/// Which version of which file a journal is about.
+/// Which versions of which files a journal is about: the index of a sharded model comes first.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
-    path: PathBuf,
-    base: Stamp,
+    files: Vec<Base>,
+}
+
+/// A file before the changes of a journal.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Base {
+    /// What it is called in the model's folder.
+    pub link: String,
+    /// Where it really is.
+    pub path: String,
+    pub version: Stamp,
+}
+
+impl Base {
+    pub fn of(file: &Resolved) -> Base {
+        let link = file.link.to_string_lossy().into_owned();
+        Base { link, path: file.shown(), version: file.stamp }
+    }
 }
 
 /// What a dead daemon left.
 pub(super) struct Leftover {
-    /// The version of the file that it is about.
-    pub base: Stamp,
+    /// The files that it is about.
+    pub files: Vec<Base>,
     /// The records, in order.
     pub notes: Vec<Note>,
     /// Bytes at the end that make no whole record.
@@ -104,11 +127,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// A new journal for the file at `about`, in its version `base`, in place of one that nobody needs any more.
+    /// A new journal for these files, in place of one that nobody needs any more.
     ///
     /// # Errors
     /// The folder's: `NoSpace`, `Denied`.
-    pub fn create(path: &Path, about: &Path, base: Stamp) -> Result<Journal> {
+    pub fn create(path: &Path, files: Vec<Base>) -> Result<Journal> {
         let io = |error: std::io::Error| Error::io(path.display(), &error);
         match fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
@@ -116,8 +139,7 @@ impl Journal {
         }
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-        let about = About { path: about.to_owned(), base };
-        let text = serde_json::to_vec(&about).map_err(|error| io(error.into()))?;
+        let text = serde_json::to_vec(&About { files }).map_err(|error| io(error.into()))?;
         let mut first = (text.len() as u64).to_le_bytes().to_vec();
         first.extend_from_slice(&text);
         file.write_all_at(&first, 0).map_err(io)?;
@@ -147,7 +169,7 @@ impl Journal {
             let text = text_at(&file, 8, length.min(size))?;
             Some((8 + length, serde_json::from_slice::<About>(&text).ok()?))
         });
-        let Some((end, About { base, .. })) = about else {
+        let Some((end, About { files })) = about else {
             let sentence = format!("{} is no journal: move it away", path.display());
             return Err(Error::new(ErrorKind::Invalid, sentence));
         };
@@ -158,7 +180,7 @@ impl Journal {
             journal.end = next;
         }
         let unreadable = size.saturating_sub(journal.end);
-        Ok(Some(Leftover { base, notes, unreadable, journal }))
+        Ok(Some(Leftover { files, notes, unreadable, journal }))
     }
 
     /// The record that begins at `at`, and where the next one does.
@@ -199,6 +221,18 @@ impl Journal {
     /// As for [`Record::end`].
     pub fn note(&mut self, note: &Note) -> Result<()> {
         self.begin().end(note)
+    }
+
+    /// Waits until it is on the disk with all its data: what several files are replaced by must be known also after a power
+    /// cut between two of them.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn sync(&self) -> Result<()> {
+        let folder = self.path.parent().map(File::open).transpose();
+        let synced =
+            self.source.file().sync_all().and_then(|()| folder?.map_or(Ok(()), |folder| folder.sync_all()));
+        synced.map_err(|error| self.failure(&error))
     }
 
     /// Cuts what makes no whole record, so that it is not taken for the data of another.

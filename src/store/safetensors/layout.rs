@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::contents::Contents;
 use super::dtype::ElementType;
 use super::header::{HEADER_MAX, LENGTH, METADATA, Metadata, Texts};
 use super::tensor::Tensor;
@@ -27,8 +26,11 @@ impl Layout {
     ///
     /// # Errors
     /// `NoSpace` where the header would be too long.
-    pub fn of(contents: &Contents) -> Result<Layout> {
-        let mut tensors: Vec<&Arc<Tensor>> = contents.tensors().collect();
+    pub fn of<'t>(
+        metadata: Option<&Metadata>,
+        tensors: impl Iterator<Item = &'t Arc<Tensor>>,
+    ) -> Result<Layout> {
+        let mut tensors: Vec<&Arc<Tensor>> = tensors.collect();
         tensors.sort_by(|a, b| (a.order, a.length, &a.name).cmp(&(b.order, b.length, &b.name)));
         let mut at = 0;
         let aligned = tensors.iter().all(|tensor| {
@@ -46,7 +48,7 @@ impl Layout {
             (begin, Arc::clone(tensor))
         });
         let tensors: Vec<_> = placed.collect();
-        let header = Written { metadata: &contents.metadata, tensors: &tensors };
+        let header = Written { metadata, tensors: &tensors };
         let mut text = serde_json::to_vec(&header)
             .map_err(|error| Error::new(ErrorKind::Io, format!("the header: {error}")))?;
         text.resize(text.len().next_multiple_of(LENGTH as usize), b' ');
@@ -73,7 +75,7 @@ pub(super) fn longest_entry(tensor: &Tensor) -> u64 {
 }
 
 struct Written<'a> {
-    metadata: &'a Option<Metadata>,
+    metadata: Option<&'a Metadata>,
     tensors: &'a [(u64, Arc<Tensor>)],
 }
 

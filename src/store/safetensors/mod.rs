@@ -13,22 +13,27 @@
 //! | `header`, `dtype` | what a safetensors file says of its tensors |
 //! | `npy` | what numpy's files say of theirs |
 //! | `names` | the names of tensors, and the flat keys that make a tree of them |
-//! | `place`, `source` | the folder and the open files that bytes are in |
+//! | `source` | the open files that bytes are in |
 //! | `tensor` | one tensor, and its bytes as a file |
 //! | `files`, `index`, `contents` | a model as it was read: one file, or the files of an index |
 //! | `model` | a model that is mounted: read again when it changes |
 //! | `tree` | its tensors as an ordered map |
-//! | `rights` | whether it can be written |
+//! | `rights`, `home` | whether it can be written, and by whom |
 //! | `incoming`, `transpose` | files of numpy that become tensors |
 //! | `edits`, `journal`, `writer` | changes: seen at once, lost by nothing |
-//! | `layout`, `replace` | the file that is written with all of them |
+//! | `layout`, `replace`, `commit` | the files that are written with all of them |
+//! | `within` | a file that is a value of another store |
 //! | `recover` | what a journal becomes that nobody could write to the file |
 
+mod commit;
 mod contents;
 mod dtype;
 mod edits;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod header;
+mod home;
 mod incoming;
 mod index;
 mod journal;
@@ -36,7 +41,6 @@ mod layout;
 mod model;
 mod names;
 mod npy;
-mod place;
 mod recover;
 mod replace;
 mod rights;
@@ -46,6 +50,7 @@ mod tensor;
 mod tests;
 mod transpose;
 mod tree;
+pub(crate) mod within;
 mod writer;
 
 use std::ops::ControlFlow;
@@ -61,9 +66,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Segment, Word};
 use crate::payload::Payload;
 use files::Files;
+use home::Home;
 use incoming::Declared;
+use journal::Journal;
 use model::{About, Model};
 use names::{Form, Names};
+use recover::Unfinished;
 use tree::Tensors;
 
 /// The longest value, in bytes: below what ext4, the file system with the least, holds in a file.
@@ -110,25 +118,47 @@ fn caps() -> Caps {
 }
 
 fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(open_model(opening)?))
+}
+
+fn open_model(opening: &Opening) -> Result<Safetensors> {
     let path = opening.location.as_deref();
     let path = path.ok_or_else(|| Error::new(ErrorKind::Invalid, "which file? Write safetensors:/path"))?;
     let names = Names::new(opening.separator.clone());
     let location = files::Location::find(path)?;
-    let read = Files::read(&location, &names)?;
+    let state_folder = &Folders::get().state;
+    let (_, main) = location.place.resolve(&location.name)?;
+    let (shown, main) = (location.shown(), main.shown());
+    // Taken before anything is read, so that what is read is as the journal has it.
+    let home = (!opening.read_only).then(|| Home::take(state_folder, &main));
+    let leftover = match &home {
+        Some(Ok(home)) => Journal::read(&home.path),
+        _ => Ok(None),
+    };
+    let unfinished = Unfinished::of(leftover.as_ref().ok().and_then(Option::as_ref));
+    let read = Files::read(&location, &names, &unfinished);
+    let waits = || home.as_ref().is_none_or(Result::is_err) && journal::exists(state_folder, &main);
+    let read = read.map_err(|error| {
+        if waits() {
+            error.context("its last mount was killed while it wrote: a mount that can write goes on")
+        } else {
+            error
+        }
+    })?;
     let refusal = rights::refusal(&location, &read.0).filter(|_| !opening.read_only);
     let write = !opening.read_only && refusal.is_none();
     let source = format!("{}:{}", DRIVER.kind, path.display());
     let model = Arc::new(Model::new(location, names, source, read, opening.timeout));
-    if write {
-        model.begin_writing(&Folders::get().state)?;
-    } else if journal::exists(&Folders::get().state, &model.location.shown()) {
-        let shown = model.location.shown();
-        tracing::warn!(
+    match home.filter(|_| write) {
+        Some(home) => model.begin_writing(state_folder, home?, leftover?)?,
+        None if journal::exists(state_folder, &main) => tracing::warn!(
             "{shown}: what its last mount could not write is not shown: a mount that can write does that"
-        );
+        ),
+        None => {}
     }
-    if let Some(refusal) = &refusal {
+    if let Some(refusal) = refusal {
         tracing::warn!("{refusal}");
+        model.refuse(refusal);
     }
     let caps = || Caps { write, ..caps() };
     let flat = |form| {
@@ -136,7 +166,7 @@ fn open(opening: &Opening) -> Result<Arc<dyn Store>> {
         Flat::new(tensors, caps(), model.names.joint())
     };
     let (npy, raw) = (flat(Form::Npy), flat(Form::Raw));
-    Ok(Arc::new(Safetensors { npy, raw, model, caps: caps(), refusal }))
+    Ok(Safetensors { npy, raw, model, caps: caps() })
 }
 
 /// A model as a tree.
@@ -145,8 +175,6 @@ pub struct Safetensors {
     npy: Flat<Tensors>,
     raw: Flat<Tensors>,
     caps: Caps,
-    /// Why it cannot be written though nobody asked for that.
-    refusal: Option<String>,
 }
 
 /// What a key leads to.
@@ -314,9 +342,7 @@ impl Store for Safetensors {
 
     fn apply(&self, changes: &mut [Change<'_>]) -> Result<()> {
         if !self.caps.write {
-            let sentence =
-                self.refusal.clone().unwrap_or_else(|| "this model is mounted read-only".to_owned());
-            return Err(Error::new(ErrorKind::ReadOnly, sentence));
+            return Err(self.model.refused());
         }
         self.carry_out(changes)
     }
@@ -326,6 +352,7 @@ impl Store for Safetensors {
     }
 
     fn check_key(&self, key: &Key) -> Result<()> {
+        self.model.names.check_text(key)?;
         match Place::of(key) {
             Place::Npy => self.npy.check_key(key),
             Place::Raw(rest) => self.raw.check_key(&rest),
@@ -384,12 +411,12 @@ impl Store for Safetensors {
         let state = self.model.known();
         let mut facts = vec![
             ("tensors", state.contents.len().to_string()),
-            ("files", state.files.watched.len().to_string()),
+            ("files", state.files.all().count().to_string()),
         ];
         if state.pending {
             facts.push(("not written yet", "changes, until fsync, kvfs sync or unmount".to_owned()));
         }
-        facts.extend(self.refusal.clone().map(|refusal| ("read-only", refusal)));
+        facts.extend(state.refusal.clone().map(|refusal| ("read-only", refusal)));
         facts
     }
 

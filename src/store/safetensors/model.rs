@@ -1,20 +1,21 @@
 //! A model that is mounted: its files as they were read last, read again where another program replaced one, and what was
 //! changed since.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use super::contents::Contents;
 use super::files::{Files, Location};
-use super::layout::Layout;
+use super::home::Home;
 use super::names::{Form, Names};
-use super::place::Stamp;
+use super::recover::Unfinished;
+use super::rights;
 use super::writer::Writer;
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{SharedBytes, Value};
+use crate::store::local_file::place::Stamp;
 
 /// A model.
 pub(super) struct Model {
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub foreign_changes: u64,
     /// Whether there is something in the contents that is not in the files yet.
     pub pending: bool,
+    /// Why it cannot be written though nobody asked for that.
+    pub refusal: Option<String>,
 }
 
 /// Files that could not be read; they are not read again before they change.
@@ -62,7 +65,7 @@ impl Model {
         (files, contents): (Files, Contents),
         timeout: Duration,
     ) -> Model {
-        let state = RwLock::new(State { files, contents, foreign_changes: 0, pending: false });
+        let state = RwLock::new(State { files, contents, foreign_changes: 0, pending: false, refusal: None });
         Model { location, names, source, state, writer: Mutex::default(), timeout }
     }
 
@@ -80,6 +83,11 @@ impl Model {
         let mut writer = self.hold()?;
         self.look(&mut writer)?;
         Ok(self.state.read())
+    }
+
+    /// It cannot be written, for this reason.
+    pub fn refuse(&self, refusal: String) {
+        self.state.write().refusal = Some(refusal);
     }
 
     /// What was known last, without looking.
@@ -114,15 +122,15 @@ impl Model {
         if let Some(Failed { error, .. }) = writer.failed.as_ref().filter(|failed| failed.stamps == before) {
             return Err(error.clone());
         }
-        match Files::read(&self.location, &self.names) {
+        match Files::read(&self.location, &self.names, &Unfinished::default()) {
             Ok((files, contents)) => {
                 writer.failed = None;
                 tracing::info!("{}: another program changed it", self.location.shown());
-                let base = self.state.read().files.single.clone();
-                self.keep_aside(writer, base.as_ref())?;
+                self.keep_aside(writer, true)?;
+                let refusal = self.move_home(writer, &files);
                 let mut state = self.state.write();
                 let foreign_changes = state.foreign_changes + 1;
-                *state = State { files, contents, foreign_changes, pending: false };
+                *state = State { files, contents, foreign_changes, pending: false, refusal };
                 Ok(())
             }
             Err(error) => {
@@ -133,17 +141,33 @@ impl Model {
         }
     }
 
+    /// Has the journal and the locks be those of the files that are there now; answers why they cannot be written, where a
+    /// link leads elsewhere, for example.
+    fn move_home(&self, writer: &mut Writer, files: &Files) -> Option<String> {
+        let folder = writer.folder.as_ref()?;
+        if let Some(refusal) = rights::refusal(&self.location, files) {
+            writer.home = None;
+            return Some(refusal);
+        }
+        let moved = files.first().map(|first| first.shown()).and_then(|path| match &mut writer.home {
+            Some(home) => home.cover(files),
+            None => writer.home.insert(Home::take(folder, &path)?).cover(files),
+        });
+        let error = moved.err()?;
+        writer.home = None;
+        Some(format!("{} is read-only from now on: {error}", self.location.shown()))
+    }
+
     /// The text of the header as it is in the file, or will be in the next one.
     ///
     /// # Errors
-    /// As for [`Model::current`], and those of [`Layout::of`].
+    /// As for [`Model::current`], and those of [`Model::next_header`].
     pub fn header(&self) -> Result<Box<dyn Value>> {
         let state = self.current(About::All)?;
         if !state.pending {
             return Ok(state.files.header());
         }
-        let layout = Layout::of(&state.contents)?;
-        Ok(Box::new(SharedBytes(Arc::from(layout.text()))))
+        Ok(Box::new(SharedBytes(self.next_header(&state)?.into())))
     }
 }
 

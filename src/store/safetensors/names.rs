@@ -8,6 +8,7 @@
 
 use super::header::METADATA;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 use crate::store::flat::Separator;
 
 /// What joins the parts of a flat key.
@@ -54,6 +55,17 @@ impl Names {
             flat.extend_from_slice(SUFFIX);
         }
         flat
+    }
+
+    /// Refuses what joins the parts of flat keys in a part of a key, which is no text then.
+    ///
+    /// # Errors
+    /// `NameEncoding`.
+    pub fn check_text(&self, key: &Key) -> Result<()> {
+        if !key.segments().any(|segment| segment.bytes.contains(&JOINT)) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NameEncoding, format!("{key:?}: names of tensors are UTF-8")))
     }
 
     /// Whether there can be a tensor of this flat key, or one below it.

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::Advice;
 
-use super::place::Stamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::local_file::place::Stamp;
 
 /// Bytes that are read at once.
 const PIECE: u64 = 1 << 20;

@@ -43,7 +43,7 @@ pub(super) struct Tensor {
     pub offsets: Option<(u64, u64)>,
     /// Its place among the others where the file is written anew: the offset of what it is or replaces, or [`NEW`].
     pub order: u64,
-    /// Which of the watched files has it.
+    /// Which of the model's files with tensors has it, or will have it.
     pub file: usize,
     pub version: Version,
     pub modified: SystemTime,
@@ -86,7 +86,7 @@ impl Tensor {
         version: Version,
         modified: SystemTime,
     ) -> Tensor {
-        let Noted { dtype, shape, length, order, .. } = noted;
+        let Noted { dtype, shape, length, part, order, .. } = noted;
         let described = Described {
             name: name.to_owned(),
             dtype: *dtype,
@@ -95,7 +95,7 @@ impl Tensor {
             end: *length,
         };
         let tensor = Tensor::new(described, (source, at), version, modified);
-        Tensor { offsets: None, order: *order, ..tensor }
+        Tensor { offsets: None, order: *order, file: *part, ..tensor }
     }
 
     /// The same bytes as another type or shape.

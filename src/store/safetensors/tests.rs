@@ -2,6 +2,7 @@
 
 mod lasting;
 mod reading;
+mod sharded;
 mod writing;
 
 use std::collections::BTreeMap;

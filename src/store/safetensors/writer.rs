@@ -1,23 +1,17 @@
-//! Changes of a model: each goes to the journal and is seen in the mount from then on; all of them are in the file after one
-//! replacement (§4.2).
+//! Changes of a model: each goes to the journal and is seen in the mount from then on; all of them are in the files after the
+//! next commit (§4.2).
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::edits::Transaction;
 use super::header::Metadata;
+use super::home::Home;
 use super::incoming::{Declared, Incoming};
-use super::journal::{Data, Journal, Note, Noted, NotedMetadata, Record};
-use super::layout::Layout;
-use super::model::{Failed, Model, State};
+use super::journal::{Base, Data, Journal, Note, Noted, NotedMetadata, Record};
+use super::model::{About, Failed, Model, State};
 use super::names::Form;
-use super::replace::{Draft, sync_folder};
-use super::source::Source;
 use super::tensor::{NEW, Tensor};
 use crate::env;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,12 +22,18 @@ use crate::store::flat::Edit;
 /// What whoever changes a model holds.
 #[derive(Default)]
 pub(super) struct Writer {
+    /// The state folder; `None` where nobody wants to write.
+    pub folder: Option<PathBuf>,
     /// Where the journal is; `None` where the model is read-only.
     pub home: Option<Home>,
     /// What was accepted and is not in the file.
     pub journal: Option<Journal>,
     /// The same in short.
     pub net: Net,
+    /// The files with tensors that have to be written for it.
+    pub touched: BTreeSet<usize>,
+    /// Whether some of these were, and others could not be: before anything else is changed, this has to end.
+    pub half: bool,
     /// What could not be put and is kept elsewhere; told once.
     pub owed: Option<Error>,
     pub failed: Option<Failed>,
@@ -46,40 +46,6 @@ pub(super) struct Writer {
 pub(super) struct Net {
     pub tensors: BTreeMap<String, Option<Noted>>,
     pub metadata: Option<NotedMetadata>,
-}
-
-/// The place of a journal, which one daemon at a time has.
-pub(super) struct Home {
-    pub path: PathBuf,
-    #[allow(dead_code, reason = "its drop lets another daemon have it")]
-    lock: Flock<File>,
-}
-
-impl Home {
-    /// Takes the journal's place.
-    ///
-    /// # Errors
-    /// `Busy` while another daemon has it; the folder's.
-    pub fn take(path: PathBuf, shown: &str) -> Result<Home> {
-        let beside = path.with_extension("lock");
-        let io = |error: std::io::Error| Error::io(beside.display(), &error);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(io)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => {
-                let sentence =
-                    format!("{shown} is mounted already: unmount it there, or mount it with --read-only");
-                Error::new(ErrorKind::Busy, sentence)
-            }
-            errno => io(errno.into()),
-        })?;
-        Ok(Home { path, lock })
-    }
 }
 
 impl Net {
@@ -101,20 +67,28 @@ impl Writer {
 }
 
 impl Model {
-    /// The journal, made where there is none; the file that it is about.
-    fn journal<'w>(&self, writer: &'w mut Writer) -> Result<(&'w mut Journal, Arc<Source>)> {
-        let home = writer.home.as_ref().ok_or_else(read_only)?;
-        let state = self.state.read();
-        let (Some(base), Some((_, stamp))) = (&state.files.single, state.files.watched.first()) else {
-            return Err(read_only());
-        };
+    /// The journal, made where there is none.
+    pub fn journal<'w>(&self, writer: &'w mut Writer) -> Result<&'w mut Journal> {
+        let home = writer.home.as_ref().ok_or_else(|| self.refused())?;
         let journal = match writer.journal.take() {
             Some(journal) => journal,
-            None => {
-                Journal::create(&home.path, &self.location.place.path().join(&self.location.name), *stamp)?
-            }
+            None => Journal::create(&home.path, self.known().files.all().map(Base::of).collect())?,
         };
-        Ok((writer.journal.insert(journal), Arc::clone(base)))
+        Ok(writer.journal.insert(journal))
+    }
+
+    /// Before a change: what there is now, and nothing that is half done.
+    fn ready(&self, writer: &mut Writer) -> Result<()> {
+        self.look(writer)?;
+        if writer.half { self.commit_held(writer, &|_| Ok(())) } else { Ok(()) }
+    }
+
+    /// Why it cannot be written.
+    pub fn refused(&self) -> Error {
+        match &self.known().refusal {
+            Some(refusal) => Error::new(ErrorKind::ReadOnly, refusal.clone()),
+            None => read_only(),
+        }
     }
 
     /// Carries out edits, all or none of them; `declared` is about what they put.
@@ -123,9 +97,9 @@ impl Model {
     /// `Invalid` for what cannot be a tensor; those of each [`Edit`]; `NoSpace`.
     pub fn edit(&self, form: Form, edits: &[Edit<'_>], declared: &Declared) -> Result<()> {
         let mut writer = self.hold()?;
-        self.look(&mut writer)?;
+        self.ready(&mut writer)?;
         let versions: Vec<Version> = edits.iter().map(|_| writer.version()).collect();
-        let (journal, base) = self.journal(&mut writer)?;
+        let journal = self.journal(&mut writer)?;
         let mut record = journal.begin();
         let mut puts = Vec::with_capacity(edits.len());
         for (edit, version) in edits.iter().zip(versions) {
@@ -133,10 +107,15 @@ impl Model {
                 Edit::Put { key, body: Some(body), .. } => {
                     let replaced = self.known().contents.of(form).get(key).cloned();
                     let name = self.names.name(key, form)?;
+                    let part = match &replaced {
+                        Some(replaced) => replaced.file,
+                        None => self.known().part_for(key, form, &name)?,
+                    };
                     let put = match form {
                         Form::Npy => write_npy(&name, body, replaced.as_deref(), declared, &mut record)?,
                         Form::Raw => write_raw(&name, body, replaced.as_deref(), &mut record)?,
                     };
+                    let put = Noted { part, ..put };
                     let source = Arc::clone(record.source());
                     Some(Arc::new(Tensor::pending(
                         (&name, &put),
@@ -154,8 +133,8 @@ impl Model {
             });
         }
         let mut state = self.state.write();
-        let State { contents, .. } = &mut *state;
-        let mut transaction = Transaction::begin(contents, &self.names, form);
+        let State { contents, files, .. } = &mut *state;
+        let mut transaction = Transaction::begin((contents, files), &self.names, form);
         for (edit, put) in edits.iter().zip(puts) {
             match edit {
                 Edit::Put { key, when, .. } => {
@@ -168,7 +147,7 @@ impl Model {
                 Edit::Expect { none, otherwise } => transaction.expect(none, *otherwise)?,
             }
         }
-        let tensors = transaction.notes(&base);
+        let (tensors, touched) = (transaction.notes(), transaction.touched());
         if tensors.is_empty() {
             return Ok(());
         }
@@ -176,6 +155,7 @@ impl Model {
         transaction.keep();
         state.changed();
         writer.net.add(tensors, None);
+        writer.touched.extend(touched);
         Ok(())
     }
 
@@ -184,10 +164,15 @@ impl Model {
     /// # Errors
     /// `NotFound`; `Invalid` where it would have another length.
     pub fn declare(&self, form: Form, key: &[u8], declared: &Declared) -> Result<()> {
-        let old = self.current(super::model::About::One(key, form))?.contents.of(form).get(key).cloned();
+        let old = self.current(About::One(key, form))?.contents.of(form).get(key).cloned();
         let old = old.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such tensor"))?;
         let dtype = declared.dtype.unwrap_or(old.dtype);
-        let shape = declared.shape.clone().map_or_else(|| old.shape.clone(), Into::into);
+        let shape = match &declared.shape {
+            Some(shape) => shape.as_slice().into(),
+            None if super::header::data_length(dtype, &old.shape) == Some(old.length) => old.shape.clone(),
+            // Elements of another length have one dimension, until somebody tells their shape.
+            None => [8 * old.length / dtype.bits()].as_slice().into(),
+        };
         if shape.len() > super::header::DIMENSIONS_MAX
             || super::header::data_length(dtype, &shape) != Some(old.length)
         {
@@ -196,19 +181,23 @@ impl Model {
             return Err(Error::new(ErrorKind::Invalid, sentence));
         }
         let mut writer = self.hold()?;
-        self.look(&mut writer)?;
+        self.ready(&mut writer)?;
         let version = writer.version();
-        let (journal, base) = self.journal(&mut writer)?;
-        let record = journal.begin();
-        let tensor = old.seen_as(dtype, shape, version, env::now());
+        let record = self.journal(&mut writer)?.begin();
         let mut state = self.state.write();
-        let mut transaction = Transaction::begin(&mut state.contents, &self.names, form);
+        let State { contents, files, .. } = &mut *state;
+        // By a commit it may have come to lie elsewhere since.
+        let same = contents.of(form).get(key).filter(|tensor| tensor.version == old.version).cloned();
+        let old = same.ok_or_else(|| Error::new(ErrorKind::Stale, "it has changed in the meantime"))?;
+        let tensor = old.seen_as(dtype, shape, version, env::now());
+        let mut transaction = Transaction::begin((contents, files), &self.names, form);
         transaction.put(key, Arc::new(tensor), &When::Current(old.version.clone()))?;
-        let tensors = transaction.notes(&base);
+        let (tensors, touched) = (transaction.notes(), transaction.touched());
         record.end(&Note::Changes { tensors: tensors.clone(), metadata: None })?;
         transaction.keep();
         state.changed();
         writer.net.add(tensors, None);
+        writer.touched.extend(touched);
         Ok(())
     }
 
@@ -218,12 +207,12 @@ impl Model {
     /// `NoSpace`; the journal's.
     pub fn set_metadata(&self, metadata: Option<Metadata>) -> Result<()> {
         let mut writer = self.hold()?;
-        self.look(&mut writer)?;
+        self.ready(&mut writer)?;
         if !self.known().contents.fits_with(metadata.as_ref()) {
             let sentence = "the header of the file would be longer than the format has it";
             return Err(Error::new(ErrorKind::NoSpace, sentence));
         }
-        let (journal, _) = self.journal(&mut writer)?;
+        let journal = self.journal(&mut writer)?;
         let noted = NotedMetadata(metadata.clone());
         journal.note(&Note::Changes { tensors: Vec::new(), metadata: Some(noted.clone()) })?;
         writer.net.add(Vec::new(), Some(noted));
@@ -233,69 +222,16 @@ impl Model {
         Ok(())
     }
 
-    /// Writes the file anew with all that was changed, and waits for the disk; nothing where nothing was.
-    ///
-    /// # Errors
-    /// `NoSpace`, `Stale`; the system's. What was changed stays in the journal then.
-    pub fn commit(&self) -> Result<()> {
-        let mut writer = self.hold()?;
-        if !self.known().pending {
-            return writer.owed.take().map_or(Ok(()), Err);
-        }
-        // Where the file is not the one any more that the changes are about, they are kept elsewhere by this.
-        self.look(&mut writer)?;
-        let Some(journal) = writer.journal.as_mut().filter(|_| self.known().pending) else {
-            return writer.owed.take().map_or(Ok(()), Err);
-        };
-        self.replace(journal)?;
-        // From here on the journal is of no use: what is put next must not come behind the note that all of it is there.
-        let synced = sync_folder(&self.location.place);
-        writer.net = Net::default();
-        writer.journal.take().map_or(Ok(()), Journal::remove)?;
-        synced
-    }
-
     /// Lets go of the journal: nothing is changed any more.
     pub fn end_writing(&self) {
         let pending = self.known().pending;
         let Ok(mut writer) = self.hold() else { return };
-        writer.home = None;
+        (writer.folder, writer.home) = (None, None);
         if let Some(journal) = writer.journal.take().filter(|_| !pending)
             && let Err(error) = journal.remove()
         {
             tracing::warn!("{error}");
         }
-    }
-
-    fn replace(&self, journal: &mut Journal) -> Result<()> {
-        let (place, name) = (&self.location.place, &self.location.name);
-        let (layout, base, stamp) = {
-            let state = self.state.read();
-            let (Some(base), Some((_, stamp))) = (&state.files.single, state.files.watched.first()) else {
-                return Err(read_only());
-            };
-            (Layout::of(&state.contents)?, Arc::clone(base), *stamp)
-        };
-        let draft = Draft::new(place, name)?;
-        draft.fill(&layout, &base)?;
-        draft.dress(&base)?;
-        let new = draft.sync()?;
-        journal.note(&Note::Replaced(new))?;
-        let mut state = self.state.write();
-        // As late as possible: only another program can come between this look and the name.
-        if place.stamp(name)? != stamp {
-            let sentence =
-                format!("another program changed {} while it was written anew", self.location.shown());
-            return Err(Error::new(ErrorKind::Stale, sentence));
-        }
-        let file = draft.name_over()?;
-        state.is_written(
-            &layout,
-            Arc::new(Source::new(file, self.location.shown(), Some(new))),
-            new,
-            &self.names,
-        );
-        Ok(())
     }
 }
 
@@ -305,27 +241,27 @@ impl State {
         self.contents.changed = env::now();
     }
 
-    /// From now on, all is in the new file.
-    fn is_written(
-        &mut self,
-        layout: &Layout,
-        source: Arc<Source>,
-        stamp: super::place::Stamp,
-        names: &super::names::Names,
-    ) {
-        let data = layout.head.len() as u64;
-        for (begin, tensor) in &layout.tensors {
-            let tensor = Tensor {
-                source: Arc::clone(&source),
-                at: data + begin,
-                offsets: Some((*begin, begin + tensor.length)),
-                order: *begin,
-                ..Tensor::clone(tensor)
+    /// The file that a new tensor goes to: that of its neighbour, of the two the one whose key begins like its own for longer,
+    /// unless that file has the name already, unknown to the index.
+    fn part_for(&self, key: &[u8], form: Form, name: &str) -> Result<usize> {
+        let map = self.contents.of(form);
+        let alike = |other: &[u8]| key.iter().zip(other).take_while(|(own, other)| own == other).count();
+        let before = map.range(..key.to_vec()).next_back();
+        let after = map.range(key.to_vec()..).next();
+        let neighbours = [before, after].into_iter().flatten();
+        // Of two that are alike as long, the first: the last one that `max_by_key` meets.
+        let nearest =
+            neighbours.rev().max_by_key(|(other, _)| alike(other)).map_or(0, |(_, tensor)| tensor.file);
+        let all = std::iter::once(nearest).chain(0..self.files.parts.len());
+        let mut free =
+            all.filter(|part| *part < self.files.parts.len() && !self.files.has_unlisted(*part, name));
+        free.next().ok_or_else(|| {
+            let sentence = match self.files.parts.is_empty() {
+                true => "the index names no file that a tensor could be put into".to_owned(),
+                false => format!("every file has a {name:?} already, which the index does not name"),
             };
-            self.contents.set(names, &tensor.name.clone(), Some(Arc::new(tensor)));
-        }
-        self.files.replaced(source, stamp, data);
-        self.pending = false;
+            Error::new(ErrorKind::Exists, sentence)
+        })
     }
 }
 
@@ -334,7 +270,7 @@ fn place_of(noted: &Noted) -> u64 {
     at
 }
 
-fn read_only() -> Error {
+pub(super) fn read_only() -> Error {
     Error::new(ErrorKind::ReadOnly, "this model is mounted read-only: the log of the mount says why")
 }
 
@@ -360,7 +296,7 @@ fn write_npy(
         );
     }
     let order = replaced.map_or(NEW, |old| old.order);
-    Ok(Noted { dtype, shape, length, data: Data::Journal(at), order })
+    Ok(Noted { dtype, shape, length, data: Data::Journal(at), part: 0, order })
 }
 
 /// Writes down plain bytes, of a tensor that there is.
@@ -390,6 +326,7 @@ fn write_raw(
         shape: shape.to_vec(),
         length: *length,
         data: Data::Journal(at),
+        part: 0,
         order: *order,
     })
 }

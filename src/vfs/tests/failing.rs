@@ -166,3 +166,47 @@ fn promise_8_4_the_end_keeps_what_cannot_be_put() {
     assert_eq!(rig.stored("b"), None);
     assert_eq!(rig.spool.list().unwrap().len(), 1);
 }
+
+#[test]
+fn promise_7_2_what_the_store_rejects_stays_in_the_mount_and_holds_nothing_up() {
+    let rig = Rig::new();
+    rig.put("a", b"before");
+    let file = rig.open("a", TRUNCATE).unwrap();
+    rig.write(file, 0, b"malformed").unwrap();
+    rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Invalid);
+    assert_eq!(refused(rig.flush(file)), ErrorKind::Invalid);
+    rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Invalid);
+    rig.vfs.release(file.0, file.1);
+    assert_eq!(rig.stored("a").unwrap(), b"before");
+    assert!(!rig.vfs.getxattr(file.0, b"user.kvfs.error").unwrap().is_empty());
+    // It is not put again by itself, and others need not wait for it.
+    rig.vfs.retry();
+    assert_eq!(rig.stored("a").unwrap(), b"before");
+    rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Invalid);
+    rig.vfs.flush(Deadline::after(Duration::from_secs(5))).unwrap();
+    assert_eq!(refused(rig.vfs.check_rejected()), ErrorKind::Invalid);
+    rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Invalid);
+    let told = rig.vfs.finish(Deadline::after(Duration::from_secs(5)));
+    assert!(told.iter().any(|told| told.contains("kvfs recover")), "{told:?}");
+    assert_eq!(rig.spool.list().unwrap().len(), 1);
+}
+
+#[test]
+fn promise_7_2_a_new_file_without_bytes_waits_for_them() {
+    let rig = Rig::new();
+    let file = rig.create("a", WRITE).unwrap();
+    for _ in 0..2 {
+        rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Invalid);
+        rig.flush(file).unwrap();
+    }
+    rig.faulty.fail(Call::Apply, 1, Moment::Before, ErrorKind::Invalid);
+    rig.vfs.release(file.0, file.1);
+    rig.vfs.check_rejected().unwrap();
+    assert_eq!(rig.vfs.report().failing, [""; 0]);
+    assert_eq!((rig.stored("a"), rig.look("a").unwrap().size), (None, 0));
+    let file = rig.open("a", WRITE).unwrap();
+    rig.write(file, 0, b"bytes").unwrap();
+    rig.close(file).unwrap();
+    assert_eq!(rig.stored("a").unwrap(), b"bytes");
+    assert_eq!(rig.vfs.finish(Deadline::after(Duration::from_secs(5))), [""; 0]);
+}

@@ -84,3 +84,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_header_is_text_also_where_nobody_looks() {
+    let json = b"{\"__metadata__\":null,\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"more\":\"\xff\"}}";
+    assert!(Header::parse(json, 1).unwrap_err().to_string().contains("no text"));
+    assert!(!crate_accepts(json, 1));
+}

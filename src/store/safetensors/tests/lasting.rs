@@ -9,8 +9,8 @@ use super::*;
 use crate::env::Folders;
 use crate::error::ErrorKind;
 use crate::spool::Spool;
+use crate::store::local_file::place::Stamp;
 use crate::store::safetensors::journal::{Journal, Note, path_of};
-use crate::store::safetensors::place::Stamp;
 
 const ROWS: &[Row<'_>] =
     &[("a", Dtype::U8, &[3], b"aaa"), ("b", Dtype::U8, &[2], b"bb"), ("c", Dtype::U8, &[1], b"c")];
@@ -105,7 +105,7 @@ fn a_kill_at_any_step_of_the_replacement_leaves_the_old_file_or_the_new_one() {
     let new = case.folder.path().join("new");
     fs::write(&new, b"what the new file would have been").unwrap();
     let mut leftover = Journal::read(&journal_of(&case)).unwrap().unwrap();
-    leftover.journal.note(&Note::Replaced(stamp(&new))).unwrap();
+    leftover.journal.note(&Note::Replaced { file: 0, version: stamp(&new) }).unwrap();
     let journal = fs::read(journal_of(&case)).unwrap();
     let store = case.open();
     store.close().unwrap();
@@ -115,7 +115,7 @@ fn a_kill_at_any_step_of_the_replacement_leaves_the_old_file_or_the_new_one() {
         fs::write(journal_of(&case), journal).unwrap();
         Journal::read(&journal_of(&case)).unwrap().unwrap()
     };
-    leftover.journal.note(&Note::Replaced(stamp(&case.path))).unwrap();
+    leftover.journal.note(&Note::Replaced { file: 0, version: stamp(&case.path) }).unwrap();
     let store = case.open();
     assert!(!journal_of(&case).exists());
     store.close().unwrap();

@@ -137,7 +137,7 @@ fn a_model_of_several_files_is_one_tree() {
         assert_eq!(all(&*store, &Key::root()).keys().collect::<Vec<_>>(), ["h.0.npy", "z.npy"]);
         assert_eq!(value(&*store, "%header.json").unwrap(), weights("").into_bytes());
         assert_eq!(value(&*store, "%metadata.json").unwrap(), b"{\n  \"total_size\": \"15\"\n}\n");
-        assert!(!store.caps().write);
+        assert!(store.caps().write);
         let beside = folder.join("new");
         fs::write(&beside, file_of(&[("z", Dtype::U8, &[2], &[5, 6])], &[])).unwrap();
         fs::rename(&beside, folder.join("model-2.safetensors")).unwrap();

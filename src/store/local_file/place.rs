@@ -1,10 +1,11 @@
 //! The folder that the files are in, by its descriptor: what is mounted over it later, and wherever it is moved, the same
 //! files are read and written.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -13,9 +14,32 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::api::{Usage, Version};
 
+/// How often a file is looked for that another one replaces meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// An open file, and where it really is: links are followed.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Resolved {
+    /// What it is called where it was looked for: it may be a link.
+    pub link: OsString,
+    pub place: Arc<Place>,
+    /// What it is called there.
+    pub name: OsString,
+    pub stamp: Stamp,
+    /// Not older than the last change of what is called so: of the file, or of the link to it.
+    pub changed: SystemTime,
+}
+
+impl Resolved {
+    /// Its path, which it has in no other spelling.
+    pub fn shown(&self) -> String {
+        self.place.shown(&self.name)
+    }
+}
+
 /// A folder.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::store) struct Place {
     folder: OwnedFd,
     path: PathBuf,
 }
@@ -29,6 +53,27 @@ impl Place {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| io(errno.into()))?;
         Ok(Place { folder, path })
+    }
+
+    /// The folder of a file, and the name that it has there. Links are followed: what is replaced is what they lead to, and
+    /// they stay.
+    ///
+    /// # Errors
+    /// `NotFound`; the system's.
+    #[allow(dead_code, reason = "for stores whose link is followed once")]
+    pub fn of_file(path: &Path) -> Result<(Place, OsString)> {
+        let path = fs::canonicalize(path).map_err(|error| Error::io(path.display(), &error))?;
+        Place::beside(&path)
+    }
+
+    /// The folder that a path is in, and its last name, whatever that leads to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn beside(path: &Path) -> Result<(Place, OsString)> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let place = Place::open(folder.unwrap_or(Path::new(".")))?;
+        Ok((place, path.file_name().unwrap_or_default().to_owned()))
     }
 
     /// Its descriptor, which only names it.
@@ -77,6 +122,41 @@ impl Place {
         Ok((file.into(), Stamp::of(&found)))
     }
 
+    /// Waits until the names in it are on the disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn sync(&self) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let synced = rustix::fs::openat(&self.folder, c".", flags, Mode::empty()).and_then(rustix::fs::fsync);
+        synced.map_err(|errno| Error::io(self.path.display(), &errno.into()))
+    }
+
+    /// Opens a file for reading, and finds where it really is.
+    ///
+    /// # Errors
+    /// `Stale` for one that is replaced again and again, or lies below another mount by now; as for [`Place::file`].
+    pub fn resolve(self: &Arc<Place>, link: &OsStr) -> Result<(File, Resolved)> {
+        for _ in 0..ATTEMPTS {
+            let (file, stamp) = self.file(link)?;
+            let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let path = path.map_err(|error| Error::io(self.shown(link), &error))?;
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let place =
+                if folder == self.path { Ok(Arc::clone(self)) } else { Place::open(folder).map(Arc::new) };
+            let Ok(place) = place else { continue };
+            let there = rustix::fs::statat(&place.folder, name, AtFlags::SYMLINK_NOFOLLOW);
+            if there.is_ok_and(|there| Stamp::of(&there).is_same_file(&stamp)) {
+                let own = rustix::fs::statat(&self.folder, link, AtFlags::SYMLINK_NOFOLLOW);
+                let changed = own.map_or(stamp.time(), |own| Stamp::of(&own).time().max(stamp.time()));
+                let (link, name) = (link.to_owned(), name.to_owned());
+                return Ok((file, Resolved { link, place, name, stamp, changed }));
+            }
+        }
+        let sentence = format!("{}: another program replaces it right now", self.shown(link));
+        Err(Error::new(ErrorKind::Stale, sentence))
+    }
+
     /// The room on its file system, with this number of keys.
     pub fn usage(&self, keys: u64) -> Usage {
         let Ok(room) = rustix::fs::fstatvfs(&self.folder) else { return Usage::default() };
@@ -86,8 +166,8 @@ impl Place {
 }
 
 /// What tells one version of a file from another: which file it is, its size, and when its bytes were changed last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Stamp {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(in crate::store) struct Stamp {
     device: u64,
     inode: u64,
     /// Length in bytes.
@@ -127,6 +207,11 @@ impl Stamp {
     /// started again.
     pub fn is_still(&self, other: &Stamp) -> bool {
         Stamp { device: other.device, ..*self } == *other
+    }
+
+    /// Whether both are versions of one file.
+    pub fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
 
     /// Not older than its last change: a file that was moved here came when it was moved.
