@@ -45,6 +45,12 @@ pub struct MountFlags {
     #[arg(long, help_heading = "What is shown")]
     check: bool,
 
+    /// End the file of each scalar in a document in a line end, which is not part of it
+    ///
+    /// Without it a string shows as it is, and the line end that is written to it becomes part of it.
+    #[arg(long, help_heading = "What is shown")]
+    newline: bool,
+
     /// What splits keys into directories; `none`: each key is one file
     ///
     /// Any bytes, with the escapes \\ \0 \t \n \r \xHH. Without it, keys are split as is usual for the kind of store:
@@ -218,6 +224,7 @@ impl MountFlags {
         spec.read_only |= self.read_only;
         spec.snapshot = self.snapshot.or(spec.snapshot);
         spec.check |= self.check;
+        spec.newline |= self.newline;
         spec.allow_other |= self.allow_other;
         spec.separator = self.separator.or(spec.separator);
         spec.commit = self.commit.unwrap_or(spec.commit);

@@ -5,6 +5,8 @@ pub mod api;
 pub mod attributes;
 pub mod caps;
 pub mod change;
+#[cfg(feature = "json")]
+pub mod document;
 pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;
@@ -15,7 +17,7 @@ pub mod folder;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
-#[cfg(feature = "safetensors")]
+#[cfg(any(feature = "json", feature = "safetensors"))]
 mod local_file;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
@@ -25,7 +27,7 @@ pub mod object;
 pub mod redis;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
-#[cfg(any(feature = "folder", feature = "safetensors"))]
+#[cfg(any(feature = "folder", feature = "json", feature = "safetensors"))]
 mod unnamed;
 pub mod version;
 
@@ -66,6 +68,8 @@ pub static DRIVERS: &[&Driver] = &[
     &redis::SENTINEL_TLS,
     #[cfg(feature = "safetensors")]
     &safetensors::DRIVER,
+    #[cfg(feature = "json")]
+    &document::JSON,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that
