@@ -118,6 +118,7 @@ fn one(changing: &mut Changing<'_>, change: &Change<'_>, lines: Lines) -> Result
             };
             let text = changing.document.scalar(&node).ok_or(ErrorKind::Invalid)?;
             let kind = given.unwrap_or_else(|| by_text(&text).0);
+            changing.set_untyped(key, false);
             if kind == node.kind {
                 return Ok(());
             }
@@ -184,7 +185,8 @@ fn put(
 ) -> Result<()> {
     let Some(last) = key.last() else { return Err(ErrorKind::IsDirectory.into()) };
     if last.word == Word::Push {
-        return push(changing, key, text, lines);
+        // Shells close a file that they opened before anything is written to it.
+        return if text.is_empty() { Ok(()) } else { push(changing, key, text, lines) };
     }
     check(changing.document, key, when, lines)?;
     let there = of_this_name(changing.document, key)?;
@@ -197,7 +199,7 @@ fn put(
         (Word::None, Some(node)) if node.kind == Type::Array => {
             return Err(refused(ErrorKind::Exists, "an array has this name, which ends in %array"));
         }
-        (Word::None, there) => match given.or(there.as_ref().map(|node| node.kind)) {
+        (Word::None, there) => match given.or(kind_there(changing, key, there.as_ref())) {
             Some(kind) => New::Scalar(kind, lines.said(kind, text)),
             None => {
                 let (kind, said) = by_text(text);
@@ -206,7 +208,15 @@ fn put(
         },
         _ => return Err(refused(ErrorKind::Invalid, "no part of a document has such a name")),
     };
-    changing.edit(&Edit::Set(&names, new))
+    changing.edit(&Edit::Set(&names, new))?;
+    let untyped = last.word == Word::None && text.is_empty() && given.is_none();
+    changing.set_untyped(key, untyped && (there.is_none() || changing.is_untyped(key)));
+    Ok(())
+}
+
+/// The type that a file keeps; none of what was made without bytes and has got none since.
+fn kind_there(changing: &Changing<'_>, key: &Key, there: Option<&Node>) -> Option<Type> {
+    there.map(|node| node.kind).filter(|kind| *kind != Type::String || !changing.is_untyped(key))
 }
 
 /// Behind the last element of an array.
@@ -231,6 +241,7 @@ fn delete(changing: &mut Changing<'_>, key: &Key, when: &When, lines: Lines) -> 
             if *when != When::Absent {
                 check(changing.document, key, when, lines)?;
             }
+            changing.set_untyped(key, false);
             changing.edit(&Edit::Remove(&names(key)))
         }
     }
@@ -259,6 +270,8 @@ fn rename(
         return Err(if tree { ErrorKind::NotDirectory } else { ErrorKind::IsDirectory }.into());
     }
     let there = of_this_name(changing.document, to)?;
+    changing.set_untyped(from, false);
+    changing.set_untyped(to, false);
     let (old_names, new_names) = (names(from), names(to));
     if let Some(there) = there {
         if !replace || tree {

@@ -1,6 +1,6 @@
 //! A document that is mounted: as it was read last, read again where another program changed it, and written by each change.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -9,6 +9,7 @@ use super::host::{Host, Mark, Read};
 use super::tree::{Document, Edit, Progress, Splice};
 use crate::env::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 
 /// Reads a text of a format.
 pub(super) type Format = fn(Vec<u8>) -> Result<Box<dyn Document>>;
@@ -17,6 +18,10 @@ pub(super) type Format = fn(Vec<u8>) -> Result<Box<dyn Document>>;
 const ATTEMPTS: usize = 8;
 /// So many changes back a listing is followed to where it stopped.
 const MOVES: usize = 1 << 14;
+/// So many parts have times of their own.
+const TIMES: usize = 1 << 16;
+/// So many new files have no type yet.
+const UNTYPED: usize = 1 << 10;
 
 /// See the module.
 pub(super) struct Held {
@@ -33,7 +38,12 @@ pub(super) struct Held {
 pub(super) struct State {
     pub document: Box<dyn Document>,
     mark: Mark,
-    pub modified: SystemTime,
+    /// When the text changed last by another program, or before it was mounted.
+    modified: SystemTime,
+    /// When parts were changed here, by their names: they alone, and all that lies in them.
+    times: HashMap<Key, SystemTime>,
+    /// Files that were made without bytes, whose first bytes say which type they are.
+    pub untyped: HashSet<Key>,
     /// How often another program changed it.
     pub foreign_changes: u64,
     /// How often it was changed by anybody.
@@ -50,8 +60,7 @@ impl Held {
     pub fn open(host: Box<dyn Host>, format: Format, timeout: Duration) -> Result<Held> {
         let Read { text, mark, modified } = host.read()?;
         let document = format(text).map_err(|error| error.context(host.shown()))?;
-        let (foreign_changes, edition, moves) = Default::default();
-        let state = State { document, mark, modified, foreign_changes, edition, moves };
+        let state = State::new(document, mark, modified);
         Ok(Held { host, format, writer: Mutex::default(), state: RwLock::new(state), timeout })
     }
 
@@ -105,7 +114,7 @@ impl Held {
                 tracing::info!("{}: another program changed it", self.host.shown());
                 let mut state = self.state.write();
                 let (foreign_changes, edition) = (state.foreign_changes + 1, state.edition + 1);
-                *state = State { document, mark, modified, foreign_changes, edition, moves: VecDeque::new() };
+                *state = State { foreign_changes, edition, ..State::new(document, mark, modified) };
                 Ok(())
             }
             Err(error) => {
@@ -133,9 +142,12 @@ impl Held {
                 let sentence = format!("{} is read-only: {why}", self.host.shown());
                 return Err(Error::new(ErrorKind::ReadOnly, sentence));
             }
-            let mut changing = Changing { document: &mut *state.document, done: Vec::new() };
+            let State { document, untyped, .. } = &mut *state;
+            let untyped = untyped.clone();
+            let mut changing =
+                Changing { document: &mut **document, done: Vec::new(), keys: Vec::new(), untyped };
             let outcome = act(&mut changing);
-            let Changing { done, .. } = changing;
+            let Changing { done, keys, untyped, .. } = changing;
             if outcome.is_ok() && done.is_empty() {
                 return Ok(());
             }
@@ -145,7 +157,8 @@ impl Held {
             });
             match written {
                 Ok((mark, modified)) => {
-                    state.is_written(&done, mark, modified);
+                    state.untyped = untyped;
+                    state.is_written(&done, keys, (mark, modified));
                     return Ok(());
                 }
                 Err(error) => {
@@ -163,14 +176,40 @@ impl Held {
 }
 
 impl State {
-    fn is_written(&mut self, done: &[Splice], mark: Mark, modified: SystemTime) {
-        (self.mark, self.modified) = (mark, modified);
+    fn new(document: Box<dyn Document>, mark: Mark, modified: SystemTime) -> State {
+        let (times, untyped, foreign_changes, edition, moves) = Default::default();
+        State { document, mark, modified, times, untyped, foreign_changes, edition, moves }
+    }
+
+    fn is_written(&mut self, done: &[Splice], keys: Vec<Key>, (mark, modified): (Mark, SystemTime)) {
+        self.mark = mark;
+        if self.times.len() + keys.len() > TIMES {
+            self.times.clear();
+            self.modified = modified;
+        }
+        self.times.extend(keys.into_iter().map(|key| (key, modified)));
         for back in done {
             if self.moves.len() == MOVES {
                 self.moves.pop_front();
             }
             self.edition += 1;
             self.moves.push_back((back.range.start, back.text.len(), back.range.len()));
+        }
+    }
+
+    /// When the value at a key changed last, as far as another change can be ruled out (§5.5).
+    pub fn modified(&self, key: &Key) -> SystemTime {
+        if self.times.is_empty() {
+            return self.modified;
+        }
+        let mut key = plain(key);
+        let mut latest = self.modified;
+        loop {
+            latest = self.times.get(&key).map_or(latest, |time| latest.max(*time));
+            if key.is_root() {
+                return latest;
+            }
+            key.pop();
         }
     }
 
@@ -195,6 +234,14 @@ pub(super) struct Changing<'d> {
     pub document: &'d mut dyn Document,
     /// What takes the changes back, the first one first.
     done: Vec<Splice>,
+    /// What was changed.
+    keys: Vec<Key>,
+    untyped: HashSet<Key>,
+}
+
+/// The key without its words: the names alone.
+fn plain(key: &Key) -> Key {
+    Key::of(super::find::names(key))
 }
 
 impl Changing<'_> {
@@ -206,7 +253,28 @@ impl Changing<'_> {
         if let Some(splice) = self.document.plan(edit)? {
             let back = self.document.splice(splice)?;
             self.done.push(back);
+            self.keys.push(match edit {
+                Edit::Set(path, _) | Edit::Remove(path) => Key::of(path.iter().copied()),
+                Edit::Rename(path, name) => {
+                    let (_, above) = path.split_last().unwrap_or((name, &[]));
+                    Key::of(above.iter().copied().chain([*name]))
+                }
+            });
         }
         Ok(())
+    }
+
+    /// Whether a file was made without bytes, and has got none since.
+    pub fn is_untyped(&self, key: &Key) -> bool {
+        self.untyped.contains(&plain(key))
+    }
+
+    /// Remembers, or forgets, that a file was made without bytes.
+    pub fn set_untyped(&mut self, key: &Key, untyped: bool) {
+        if !untyped {
+            self.untyped.remove(&plain(key));
+        } else if self.untyped.len() < UNTYPED {
+            self.untyped.insert(plain(key));
+        }
     }
 }

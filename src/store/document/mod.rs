@@ -138,15 +138,55 @@ pub struct Documents {
 }
 
 impl Documents {
-    fn stat_of(&self, state: &State, found: &Found) -> Stat {
+    fn stat_of(&self, state: &State, key: &Key, found: &Found) -> Stat {
         let (kind, size) = match change::file_of(&*state.document, found, self.lines) {
             Some(bytes) => (Kind::Leaf, bytes.len() as u64),
             None => (Kind::Branch, 0),
         };
-        Stat::plain(kind, size, state.modified)
+        Stat::plain(kind, size, state.modified(key))
     }
 
-    /// Where a listing goes on.
+    /// The elements of an array, the last one first: so `rm -r` removes them in the one order that there is for that.
+    fn list_array(
+        &self,
+        state: &State,
+        (dir, of): (&Key, &tree::Node),
+        from: &mut Cursor,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) {
+        let count = state.document.count(of);
+        let left = from.position.first_chunk().map_or(count, |left| u64::from_le_bytes(*left).min(count));
+        for index in (0..left).rev() {
+            let name = index.to_string();
+            let Some(node) = state.document.child(of, name.as_bytes()) else { break };
+            if self.hand_out(state, dir, (name.as_bytes(), node), each).is_break() {
+                return;
+            }
+            from.position = index.to_le_bytes().to_vec();
+        }
+        from.done = true;
+    }
+
+    /// Gives one part to a listing.
+    fn hand_out(
+        &self,
+        state: &State,
+        dir: &Key,
+        (bytes, node): (&[u8], tree::Node),
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let word = word_of(&*state.document, &node);
+        let found = match word {
+            Word::Json => Found::Source(node),
+            _ if node.kind.has_parts() => Found::Directory(node),
+            _ => Found::Scalar(node),
+        };
+        let segment = Segment { bytes, word };
+        let stat = self.stat_of(state, &dir.child(segment), &found);
+        each(Entry { segment, stat })
+    }
+
+    /// Where a listing of an object goes on.
     fn progress(state: &State, of: &tree::Node, from: &Cursor) -> Progress {
         let mut words = from.position.chunks(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
         let (Some(edition), Some(given), Some(at)) = (words.next(), words.next(), words.next()) else {
@@ -180,7 +220,7 @@ impl Store for Documents {
 
     fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         let state = self.held.current()?;
-        Ok(find(&*state.document, key).map(|found| self.stat_of(&state, &found)))
+        Ok(find(&*state.document, key).map(|found| self.stat_of(&state, key, &found)))
     }
 
     fn list(
@@ -198,19 +238,16 @@ impl Store for Documents {
             from.done = true;
             return Ok(());
         };
+        if of.kind == Type::Array {
+            self.list_array(&state, (dir, &of), from, each);
+            return Ok(());
+        }
         let start = Documents::progress(&state, &of, from);
         let mut stopped = false;
         document.children(&of, start, &mut |name, node, progress| {
             // What is no text has no name: it is in the %json of what it lies in.
             if let Some(bytes) = name {
-                let word = word_of(document, &node);
-                let found = match word {
-                    Word::Json => Found::Source(node),
-                    _ if node.kind.has_parts() => Found::Directory(node),
-                    _ => Found::Scalar(node),
-                };
-                let stat = self.stat_of(&state, &found);
-                stopped = each(Entry { segment: Segment { bytes, word }, stat }).is_break();
+                stopped = self.hand_out(&state, dir, (bytes, node), each).is_break();
                 if stopped {
                     return ControlFlow::Break(());
                 }

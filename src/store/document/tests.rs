@@ -109,7 +109,7 @@ fn kind<T>(result: Result<T>) -> ErrorKind {
 fn a_file_is_a_tree_in_its_own_order() {
     let case = case(r#"{"z": "text\n", "a": [1, {"b": null}], "": {"x/y": 1e400, "half": "\ud800"}}"#);
     assert_eq!(case.names(""), ["z", "a%array", "%empty"]);
-    assert_eq!(case.names("a%array"), ["0", "1"]);
+    assert_eq!(case.names("a%array"), ["1", "0"]);
     assert_eq!(case.names("%empty"), ["x%2Fy", "half%json"]);
     assert_eq!(case.read("z").unwrap(), "text\n");
     assert_eq!(case.read("%empty/x%2Fy").unwrap(), "1e400");
@@ -155,6 +155,41 @@ fn a_leaf_keeps_its_type_and_a_new_one_has_that_of_its_text() {
     assert_eq!(kind(case.put_when("made", "13", When::Absent)), ErrorKind::Exists);
     case.rename("made", "name", false).unwrap();
     assert!(case.text().contains("\"name\": \"12\""), "renamed over, it keeps its type");
+}
+
+#[test]
+fn a_file_that_is_made_without_bytes_has_the_type_of_its_first_ones() {
+    let case = case("{}");
+    case.put_when("a", "", When::Absent).unwrap();
+    assert_eq!(case.text(), "{\n  \"a\": \"\"\n}");
+    case.put("a", "").unwrap();
+    case.put("a", "7\n").unwrap();
+    assert_eq!(case.text(), "{\n  \"a\": 7\n}");
+    assert_eq!(kind(case.put("a", "")), ErrorKind::Invalid);
+    case.put("b", "x").unwrap();
+    case.put("b", "").unwrap();
+    case.put("b", "7").unwrap();
+    assert_eq!(case.type_of("b"), "string", "it had one");
+}
+
+#[test]
+fn a_change_of_one_part_is_no_change_of_another() {
+    let case = case("{\"a\": {\"x\": 1}, \"b\": 1}");
+    let time = |path: &str| case.store.stat(&key(path)).unwrap().unwrap().modified;
+    let before = (time("a/x"), time("b"));
+    case.put("b", "2").unwrap();
+    assert_eq!(time("a/x"), before.0);
+    assert!(time("b") >= before.1);
+    case.put("c%json", "{\"x\": 2}").unwrap();
+    let (made, old) = (time("c/x"), time("a/x"));
+    assert!(made >= old);
+    assert_eq!(
+        case.store.apply(&mut [Change::RemoveBranch { key: &key("a") }]).unwrap_err().kind(),
+        ErrorKind::NotEmpty
+    );
+    case.delete("a%json").unwrap();
+    case.rename("c", "a", true).unwrap();
+    assert!(time("a/x") >= made, "what is there is not what was there");
 }
 
 #[test]
