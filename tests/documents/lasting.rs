@@ -52,9 +52,9 @@ SCRIPT",
         ));
         assert_eq!(told.trim(), (nix::errno::Errno::ESTALE as i32).to_string());
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\": \"two\", \"b\": 1}");
-        let said = mount.unmount_saying();
-        assert!(said.contains("kvfs recover"), "{said}");
-        let kept = mount.place.kvfs_ok(["recover"]);
+        mount.unmount();
+        assert!(mount.log().contains("kvfs recover save"), "{}", mount.log());
+        let kept = mount.place.kvfs_ok(["recover", "list"]);
         assert!(kept.contains("json:"), "{kept}");
     });
 }

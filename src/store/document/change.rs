@@ -216,7 +216,10 @@ fn put(
 
 /// The type that a file keeps; none of what was made without bytes and has got none since.
 fn kind_there(changing: &Changing<'_>, key: &Key, there: Option<&Node>) -> Option<Type> {
-    there.map(|node| node.kind).filter(|kind| *kind != Type::String || !changing.is_untyped(key))
+    let node = there?;
+    let is_empty = || changing.document.scalar(node).is_some_and(|text| text.is_empty());
+    let untyped = node.kind == Type::String && changing.is_untyped(key) && is_empty();
+    (!untyped).then_some(node.kind)
 }
 
 /// Behind the last element of an array.

@@ -114,7 +114,8 @@ impl Held {
                 tracing::info!("{}: another program changed it", self.host.shown());
                 let mut state = self.state.write();
                 let (foreign_changes, edition) = (state.foreign_changes + 1, state.edition + 1);
-                *state = State { foreign_changes, edition, ..State::new(document, mark, modified) };
+                let untyped = std::mem::take(&mut state.untyped);
+                *state = State { foreign_changes, edition, untyped, ..State::new(document, mark, modified) };
                 Ok(())
             }
             Err(error) => {

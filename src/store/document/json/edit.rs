@@ -113,19 +113,18 @@ impl Json {
         let Some(last) = self.last(parent) else { return self.first(parent, name, new) };
         let begin = if parent.kind == Type::Object { last.name.start } else { last.node.span.start };
         let end = last.node.span.end;
-        let between = self.white_before(begin);
         let base = indentation(&self.text, begin).to_vec();
-        let own_line = between.contains(&b'\n');
+        let own_line = self.begins_line(begin);
         let colon = match parent.kind {
             Type::Object => Some(&self.text[last.name.end..last.node.span.start]),
             _ => None,
         };
         let colon = colon.map(|colon| if is_plain(colon) { colon } else { b": " });
         let separator = match own_line {
-            true => between.to_vec(),
+            true => [line_end(&self.text), &base[..]].concat(),
             // The first part stands right behind its bracket.
-            false if between.is_empty() && self.count(parent) == 1 && colon != Some(b":") => b" ".to_vec(),
-            false => between.to_vec(),
+            false if self.count(parent) == 1 && colon != Some(b":") => b" ".to_vec(),
+            false => self.white_before(begin).to_vec(),
         };
         let (after, trailing) = self.after_value(end);
         let mut text = if trailing { Vec::new() } else { b",".to_vec() };
@@ -245,14 +244,13 @@ impl Json {
     /// The white space right before `at`.
     fn white_before(&self, at: usize) -> &[u8] {
         let length = self.text[..at].iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let white = &self.text[at - length..at];
-        // Of several empty lines one line end is enough.
-        let last = white.iter().rposition(|byte| *byte == b'\n');
-        match last {
-            Some(last) if last > 0 && white[last - 1] == b'\r' => &white[last - 1..],
-            Some(last) => &white[last..],
-            None => white,
-        }
+        &self.text[at - length..at]
+    }
+
+    /// Whether nothing but comments stands before `at` on its line.
+    fn begins_line(&self, at: usize) -> bool {
+        let line = self.text[..at].iter().rposition(|byte| *byte == b'\n');
+        line.is_some_and(|line| scan::blank(&self.text[..at], line) == Ok(at))
     }
 
     /// What each level of a text with lines is indented by.
@@ -260,8 +258,7 @@ impl Json {
         let root = self.root();
         let Some(first) = self.parts(&root).next() else { return Some(b"  ") };
         let begin = if root.kind == Type::Object { first.name.start } else { first.node.span.start };
-        let lines = self.white_before(begin).contains(&b'\n');
-        lines.then(|| indentation(&self.text, begin))
+        self.begins_line(begin).then(|| indentation(&self.text, begin))
     }
 
     /// What stands between a name and its value.
