@@ -5,7 +5,7 @@ pub mod api;
 pub mod attributes;
 pub mod caps;
 pub mod change;
-#[cfg(feature = "json")]
+#[cfg(feature = "documents")]
 pub mod document;
 pub mod driver;
 #[cfg(any(feature = "memory", test))]
@@ -17,7 +17,7 @@ pub mod folder;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
-#[cfg(any(feature = "json", feature = "safetensors"))]
+#[cfg(any(feature = "documents", feature = "safetensors"))]
 mod local_file;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
@@ -27,7 +27,7 @@ pub mod object;
 pub mod redis;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
-#[cfg(any(feature = "folder", feature = "json", feature = "safetensors"))]
+#[cfg(any(feature = "folder", feature = "documents", feature = "safetensors"))]
 mod unnamed;
 pub mod version;
 
@@ -68,8 +68,10 @@ pub static DRIVERS: &[&Driver] = &[
     &redis::SENTINEL_TLS,
     #[cfg(feature = "safetensors")]
     &safetensors::DRIVER,
-    #[cfg(feature = "json")]
+    #[cfg(feature = "documents")]
     &document::JSON,
+    #[cfg(feature = "documents")]
+    &document::TOML,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

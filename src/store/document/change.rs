@@ -24,7 +24,9 @@ fn declared(attributes: &Setting) -> Result<Option<Option<Type>>> {
     let Some(name) = set else { return Ok(Some(None)) };
     match Type::of_name(name).filter(|kind| !kind.has_parts()) {
         Some(kind) => Ok(Some(Some(kind))),
-        None => Err(refused(ErrorKind::Invalid, "a file is string, number, boolean or null")),
+        None => {
+            Err(refused(ErrorKind::Invalid, "a file is string, number, boolean, null or, in TOML, datetime"))
+        }
     }
 }
 
@@ -45,22 +47,16 @@ fn chomped(text: &[u8]) -> &[u8] {
 }
 
 /// The type that a new file has by its text, and the text without a line end where it is not part of it.
-fn by_text(text: &[u8]) -> (Type, &[u8]) {
+fn by_text<'t>(document: &dyn Document, text: &'t [u8]) -> (Type, &'t [u8]) {
     let said = chomped(text);
-    let kind = match said {
-        b"true" | b"false" => Type::Boolean,
-        b"null" => Type::Null,
-        _ if is_number(said) => Type::Number,
-        _ => return (Type::String, text),
-    };
-    (kind, said)
-}
-
-/// Whether a text is a number of JSON.
-fn is_number(text: &[u8]) -> bool {
-    matches!(text.first(), Some(b'-' | b'0'..=b'9'))
-        && serde_json::from_slice::<&serde_json::value::RawValue>(text)
-            .is_ok_and(|raw| raw.get().len() == text.len())
+    let kinds = [Type::Boolean, Type::Null, Type::Number];
+    // Other formats write numbers in more ways, which are texts for most.
+    let plain = !said.iter().any(|byte| matches!(byte, b'_' | b'x' | b'o' | b'b' | b'i' | b'n'));
+    let fits = |kind: &Type| (plain || *kind != Type::Number) && document.fits(*kind, said);
+    match kinds.into_iter().find(fits) {
+        Some(kind) => (kind, said),
+        None => (Type::String, text),
+    }
 }
 
 /// How lines end in the files of strings.
@@ -117,7 +113,7 @@ fn one(changing: &mut Changing<'_>, change: &Change<'_>, lines: Lines) -> Result
                 return Err(refused(ErrorKind::NotPermitted, "only a scalar gets another type"));
             };
             let text = changing.document.scalar(&node).ok_or(ErrorKind::Invalid)?;
-            let kind = given.unwrap_or_else(|| by_text(&text).0);
+            let kind = given.unwrap_or_else(|| by_text(changing.document, &text).0);
             changing.set_untyped(key, false);
             if kind == node.kind {
                 return Ok(());
@@ -202,7 +198,7 @@ fn put(
         (Word::None, there) => match given.or(kind_there(changing, key, there.as_ref())) {
             Some(kind) => New::Scalar(kind, lines.said(kind, text)),
             None => {
-                let (kind, said) = by_text(text);
+                let (kind, said) = by_text(changing.document, text);
                 New::Scalar(kind, if kind == Type::String { lines.said(kind, text) } else { said })
             }
         },
@@ -294,6 +290,9 @@ fn rename(
         return changing.edit(&Edit::Rename(&old_names, new.bytes));
     }
     let (Found::Directory(node) | Found::Scalar(node) | Found::Source(node)) = &found;
+    if !changing.document.can_move(node) {
+        return Err(refused(ErrorKind::CrossDevice, "it has values that JSON has not: copy it"));
+    }
     let source = changing.document.source(node);
     changing.edit(&Edit::Set(&new_names, New::Source(&source)))?;
     changing.edit(&Edit::Remove(&old_names))

@@ -1,11 +1,11 @@
-//! Documents: a JSON file as a tree of files.
+//! Documents: a JSON or TOML file as a tree of files.
 //!
 //! | in the tree | what it is |
 //! |---|---|
 //! | `NAME/` | an object: a file or directory for each of its parts |
 //! | `NAME%array/` | an array: the same, named by their indexes |
 //! | `NAME` | a scalar: what a string says, else its text |
-//! | `NAME%json` | any value as the text that it is in the document; found by name, and not listed |
+//! | `NAME%json` | any value as JSON, of a JSON file the text that it is there; found by name, and not listed |
 //!
 //! Each change is made in the text where it belongs, and nowhere else, and the file is replaced by one with the new text before
 //! the change is answered: a close that returns 0 has written. There is nothing to gather, and nothing to lose.
@@ -13,7 +13,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `tree` | what is asked of a document, whatever its format |
-//! | `json` | JSON |
+//! | `json`, `toml` | the formats |
 //! | `host` | where the text lies |
 //! | `held` | a document that is mounted |
 //! | `find`, `change` | what keys lead to, and changes of them |
@@ -25,6 +25,7 @@ mod host;
 mod json;
 #[cfg(test)]
 mod tests;
+mod toml;
 mod tree;
 
 use std::io::Read as _;
@@ -63,6 +64,17 @@ pub static JSON: Driver = Driver {
     rights: None,
     open: |opening| open(opening, "json", |text| Ok(Box::new(json::Json::read(text)?))),
     sidecar: |_| Ok(None),
+};
+
+/// `toml` for the list of stores.
+pub static TOML: Driver = Driver {
+    kind: "toml",
+    about: "the same of a TOML file, with its comments and layout",
+    caps: || caps("toml"),
+    // A path that ends in .toml is a mount-config.
+    recognise: |_| false,
+    open: |opening| open(opening, "toml", |text| Ok(Box::new(toml::Toml::read(text)?))),
+    ..JSON
 };
 
 fn caps(kind: &'static str) -> Caps {
@@ -192,6 +204,17 @@ impl Documents {
         let (Some(edition), Some(given), Some(at)) = (words.next(), words.next(), words.next()) else {
             return Progress::default();
         };
+        if state.document.is_by_name() {
+            let mut progress = Progress::default();
+            state.document.children(of, Progress::default(), &mut |own, _, next| {
+                if own > Some(&from.position[24..]) {
+                    return ControlFlow::Break(());
+                }
+                progress = next;
+                ControlFlow::Continue(())
+            });
+            return progress;
+        }
         let before = Progress { given, at: at as usize };
         if let Some(progress) = state.follow(edition, before) {
             return progress;

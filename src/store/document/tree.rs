@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +13,14 @@ pub(super) enum Type {
     Number,
     Boolean,
     Null,
+    DateTime,
 }
 
 impl Type {
-    const ALL: [Type; 6] = [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean, Type::Null];
+    const ALL: [Type; 7] =
+        [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean, Type::Null, Type::DateTime];
 
-    /// As the extended attribute has it: the words of JSON Schema.
+    /// As the extended attribute has it: the words of JSON Schema, and TOML's own.
     pub fn name(self) -> &'static str {
         match self {
             Type::Object => "object",
@@ -27,6 +29,7 @@ impl Type {
             Type::Number => "number",
             Type::Boolean => "boolean",
             Type::Null => "null",
+            Type::DateTime => "datetime",
         }
     }
 
@@ -45,7 +48,7 @@ impl Type {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub kind: Type,
-    /// Its bytes in the text.
+    /// Its bytes in the text, or what else tells it from others.
     pub span: Range<usize>,
 }
 
@@ -61,7 +64,7 @@ pub(super) struct Progress {
 pub(super) enum New<'a> {
     /// A scalar of this type and text; of a string, what it says.
     Scalar(Type, &'a [u8]),
-    /// What a text of the document's format says.
+    /// What a text of JSON says.
     Source(&'a [u8]),
     /// An object or an array without parts.
     Empty(Type),
@@ -108,10 +111,24 @@ pub(super) trait Document: Send + Sync {
     /// Hands out the parts in order, until it breaks.
     fn children(&self, of: &Node, from: Progress, each: Each<'_>);
 
+    /// Whether parts are given in the order of their names, and not in that of the text.
+    fn is_by_name(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Document::source`] says all that there is to say of a value, so that it can be moved by that.
+    fn can_move(&self, node: &Node) -> bool {
+        let _ = node;
+        true
+    }
+
+    /// Whether a text can be a scalar of this type.
+    fn fits(&self, kind: Type, text: &[u8]) -> bool;
+
     /// The text of a scalar: of a string, what it says; `None` where that has no UTF-8.
     fn scalar(&self, node: &Node) -> Option<Vec<u8>>;
 
-    /// The value as a text of its own, with a line end.
+    /// The value as a text of JSON, with a line end.
     fn source(&self, node: &Node) -> Vec<u8>;
 
     /// What a change does to the text; `None` where it does nothing.
@@ -132,4 +149,13 @@ pub(super) fn index_of(name: &[u8]) -> Option<u64> {
     let text = str::from_utf8(name).ok()?;
     let index: u64 = text.parse().ok()?;
     (index.to_string() == text).then_some(index)
+}
+
+/// What is wrong with a text at a byte of it, in words with line and column; columns are counted in characters.
+pub(super) fn wrong_at(text: &[u8], at: usize, why: &str) -> Error {
+    let before = &text[..at.min(text.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(&before[begin..]).chars().count() + 1;
+    Error::new(ErrorKind::Invalid, format!("line {line}, column {column}: {why}"))
 }

@@ -15,7 +15,7 @@ fn invalid(sentence: String) -> Error {
 ///
 /// # Errors
 /// `Invalid` where this is no such scalar.
-fn token(kind: Type, said: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn token(kind: Type, said: &[u8]) -> Result<Vec<u8>> {
     let fits = match kind {
         Type::String => {
             let said = str::from_utf8(said).map_err(|error| {
@@ -26,7 +26,7 @@ fn token(kind: Type, said: &[u8]) -> Result<Vec<u8>> {
         Type::Number => scan::number(said, 0).is_ok_and(|end| end == said.len()),
         Type::Boolean => matches!(said, b"true" | b"false"),
         Type::Null => said == b"null",
-        Type::Object | Type::Array => false,
+        Type::Object | Type::Array | Type::DateTime => false,
     };
     if fits {
         return Ok(said.to_vec());

@@ -18,8 +18,8 @@ mod text;
 
 use std::ops::Range;
 
-use super::tree::{Document, Each, Edit, Node, Progress, Splice, Type, index_of};
-use crate::error::{Error, ErrorKind, Result};
+use super::tree::{Document, Each, Edit, Node, Progress, Splice, Type, index_of, wrong_at};
+use crate::error::{Error, Result};
 use index::Index;
 use scan::Wrong;
 
@@ -140,13 +140,8 @@ fn index_of_text(text: &[u8]) -> Result<Index> {
     Index::read(text, at).map_err(|wrong| failure(text, &wrong))
 }
 
-/// What is wrong, in words with line and column; columns are counted in characters.
 fn failure(text: &[u8], wrong: &Wrong) -> Error {
-    let before = &text[..wrong.at.min(text.len())];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(&before[begin..]).chars().count() + 1;
-    Error::new(ErrorKind::Invalid, format!("line {line}, column {column}: {}", wrong.why))
+    wrong_at(text, wrong.at, wrong.why)
 }
 
 impl Document for Json {
@@ -206,6 +201,10 @@ impl Document for Json {
         let mut source = layout::outdented(&self.text, node.span.clone());
         source.extend_from_slice(layout::line_end(&self.text));
         source
+    }
+
+    fn fits(&self, kind: Type, text: &[u8]) -> bool {
+        edit::token(kind, text).is_ok()
     }
 
     fn plan(&self, edit: &Edit<'_>) -> Result<Option<Splice>> {
