@@ -19,6 +19,7 @@ mod editing;
 mod harness;
 mod lasting;
 mod python;
+mod toml;
 
 use std::fs;
 use std::path::PathBuf;
