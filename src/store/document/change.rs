@@ -103,7 +103,7 @@ pub(super) fn carry_out(changing: &mut Changing<'_>, changes: &[Change<'_>], lin
 fn one(changing: &mut Changing<'_>, change: &Change<'_>, lines: Lines) -> Result<()> {
     match change {
         Change::Delete { key, when } => delete(changing, key, when, lines),
-        Change::Rename { from, to, tree, replace } => rename(changing, (from, to), *tree, *replace, lines),
+        Change::Rename { from, to, tree, replace } => rename(changing, (from, to), *tree, *replace),
         Change::Branch { key } => branch(changing, key),
         Change::RemoveBranch { key } => remove_branch(changing, key),
         Change::Set { key, directory: false, attributes } => {
@@ -246,13 +246,7 @@ fn delete(changing: &mut Changing<'_>, key: &Key, when: &When, lines: Lines) -> 
     }
 }
 
-fn rename(
-    changing: &mut Changing<'_>,
-    (from, to): (&Key, &Key),
-    tree: bool,
-    replace: bool,
-    lines: Lines,
-) -> Result<()> {
+fn rename(changing: &mut Changing<'_>, (from, to): (&Key, &Key), tree: bool, replace: bool) -> Result<()> {
     let (Some(last), Some(new)) = (from.last(), to.last()) else {
         return Err(refused(ErrorKind::NotPermitted, "the document itself keeps its place"));
     };
@@ -280,7 +274,8 @@ fn rename(
         let new = match found {
             Found::Source(_) => New::Source(&text),
             _ if there.kind.has_parts() => return Err(ErrorKind::Exists.into()),
-            _ => New::Scalar(there.kind, lines.said(there.kind, &text)),
+            _ if there.kind == Type::String => New::Scalar(there.kind, &text),
+            _ => New::Scalar(there.kind, chomped(&text)),
         };
         changing.edit(&Edit::Set(&new_names, new))?;
         return changing.edit(&Edit::Remove(&old_names));
