@@ -51,13 +51,15 @@ pub enum Word {
     Push,
     /// Stands alone: writing here appends to a stream.
     Add,
+    /// An array in a document.
+    Array,
 }
 
 impl Word {
     /// Whether what carries this word is a directory and never a file: `name%db`, `name%hash`.
     pub fn is_directory(self) -> bool {
-        use Word::{Db, Hash, List, Set, Stream, Zset};
-        matches!(self, Db | Hash | List | Set | Zset | Stream)
+        use Word::{Array, Db, Hash, List, Set, Stream, Zset};
+        matches!(self, Array | Db | Hash | List | Set | Zset | Stream)
     }
 }
 

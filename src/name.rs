@@ -63,6 +63,7 @@ pub const WORDS: &[(&[u8], Role)] = &[
     (b"stream", Role::Type(Word::Stream)),
     (b"stream.json", Role::Type(Word::StreamJson)),
     (b"json", Role::Type(Word::Json)),
+    (b"array", Role::Type(Word::Array)),
 ];
 
 fn role(word: &[u8]) -> Option<Role> {

@@ -250,7 +250,7 @@ fn segment_of_text(text: &str) -> Option<(Vec<u8>, Word)> {
 }
 
 fn word_of_number(number: u8) -> Option<Word> {
-    const WORDS: [Word; 19] = [
+    const WORDS: [Word; 20] = [
         Word::None,
         Word::Db,
         Word::Hash,
@@ -270,6 +270,7 @@ fn word_of_number(number: u8) -> Option<Word> {
         Word::MetadataJson,
         Word::Push,
         Word::Add,
+        Word::Array,
     ];
     WORDS.into_iter().find(|word| *word as u8 == number)
 }
@@ -326,9 +327,9 @@ mod tests {
 
     #[test]
     fn every_word_has_its_number() {
-        for number in 0..=Word::Add as u8 {
+        for number in 0..=Word::Array as u8 {
             assert_eq!(word_of_number(number).map(|word| word as u8), Some(number));
         }
-        assert_eq!(word_of_number(Word::Add as u8 + 1), None);
+        assert_eq!(word_of_number(Word::Array as u8 + 1), None);
     }
 }

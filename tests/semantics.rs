@@ -131,6 +131,7 @@ fn promise_1_6_the_reserved_words_are_these() {
         words,
         [
             "add",
+            "array",
             "db",
             "empty",
             "hash",

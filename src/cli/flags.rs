@@ -50,6 +50,11 @@ pub struct MountFlags {
     /// Values whose names end in .safetensors, of any store. Reads are ranges of the value.
     #[arg(long, value_name = "KIND", value_parser = parse_view, help_heading = "What is shown")]
     view: Option<View>,
+    /// End the file of each scalar in a document in a line end, which is not part of it
+    ///
+    /// Without it a string shows as it is, and the line end that is written to it becomes part of it.
+    #[arg(long, help_heading = "What is shown")]
+    newline: bool,
 
     /// What splits keys into directories; `none`: each key is one file
     ///
@@ -225,6 +230,7 @@ impl MountFlags {
         spec.snapshot = self.snapshot.or(spec.snapshot);
         spec.check |= self.check;
         spec.view = self.view.or(spec.view);
+        spec.newline |= self.newline;
         spec.allow_other |= self.allow_other;
         spec.separator = self.separator.or(spec.separator);
         spec.commit = self.commit.unwrap_or(spec.commit);

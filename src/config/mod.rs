@@ -126,6 +126,9 @@ pub struct MountSpec {
     /// Which names are scratch files (§4.7); `None`: what the kind of store usually has.
     #[serde(default)]
     pub scratch: Option<ScratchNames>,
+    /// Whether the file of a scalar in a document ends in a line end that is not part of it.
+    #[serde(default)]
+    pub newline: bool,
     /// How the store's service is reached.
     #[serde(default)]
     pub service: Service,
@@ -193,6 +196,7 @@ const OPTIONS: &[&str] = &[
     "save=",
     "excl=",
     "scratch=",
+    "newline",
     "attrs-style=",
     "endpoint=",
     "region=",
@@ -235,6 +239,7 @@ impl MountSpec {
             save: None,
             exclusive: Exclusive::default(),
             scratch: None,
+            newline: false,
             service: Service::default(),
         }
     }
@@ -262,6 +267,7 @@ impl MountSpec {
             ("snapshot", Some(value)) => self.snapshot = Some(parse_moment(value)?),
             ("check", None) => self.check = true,
             ("view", Some(value)) => self.view = Some(parse_view(value)?),
+            ("newline", None) => self.newline = true,
             ("allow_other", None) => self.allow_other = true,
             ("noexec", None) => self.no_exec = true,
             ("separator", Some(value)) => self.separator = Some(value.parse()?),

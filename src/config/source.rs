@@ -247,6 +247,10 @@ impl Place {
             _ if spec.cache.is_some() && (self.driver.caps)().pace != Pace::Network => {
                 format!("--cache is for stores behind a network; {kind} is here")
             }
+            // What shows scalars has types that can be set.
+            _ if spec.newline && !(self.driver.caps)().settable.contains(&"user.kvfs.type") => {
+                format!("--newline is for documents; {kind} is none")
+            }
             _ if placeless && spec.check => format!("{kind} has no place, and nothing to check"),
             _ => return Ok(()),
         };

@@ -132,6 +132,7 @@ pub fn opening(spec: &MountSpec, place: &Place, location: Option<PathBuf>) -> Op
         save: spec.save.clone(),
         service: spec.service.clone(),
         native_attributes: spec.attrs == KeepAttributes::Native,
+        newline: spec.newline,
         cache: spec.cache.clone(),
     }
 }
@@ -163,10 +164,11 @@ pub(super) fn behind_network(
 
 /// A store that is written to, with scratch files in the mount alone, where names are theirs (§4.7).
 pub(super) fn with_scratch(store: Arc<dyn Store>, spec: &MountSpec, usual: Usual) -> Arc<dyn Store> {
-    // Slow, or of types that have no place for what programs make for a moment.
+    // Slow, or of types that have no place for what programs make for a moment, or where it would be part of a document.
     let usual_here = || {
         let moment = Key::of([&b".name.Ab0Cd1"[..]]);
-        store.caps().pace == Pace::Network || store.check_file(&moment).is_err()
+        let caps = store.caps();
+        caps.pace == Pace::Network || caps.collections || store.check_file(&moment).is_err()
     };
     let default = || if usual_here() { ScratchNames::usual() } else { ScratchNames::none() };
     let names = spec.scratch.clone().unwrap_or_else(default);

@@ -153,6 +153,8 @@ pub struct Opening {
     pub service: Service,
     /// Whether it is to keep attributes itself though that costs requests (§5.1).
     pub native_attributes: bool,
+    /// Whether the file of a scalar in a document ends in a line end that is not part of it.
+    pub newline: bool,
     /// A folder for what is remembered of it on disk.
     pub cache: Option<PathBuf>,
 }
@@ -172,6 +174,7 @@ impl Default for Opening {
             save: None,
             service: Service::default(),
             native_attributes: false,
+            newline: false,
             cache: None,
         }
     }

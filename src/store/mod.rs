@@ -5,6 +5,8 @@ pub mod api;
 pub mod attributes;
 pub mod caps;
 pub mod change;
+#[cfg(feature = "documents")]
+pub mod document;
 pub mod driver;
 #[cfg(any(feature = "memory", test))]
 pub mod dump;
@@ -16,7 +18,7 @@ pub mod given;
 pub mod home;
 #[cfg(feature = "lmdb")]
 pub mod lmdb;
-#[cfg(feature = "safetensors")]
+#[cfg(any(feature = "documents", feature = "safetensors"))]
 mod local_file;
 #[cfg(any(feature = "memory", test))]
 pub mod memory;
@@ -27,7 +29,7 @@ pub mod redis;
 pub mod repeating;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
-#[cfg(any(feature = "folder", feature = "safetensors"))]
+#[cfg(any(feature = "folder", feature = "documents", feature = "safetensors"))]
 mod unnamed;
 pub mod version;
 
@@ -68,6 +70,10 @@ pub static DRIVERS: &[&Driver] = &[
     &redis::SENTINEL_TLS,
     #[cfg(feature = "safetensors")]
     &safetensors::DRIVER,
+    #[cfg(feature = "documents")]
+    &document::JSON,
+    #[cfg(feature = "documents")]
+    &document::TOML,
 ];
 
 /// A map of our own in `folder`, for what is kept of the store that `opening` opens; `None` where the build has none that

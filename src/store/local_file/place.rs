@@ -60,7 +60,6 @@ impl Place {
     ///
     /// # Errors
     /// `NotFound`; the system's.
-    #[allow(dead_code, reason = "for stores whose link is followed once")]
     pub fn of_file(path: &Path) -> Result<(Place, OsString)> {
         let path = fs::canonicalize(path).map_err(|error| Error::io(path.display(), &error))?;
         Place::beside(&path)

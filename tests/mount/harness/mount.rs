@@ -29,6 +29,9 @@ pub enum Kind {
     /// A file of tensors, mounted by [`Mount::of`].
     #[allow(dead_code, reason = "for tests/tensors")]
     Model,
+    /// A document, mounted by [`Mount::of`].
+    #[allow(dead_code, reason = "for tests/documents")]
+    Document,
 }
 
 /// A mount, in foreground, so that its daemon is a child of this process. Unmounted at drop.
@@ -54,7 +57,9 @@ impl Mount {
                 source.push(place.at("store"));
                 source
             }
-            Kind::Bucket | Kind::Server | Kind::Model => panic!("which one is for Mount::of to say"),
+            Kind::Bucket | Kind::Server | Kind::Model | Kind::Document => {
+                panic!("which one is for Mount::of to say")
+            }
         };
         Mount::of(place, kind, source, "data", options)
     }
