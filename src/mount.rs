@@ -411,7 +411,7 @@ impl Parts {
         let usual = Usual { mode: file_mode, uid, gid };
         shown = stack::behind_network(shown, &spec, &source)?;
         if let Some(view) = spec.view {
-            shown = view::over(view, shown)?;
+            shown = view::over(view, spec.newline, shown)?;
         }
         shown = stack::with_scratch(shown, &spec, usual);
         // What lies over the store is closed with it; over a snapshot, it ends when it is dropped.

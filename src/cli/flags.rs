@@ -45,9 +45,10 @@ pub struct MountFlags {
     #[arg(long, help_heading = "What is shown")]
     check: bool,
 
-    /// Show values of a kind as directories: tensor (safetensors files as .npy files); the mount is read-only
+    /// Show values of a kind as directories: json (objects and arrays), tensor (safetensors files as .npy files); the mount is read-only
     ///
-    /// Values whose names end in .safetensors, of any store. Reads are ranges of the value.
+    /// json looks at each value of up to 4 MiB. tensor looks at those whose names end in .safetensors; reads are ranges of the
+    /// value.
     #[arg(long, value_name = "KIND", value_parser = parse_view, help_heading = "What is shown")]
     view: Option<View>,
     /// End the file of each scalar in a document in a line end, which is not part of it

@@ -50,6 +50,8 @@ pub enum Exclusive {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum View {
+    /// Those that are JSON objects or arrays, as directories of their parts.
+    Json,
     /// Those that are safetensors files, as directories of tensors.
     Tensor,
 }

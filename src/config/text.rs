@@ -106,8 +106,9 @@ pub fn parse_exclusive(text: &str) -> Result<Exclusive> {
 /// `Invalid`.
 pub fn parse_view(text: &str) -> Result<View> {
     match text {
+        "json" => Ok(View::Json),
         "tensor" => Ok(View::Tensor),
-        _ => Err(Error::new(ErrorKind::Invalid, format!("view {text:?}: there is tensor"))),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("view {text:?}: there are json and tensor"))),
     }
 }
 

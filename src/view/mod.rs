@@ -1,7 +1,11 @@
 //! Views: values of a store that are shown as trees (`--view`), each over any store.
 
+#[cfg(feature = "documents")]
+mod json;
 #[cfg(feature = "safetensors")]
-pub mod tensor;
+mod tensor;
+#[cfg(any(feature = "documents", feature = "safetensors"))]
+mod trees;
 
 use std::sync::Arc;
 
@@ -9,18 +13,20 @@ use crate::config::View;
 use crate::error::Result;
 use crate::store::api::Store;
 
-/// `store`, in which values of this kind are trees.
+/// `store`, in which values of this kind are trees; `newline`: whether the files of scalars end in a line end.
 ///
 /// # Errors
 /// `Unsupported` where this build has no such view.
-pub fn over(view: View, store: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
+pub fn over(view: View, newline: bool, store: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
     match view {
+        #[cfg(feature = "documents")]
+        View::Json => Ok(Arc::new(trees::Trees::new(store, Arc::new(json::Json { newline })))),
         #[cfg(feature = "safetensors")]
-        View::Tensor => Ok(Arc::new(tensor::TensorView::new(store))),
-        #[cfg(not(feature = "safetensors"))]
-        View::Tensor => {
-            let _ = store;
-            let sentence = "this build has no tensors: leave out --view tensor";
+        View::Tensor => Ok(Arc::new(trees::Trees::new(store, Arc::new(tensor::Tensors)))),
+        #[cfg(not(all(feature = "documents", feature = "safetensors")))]
+        absent => {
+            let _ = (newline, store);
+            let sentence = format!("this build has no such view: {absent:?}");
             Err(crate::error::Error::new(crate::error::ErrorKind::Unsupported, sentence))
         }
     }

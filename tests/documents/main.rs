@@ -20,6 +20,7 @@ mod harness;
 mod lasting;
 mod python;
 mod toml;
+mod view;
 
 use std::fs;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{LIMIT, put, refused, watched};
+use crate::harness::{LIMIT, PATIENCE, put, refused, until, watched};
 use crate::server::Database;
 
 #[test]
@@ -106,6 +106,32 @@ fn promise_7_1_a_stream_has_a_file_an_entry() {
         refused(libc::EPERM, "changing an entry", put(mount.at("log%stream/1-1"), b"{\"a\":\"b\"}"));
         mount.bash("rm 'log%stream/1-1'");
         assert_eq!(database.cli(&["XLEN", "log"]), "1");
+        mount.unmount();
+    });
+}
+
+#[test]
+fn a_json_string_is_a_directory_where_that_is_asked_for() {
+    watched(LIMIT, |place| {
+        let database = Database::new();
+        database.cli(&["SET", "session:1", r#"{"user": {"name": "Ann"}, "n": 1.50}"#]);
+        database.cli(&["HSET", "h", "field", "[7]", "text", "x"]);
+        let mut mount = database.mount(place, &["--view", "json"]);
+        assert_eq!(
+            mount.bash("find . -type f | sort"),
+            "./h%hash/field/0\n./h%hash/text\n./session/1/n\n./session/1/user/name\n"
+        );
+        assert_eq!(mount.bash("cat session/1/n session/1/user/name h%hash/field/0"), "1.50Ann7");
+        // Another version of it is another tree, at once.
+        database.cli(&["SET", "session:1", r#"{"user": {"name": "Berta", "age": 3}}"#]);
+        until(PATIENCE, "the change is told", || {
+            (mount.bash("ls session/1 session/1/user") == "session/1:\nuser\n\nsession/1/user:\nage\nname\n")
+                .then_some(())
+        });
+        assert_eq!(mount.bash("cat session/1/user/name"), "Berta");
+        database.cli(&["SET", "session:1", "no JSON"]);
+        until(PATIENCE, "it is a file", || mount.at("session/1").is_file().then_some(()));
+        assert_eq!(mount.bash("cat session/1"), "no JSON");
         mount.unmount();
     });
 }

@@ -23,7 +23,10 @@ pub(super) const TEXT_MAX: u64 = 1 << 30;
 /// What tells a version of a text from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
+    /// Of a file.
     File(Stamp),
+    /// Of what stays as it is.
+    Fixed,
 }
 
 /// A text that was read.
@@ -142,14 +145,13 @@ impl Host for LocalFile {
     }
 
     fn replace(&self, text: &[u8], of: &Mark) -> Result<(Mark, SystemTime)> {
-        let Mark::File(of) = of;
         let _lock = self.hold()?;
         let stale = || {
             let sentence = format!("another program changed {} meanwhile", self.shown());
             Error::new(ErrorKind::Stale, sentence)
         };
         let (old, there) = self.place.file(&self.name)?;
-        if there != *of {
+        if Mark::File(there) != *of {
             return Err(stale());
         }
         if let Some(why) = rights::refusal(&self.place, &self.name, &old) {
@@ -160,7 +162,7 @@ impl Host for LocalFile {
         draft.dress(&old)?;
         let new = draft.sync()?;
         // As late as possible: only another program can come between this look and the name.
-        if self.place.stamp(&self.name)? != *of {
+        if self.mark()? != *of {
             return Err(stale());
         }
         draft.name_over()?;

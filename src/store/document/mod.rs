@@ -17,9 +17,12 @@
 //! | `host` | where the text lies |
 //! | `held` | a document that is mounted |
 //! | `find`, `change` | what keys lead to, and changes of them |
+//! | `within` | a document that is a value of another store |
 
 mod change;
 mod find;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod held;
 mod host;
 mod json;
@@ -27,6 +30,7 @@ mod json;
 mod tests;
 mod toml;
 mod tree;
+pub(crate) mod within;
 
 use std::io::Read as _;
 use std::ops::ControlFlow;
@@ -150,6 +154,11 @@ pub struct Documents {
 }
 
 impl Documents {
+    /// The length of the text that is in memory, in bytes.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        self.held.known().map_or(0, |state| state.document.text().len() as u64)
+    }
+
     fn stat_of(&self, state: &State, key: &Key, found: &Found) -> Stat {
         let (kind, size) = match change::file_of(&*state.document, found, self.lines) {
             Some(bytes) => (Kind::Leaf, bytes.len() as u64),

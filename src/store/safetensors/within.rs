@@ -76,9 +76,9 @@ fn changed(file: &Key) -> Error {
 }
 
 impl Within {
-    /// The version of the value that it is.
-    pub fn stat(&self) -> &Stat {
-        &self.stat
+    /// What it takes in memory, about, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.data + (self.tensors.len() * size_of::<Described>()) as u64
     }
 
     /// What is known of a tensor (§5.7).

@@ -50,7 +50,7 @@ fn names(store: &dyn Store, dir: &str, stop_after: usize) -> BTreeMap<Vec<u8>, K
     }
 }
 
-fn views() -> (Arc<dyn Store>, TensorView) {
+fn views() -> (Arc<dyn Store>, Trees) {
     let store = (crate::store::memory::DRIVER.open)(&Opening::default()).unwrap();
     put(&*store, "plain", b"x");
     put(&*store, "dir/model.safetensors", &model(b"aaa"));
@@ -58,7 +58,7 @@ fn views() -> (Arc<dyn Store>, TensorView) {
     for n in 0..600 {
         put(&*store, &format!("dir/n{n}"), b"n");
     }
-    let view = TensorView::new(Arc::clone(&store));
+    let view = Trees::new(Arc::clone(&store), Arc::new(crate::view::tensor::Tensors));
     (store, view)
 }
 
