@@ -111,6 +111,7 @@ fn promise_4_7_an_edit_is_one_put() {
                 ("printf three >$OUTSIDE/notes; rsync $OUTSIDE/notes d/", "three"),
                 ("vim -es -u NONE -c 'set bkc=yes' -c s/three/four/ -c wq d/notes </dev/null", "four\n"),
             ];
+            let mut drawn = false;
             for (edit, bytes) in edits {
                 // One name in 200 that sed or rsync draw looks like a word, and is a file like any other.
                 for _ in 0..5 {
@@ -119,6 +120,7 @@ fn promise_4_7_an_edit_is_one_put() {
                     if !proxy.requests().iter().any(|request| has_drawn_word(request)) {
                         break;
                     }
+                    drawn = true;
                 }
                 // vim sets the mode behind its close.
                 let counts = proxy.counts();
@@ -129,7 +131,10 @@ fn promise_4_7_an_edit_is_one_put() {
                 assert_eq!(changes, [(&"put", &1)], "{service:?}: {edit}: {:?}", proxy.requests());
                 assert_eq!(bucket.get("d/notes").unwrap(), bytes.as_bytes(), "{service:?}: {edit}");
             }
-            assert_eq!(bucket.head("d/notes").unwrap().metadata["keeper"], "them");
+            // A file like any other that takes its place takes the place of what is kept with it, too.
+            if !drawn {
+                assert_eq!(bucket.head("d/notes").unwrap().metadata["keeper"], "them");
+            }
             mount.bash(
                 "printf swap >d/.notes.swp; test \"$(cat d/.notes.swp)\" = swap; ls -A d | grep -q swp",
             );
